@@ -1,0 +1,169 @@
+"""What a map shows by itself or beside another one: labels, evenness, agreement."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int, Shaped
+from scipy.spatial import ConvexHull, QhullError, cKDTree
+
+from sphere_ebm.quality.points import unit_directions
+
+
+@dataclass(frozen=True)
+class Evenness:
+    """How evenly directions fill the sphere, both about 1 for uniform random points; see `angular_evenness`."""
+
+    occupied: float
+    empty_cap: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Mean cosine and median angle of two maps after the best rotation, and the neighbours they share without one."""
+
+    mean_cosine: float
+    median_degrees: float
+    neighbour_overlap: float
+
+
+def label_accuracy(
+    direction: Float[np.ndarray, "points 3"], labels: Shaped[np.ndarray, " points"], k: int = 15, *, seed: int = 0
+) -> float:
+    """Leave-one-out accuracy of the majority label among a point's k nearest on the map.
+
+    Among labels with equally many votes the one whose nearest voter is nearest wins. k >= N is taken as N - 1; below 2
+    points the result is nan. Labels are compared for equality only. Cost O(N (k log N + k^2)) time.
+
+    Raises:
+        ValueError: shapes differ, directions are not unit, or k is below 1.
+    """
+    if len(labels) != len(direction):
+        raise ValueError(f"`labels` must have one entry per direction ({len(direction)}); got {len(labels)}.")
+    neighbours = _nearest(unit_directions(direction), k, seed)
+    if not neighbours.size:
+        return math.nan
+    code = np.unique(labels, return_inverse=True)[1]
+    right = 0
+    for start in range(0, len(code), 4096):
+        votes = code[neighbours[start : start + 4096]]
+        support = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)
+        winner = np.take_along_axis(votes, support.argmax(axis=1)[:, None], axis=1)[:, 0]
+        right += int((winner == code[start : start + 4096]).sum())
+    return right / len(code)
+
+
+def angular_evenness(direction: Float[np.ndarray, "points 3"]) -> Evenness:
+    """Two views of holes and clumps: the share of cells that hold a point, and the largest cap that holds none.
+
+    occupied: the sphere is cut into M = max(4, ceil(N/4)) cells of nearly equal area, the Voronoi cells of a Fibonacci
+    lattice; the share of cells that hold a point is divided by its expectation for uniform random points,
+    1 - (1 - 1/M)^N. A map that leaves holes is below 1; an even one reaches 1.02.
+
+    empty_cap: area of the largest open cap without a point, exact from the convex hull, divided by its expectation for
+    uniform random points. N of those have on average (N - 2) (1 - v)^(N-1) (1 + (N-1) v) locally largest empty caps of
+    more than the share v of the sphere: each triple of points bounds a cap whose share is Beta(2, 2) distributed, and
+    half of the triangles hold their own centre (Miles 1971). Taking these caps as independent gives the law of the
+    largest: in simulations 0 to 3 % too large for N >= 30, 7 % too small for N = 10, 30 % for N = 4. Where all points
+    lie on one circle or in one place the hull is flat: then the cap is sought around the circle's axis, the antipodes
+    of the points and 4 096 other centres.
+
+    For comparison: scikit-learn's 3-D t-SNE of 2 000 definitions has occupied .91 and empty_cap 2.7. A survey of other
+    layouts of high recall found .75 to .85 and 3.5 to 9; its cells may have been smaller, which lowers `occupied`.
+    Below 4 points both are nan. Cost O(N log N).
+
+    Raises:
+        ValueError: directions are not unit.
+    """
+    unit = unit_directions(direction)
+    n = len(unit)
+    if n < 4:
+        return Evenness(occupied=math.nan, empty_cap=math.nan)
+    cells = max(4, math.ceil(n / 4))
+    cell_of = cKDTree(_fibonacci_lattice(cells)).query(unit)[1]
+    expected = -math.expm1(n * math.log1p(-1 / cells))
+    return Evenness(
+        occupied=np.unique(cell_of).size / cells / expected,
+        empty_cap=_largest_empty_cap(unit) / _expected_empty_cap(n),
+    )
+
+
+def _largest_empty_cap(unit: Float64[np.ndarray, "points 3"]) -> float:
+    """Share of the sphere: the plane of every face of the hull, n·x = -b, cuts off an empty cap of (1 + b) / 2."""
+    try:
+        return float(1 + ConvexHull(unit).equations[:, 3].max()) / 2
+    except QhullError:
+        normal = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)[2][2:]
+        centres = np.concatenate([_fibonacci_lattice(4096), -unit, normal, -normal])
+        return float(cKDTree(unit).query(centres)[0].max() ** 2) / 4
+
+
+def _expected_empty_cap(n: int) -> float:
+    share = np.linspace(0, min(1, 100 / n), 10_001)
+    tail = (1 - share) ** (n - 1) * (1 + (n - 1) * share)
+    return float(np.trapezoid(-np.expm1(-(n - 2) * tail), share))
+
+
+def _fibonacci_lattice(count: int) -> Float64[np.ndarray, "count 3"]:
+    """Points in turn around the axis by the golden angle, each in the middle of its own zone of equal area."""
+    step = np.arange(count) + 0.5
+    z = 1 - 2 * step / count
+    azimuth = step * (math.pi * (3 - math.sqrt(5)))
+    ring = np.sqrt(1 - z * z)
+    return np.stack([ring * np.cos(azimuth), ring * np.sin(azimuth), z], axis=1)
+
+
+def agreement(
+    direction_a: Float[np.ndarray, "points 3"],
+    direction_b: Float[np.ndarray, "points 3"],
+    k: int = 15,
+    *,
+    reflect: bool = False,
+    seed: int = 0,
+) -> Agreement:
+    """How far two maps of the same points, in the same order, are the same map.
+
+    The rotation Q with the largest Σ a_i·Q b_i comes from the singular vectors of Σ a_i b_iᵀ (Kabsch 1976). With
+    `reflect` mirror images count as equal, as they do for every term of the energy. `neighbour_overlap` is the share of
+    a point's k nearest on one map that are among its k nearest on the other; k >= N is taken as N - 1. What is
+    undefined without points, or without neighbours, is nan. Cost O(N k log N).
+
+    Raises:
+        ValueError: shapes differ, directions are not unit, or k is below 1.
+    """
+    if len(direction_a) != len(direction_b):
+        raise ValueError(
+            f"`direction_b` must hold the points of `direction_a`; got {len(direction_a)} and {len(direction_b)}."
+        )
+    a, b = unit_directions(direction_a), unit_directions(direction_b)
+    near_a, near_b = _nearest(a, k, seed), _nearest(b, k, seed)
+    if not len(a):
+        return Agreement(mean_cosine=math.nan, median_degrees=math.nan, neighbour_overlap=math.nan)
+    left, _, right = np.linalg.svd(a.T @ b)
+    sign = 1.0 if reflect else np.sign(np.linalg.det(left @ right))
+    turned = b @ ((left * np.array([1.0, 1.0, sign])) @ right).T
+    angle = 2 * np.arcsin(np.minimum(np.linalg.norm(a - turned, axis=1) / 2, 1.0))
+    both = np.sort(np.concatenate([near_a, near_b], axis=1), axis=1)
+    shared = (both[:, 1:] == both[:, :-1]).sum()
+    return Agreement(
+        mean_cosine=float(np.cos(angle).mean()),
+        median_degrees=math.degrees(np.median(angle)),
+        neighbour_overlap=float(shared / near_a.size) if near_a.size else math.nan,
+    )
+
+
+def _nearest(unit: Float64[np.ndarray, "points 3"], k: int, seed: int) -> Int[np.ndarray, "points neighbours"]:
+    """The min(k, N - 1) nearest of every point, itself left out by index; a shuffle makes the order of ties random."""
+    if k < 1:
+        raise ValueError(f"`k` must be at least 1; got {k}.")
+    n = len(unit)
+    k = min(k, n - 1)
+    if k < 1:
+        return np.empty((n, 0), dtype=np.int64)
+    shuffle = np.random.default_rng(seed).permutation(n)
+    found = cKDTree(unit[shuffle]).query(unit[shuffle], k=k + 1)[1]
+    # Among many copies of one direction a point need not be found itself: then the farthest goes.
+    itself_last = np.argsort(found == np.arange(n)[:, None], axis=1, kind="stable")
+    nearest = np.empty((n, k), dtype=np.int64)
+    nearest[shuffle] = shuffle[np.take_along_axis(found, itself_last[:, :k], axis=1)]
+    return nearest

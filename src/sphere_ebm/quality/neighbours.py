@@ -1,0 +1,221 @@
+"""What of the embedding's geometry the map keeps: neighbourhoods, in one blocked pass, and distances at large."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, UInt64
+
+from sphere_ebm.quality.points import rank_correlation, unit_directions, unit_embeddings
+
+DEFAULT_QUERIES = 4096
+"""Points that ask for their neighbours unless told otherwise: all up to 4 096, a sample beyond."""
+
+_BLOCK_CELLS = 2**21
+"""Pairs in one block: some 60 MB of temporary arrays. Above 130 000 points a block is 16 rows: 16 N pairs."""
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """How well neighbourhoods survive, by neighbourhood size k; nan where undefined.
+
+    Attributes:
+        recall: share of a point's k nearest in the input that are its k nearest on the map; chance is k / (N - 1).
+        trustworthiness: 1 minus the normalised sum of (input rank - k) over the map's k nearest; 1 is perfect.
+        continuity: the same with input and map exchanged.
+        queries: number of points that asked.
+        left_out: number of points with a zero embedding, neither asking nor asked.
+    """
+
+    recall: dict[int, float]
+    trustworthiness: dict[int, float]
+    continuity: dict[int, float]
+    queries: int
+    left_out: int
+
+
+def neighbourhood(
+    embeddings: Float[np.ndarray, "points dim"],
+    direction: Float[np.ndarray, "points 3"],
+    ks: Sequence[int] = (15, 50),
+    *,
+    queries: int | None = DEFAULT_QUERIES,
+    seed: int = 0,
+) -> Neighbourhood:
+    """Recall, trustworthiness and continuity for several neighbourhood sizes in one pass over the pairs.
+
+    With r_in and r_map the ranks (from 1) of j among the n - 1 others of i, for n points and q queries,
+
+        recall          = 1/(q k) Σ_i |{j: r_in <= k and r_map <= k}|
+        trustworthiness = 1 - Σ_i Σ_{j: r_map <= k} max(0, r_in - k) / (q m (2n - 2k - m - 1) / 2),   m = min(k, n-1-k)
+        continuity      = the same with r_in and r_map exchanged
+
+    where the divisor is the worst case: for k < n/2 that of Venna & Kaski 2001 and of scikit-learn, which stops there.
+    A size k >= n is taken as n - 1, where recall is 1 and the other two are undefined, nan. Below 3 points all are nan.
+
+    Args:
+        embeddings: (N, dim), any norm.
+        direction: (N, 3) unit vectors.
+        ks: neighbourhood sizes >= 1.
+        queries: at most this many points ask; None: all.
+        seed: of the order of ties and of the sample of queries.
+
+    Cost: O(queries N (dim + log N)) time; three copies of the embeddings in float32, and blocks of fixed size.
+
+    Raises:
+        ValueError: shapes differ, values are not finite, directions are not unit, a size or `queries` is below 1.
+    """
+    if not ks or min(ks) < 1:
+        raise ValueError(f"`ks` must hold sizes >= 1; got {tuple(ks)}.")
+    if queries is not None and queries < 1:
+        raise ValueError(f"`queries` must be at least 1, or None for all; got {queries}.")
+    unit, kept = unit_embeddings(embeddings, direction)
+    n = kept.size
+    left_out = len(direction) - n
+    asked = n if queries is None else min(n, queries)
+    if n < 3:
+        undefined = dict.fromkeys(ks, math.nan)
+        return Neighbourhood(undefined, dict(undefined), dict(undefined), asked, left_out)
+    shuffle = np.random.default_rng(seed).permutation(n)
+    on_map = unit_directions(direction)[kept[shuffle]].astype(np.float32)
+    size = {k: min(k, n - 1) for k in ks}
+    shared, intruding, missing = (dict.fromkeys(size.values(), 0) for _ in range(3))
+    for map_rank in _coranked(unit[shuffle], on_map, asked):
+        for k in shared:
+            shared[k] += int((map_rank[:, :k] < k).sum())
+            intruding[k] += int(np.maximum(np.flatnonzero(map_rank < k) % (n - 1) - (k - 1), 0).sum())
+            missing[k] += int(np.maximum(map_rank[:, :k] - (k - 1), 0).sum())
+    return Neighbourhood(
+        recall={key: shared[k] / (asked * k) for key, k in size.items()},
+        trustworthiness={key: _rank_score(intruding[k], asked, n, k) for key, k in size.items()},
+        continuity={key: _rank_score(missing[k], asked, n, k) for key, k in size.items()},
+        queries=asked,
+        left_out=left_out,
+    )
+
+
+def _rank_score(penalty: int, queries: int, n: int, k: int) -> float:
+    worst = min(k, n - 1 - k)
+    return 1 - 2 * penalty / (queries * worst * (2 * n - 2 * k - worst - 1)) if worst else math.nan
+
+
+def _coranked(
+    unit: Float32[np.ndarray, "points dim"], on_map: Float32[np.ndarray, "points 3"], queries: int
+) -> Iterator[Int[np.ndarray, "block others"]]:
+    """For blocks of the first `queries` points: entry [b, r] is the map rank, from 0, of b's input neighbour of rank r.
+
+    A distance >= 0 and an index packed into one uint64 sort as (distance, index), which is an exact stable sort at the
+    speed of sorting numbers. Distances to equal embeddings are computed once, so that they are equal to the last bit.
+    """
+    n = len(unit)
+    distinct, copy_of = _distinct(unit)
+    index = np.arange(n, dtype=np.uint64)
+    rows = max(16, _BLOCK_CELLS // n)
+    low = np.uint64(0xFFFFFFFF)
+    for start in range(0, queries, rows):
+        stop = min(start + rows, queries)
+        self_point = (np.arange(stop - start), np.arange(start, stop))
+        chord = np.zeros((stop - start, n), dtype=np.float32)
+        for axis in range(3):
+            chord += np.square(on_map[start:stop, axis, None] - on_map[None, :, axis])
+        chord[self_point] = np.inf
+        nearest = np.sort(_packed(chord, index[None, :]), axis=1) & low
+        rank = np.empty_like(nearest)
+        np.put_along_axis(rank, nearest.astype(np.int64), index[None, :], axis=1)
+        cosine = unit[start:stop] @ distinct.T
+        distance = np.maximum(np.float32(1) - (cosine if copy_of is None else cosine[:, copy_of]), np.float32(0))
+        distance[self_point] = np.inf
+        yield (np.sort(_packed(distance, rank), axis=1)[:, :-1] & low).astype(np.int64)
+
+
+def _packed(
+    distance: Float32[np.ndarray, "block points"], index: UInt64[np.ndarray, "#block points"]
+) -> UInt64[np.ndarray, "block points"]:
+    return (distance.view(np.uint32).astype(np.uint64) << np.uint64(32)) | index
+
+
+def _distinct(
+    unit: Float32[np.ndarray, "points dim"],
+) -> tuple[Float32[np.ndarray, "distinct dim"], Int[np.ndarray, " points"] | None]:
+    """The distinct rows and the number of each row among them; None when no row occurs twice."""
+    number: dict[bytes, int] = {}
+    copy_of = [number.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), len(number)) for row in unit]
+    if len(number) == len(unit):
+        return unit, None
+    _, first = np.unique(copy_of, return_index=True)
+    return unit[first], np.asarray(copy_of)
+
+
+def neighbour_recall(
+    embeddings: Float[np.ndarray, "points dim"],
+    direction: Float[np.ndarray, "points 3"],
+    k: int = 15,
+    *,
+    queries: int | None = DEFAULT_QUERIES,
+    seed: int = 0,
+) -> float:
+    """Share of a point's k cosine neighbours that are among its k nearest by angle; see `neighbourhood`."""
+    return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).recall[k]
+
+
+def trustworthiness(
+    embeddings: Float[np.ndarray, "points dim"],
+    direction: Float[np.ndarray, "points 3"],
+    k: int = 15,
+    *,
+    queries: int | None = DEFAULT_QUERIES,
+    seed: int = 0,
+) -> float:
+    """How near in the input the map's k nearest are, by rank (Venna & Kaski 2001); see `neighbourhood`."""
+    return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).trustworthiness[k]
+
+
+def continuity(
+    embeddings: Float[np.ndarray, "points dim"],
+    direction: Float[np.ndarray, "points 3"],
+    k: int = 15,
+    *,
+    queries: int | None = DEFAULT_QUERIES,
+    seed: int = 0,
+) -> float:
+    """How near on the map the input's k nearest are, by rank (Venna & Kaski 2001); see `neighbourhood`."""
+    return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).continuity[k]
+
+
+def distance_spearman(
+    embeddings: Float[np.ndarray, "points dim"],
+    direction: Float[np.ndarray, "points 3"],
+    *,
+    pairs: int = 50_000,
+    seed: int = 0,
+) -> float:
+    """Spearman correlation of cosine distance and angle over pairs of points: the global structure of the map.
+
+    All N (N - 1) / 2 pairs, or `pairs` of them drawn with replacement where there are more; in a sample the
+    standard error is about 1 / sqrt(pairs). Points with zero embedding are left out. nan where fewer than 3 points are
+    left or either distance is constant. Cost O(pairs dim).
+
+    Raises:
+        ValueError: shapes differ, values are not finite, directions are not unit, or `pairs` is below 1.
+    """
+    if pairs < 1:
+        raise ValueError(f"`pairs` must be at least 1; got {pairs}.")
+    unit, kept = unit_embeddings(embeddings, direction)
+    on_map = unit_directions(direction)[kept]
+    n = kept.size
+    if n < 3:
+        return math.nan
+    if n * (n - 1) // 2 <= pairs:
+        one, other = np.triu_indices(n, 1)
+    else:
+        rng = np.random.default_rng(seed)
+        one, other = rng.integers(0, n, pairs), rng.integers(0, n - 1, pairs)
+        other += other >= one
+    cosine = np.empty(one.size)
+    for start in range(0, one.size, 8192):
+        block = slice(start, start + 8192)
+        cosine[block] = np.einsum("pd,pd->p", unit[one[block]], unit[other[block]])
+    chord = np.linalg.norm(on_map[one] - on_map[other], axis=1)
+    return rank_correlation(-cosine, chord)
