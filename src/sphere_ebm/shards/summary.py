@@ -1,0 +1,73 @@
+"""What is in a file, for a person who wants to know before labelling it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from sphere_ebm.shards.arrays import ARRAY_SUFFIXES, array_infos
+from sphere_ebm.shards.container import TensorInfo, read_container
+from sphere_ebm.shards.errors import ShardError
+from sphere_ebm.shards.labels import read_labels
+from sphere_ebm.shards.layouts import LABEL_FORMAT, detect_layout, is_labels
+from sphere_ebm.shards.reader import read_shard
+
+
+@final
+@dataclass(frozen=True)
+class ShardSummary:
+    """Contents of a shard or label file.
+
+    - `layout`: as in `PatchTable`, `"E"`, `"sphere_labels_v1"`, or `None` if it is none of them.
+    - `tensors`, `metadata`: as the file's header states them. Dtypes are spelled as the file spells them.
+    - `patches`, `dim`, `documents`, `warnings`: of the table (or the labels) the file gives; `None` and empty if it
+      gives none.
+    - `problem`: why it gives none.
+    """
+
+    path: Path
+    layout: str | None
+    tensors: tuple[TensorInfo, ...]
+    metadata: dict[str, str]
+    patches: int | None = None
+    dim: int | None = None
+    documents: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problem: ShardError | None = None
+
+
+def inspect_shard(path: Path | str) -> ShardSummary:
+    """Summarise a shard or label file, and read it to tell whether it can be used.
+
+    **Raises:** `ShardError` only if not even the header can be read; every other problem is in the summary.
+    """
+    path = Path(path)
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return _with_table(path, path.suffix.lower()[1:], array_infos(path), {})
+    container = read_container(path)
+    tensors = tuple(sorted(container.tensors.values(), key=lambda info: info.begin))
+    if is_labels(container):
+        return _with_labels(path, tensors, container.metadata)
+    try:
+        layout: str | None = detect_layout(container)
+    except ShardError:
+        layout = None  # the reader says why
+    return _with_table(path, layout, tensors, container.metadata)
+
+
+def _with_table(
+    path: Path, layout: str | None, tensors: tuple[TensorInfo, ...], metadata: dict[str, str]
+) -> ShardSummary:
+    try:
+        table = read_shard(path)
+    except ShardError as problem:
+        return ShardSummary(path, layout, tensors, metadata, problem=problem)
+    return ShardSummary(path, layout, tensors, metadata, len(table), table.dim, table.documents, table.warnings)
+
+
+def _with_labels(path: Path, tensors: tuple[TensorInfo, ...], metadata: dict[str, str]) -> ShardSummary:
+    try:
+        labels = read_labels(path)
+    except ShardError as problem:
+        return ShardSummary(path, LABEL_FORMAT, tensors, metadata, problem=problem)
+    dim = int(labels.embeddings.shape[1])
+    return ShardSummary(path, LABEL_FORMAT, tensors, metadata, len(labels), dim, (path.name,))

@@ -1,0 +1,89 @@
+"""Geometry of directions on the unit sphere and of radii. Pure functions.
+
+A direction is a unit vector `u` of shape (..., 3); a tangent vector at `u` is orthogonal to it. Angles are derived,
+never stored: colatitude theta = arccos(u_z) in [0, pi] and azimuth phi = atan2(u_y, u_x) in [0, 2 pi).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+TWO_PI = 2.0 * math.pi
+
+
+def project_tangent(direction: Float[Array, "*n 3"], vector: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Project ambient vectors on the tangent planes: P_u a = a - u (u·a)."""
+    return vector - direction * jnp.sum(direction * vector, axis=-1, keepdims=True)
+
+
+def normalise(vector: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Scale vectors to unit length; a zero vector becomes the north pole, NaN stays NaN."""
+    norm = jnp.linalg.norm(vector, axis=-1, keepdims=True)
+    pole = jnp.asarray([0.0, 0.0, 1.0], vector.dtype).reshape((1,) * (vector.ndim - 1) + (3,))
+    return jnp.where(norm == 0, pole, vector / jnp.where(norm == 0, 1, norm))
+
+
+def exponential_map(direction: Float[Array, "*n 3"], tangent: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Follow the geodesic that leaves `direction` with velocity `tangent` for unit time.
+
+    exp_u(d) = u cos|d| + d sin|d| / |d|, then renormalised so that rounding does not accumulate.
+    """
+    length = jnp.linalg.norm(tangent, axis=-1, keepdims=True)
+    moved = direction * jnp.cos(length) + tangent * jnp.sinc(length / math.pi)
+    return moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
+
+
+def geodesic_flow(
+    direction: Float[Array, "*n 3"], velocity: Float[Array, "*n 3"], time: Float[Array, ""]
+) -> tuple[Float[Array, "*n 3"], Float[Array, "*n 3"]]:
+    """Free motion on the sphere: position and parallel-transported velocity after `time`.
+
+    With speed c = |v|: u' = u cos ct + (v/c) sin ct and v' = v cos ct - u c sin ct. Speed is conserved. The result is
+    renormalised and the velocity re-projected, both at rounding level only.
+    """
+    speed = jnp.linalg.norm(velocity, axis=-1, keepdims=True)
+    angle = speed * time
+    moved = direction * jnp.cos(angle) + velocity * (time * jnp.sinc(angle / math.pi))
+    moved = moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
+    turned = velocity * jnp.cos(angle) - direction * (speed * jnp.sin(angle))
+    return moved, project_tangent(moved, turned)
+
+
+def reflect_radius(
+    radius: Float[Array, "*n"], velocity: Float[Array, "*n"], minimum: Float[Array, ""]
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """Mirror radii that fell below `minimum`, and their velocities: r -> 2 r_min - r, v -> -v."""
+    below = radius < minimum
+    return jnp.where(below, 2 * minimum - radius, radius), jnp.where(below, -velocity, velocity)
+
+
+def uniform_directions(key: Key[Array, ""], count: int, dtype: jnp.dtype = jnp.float32) -> Float[Array, "count 3"]:
+    """Independent directions, uniform in area on S² (normalised Gaussian vectors)."""
+    return normalise(jax.random.normal(key, (count, 3), dtype))
+
+
+def angles(direction: Float[np.ndarray, "*n 3"]) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
+    """Colatitude theta in [0, pi] and azimuth phi in [0, 2 pi) of unit vectors, in radians, in the input's precision.
+
+    theta is computed as atan2(hypot(x, y), z), which stays accurate at the poles where arccos loses half its digits.
+    """
+    x, y, z = direction[..., 0], direction[..., 1], direction[..., 2]
+    theta = np.arctan2(np.hypot(x, y), z)
+    phi = np.arctan2(y, x)
+    phi = np.where(phi < 0, phi + np.asarray(TWO_PI, phi.dtype), phi)
+    # a tiny negative angle rounds up to 2 pi itself, which is 0
+    return theta, np.where(phi >= TWO_PI, np.zeros_like(phi), phi)
+
+
+def from_angles(theta: Float[np.ndarray, "*n"], phi: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3"]:
+    """Unit vectors of colatitude `theta` and azimuth `phi`, both in radians."""
+    sin_theta = np.sin(theta)
+    return np.stack([sin_theta * np.cos(phi), sin_theta * np.sin(phi), np.cos(theta)], axis=-1)
+
+
+def angle_between(a: Float[np.ndarray, "*n 3"], b: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """Angle in radians between unit vectors, accurate at 0 and pi: 2 atan2(|a - b|, |a + b|) (Kahan 2006)."""
+    return 2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1))
