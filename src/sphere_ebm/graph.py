@@ -1,0 +1,344 @@
+"""The lateral graph: symmetric k-nearest-neighbour edges with affinity weights and a bounded degree."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Int32
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from sphere_ebm.neighbours import Neighbours, SearchProgress, nearest_neighbours
+
+_PRECISION_RANGE = (1e-3, 1e5)
+"""Limits of 1 / (2 sigma²): squared chords are at most 4, and float32 cosines give them to about 2e-7."""
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourGraph:
+    """An undirected weighted graph, each edge once.
+
+    `senders < receivers`, sorted by (sender, receiver). The sum of `weights` is `n_points`, also when some points have
+    no edges, so that the lateral energy keeps its proportion to the osmotic one, which runs over all points. Raises
+    `ValueError` otherwise.
+    """
+
+    n_points: int
+    senders: Int32[np.ndarray, " edges"]
+    receivers: Int32[np.ndarray, " edges"]
+    weights: Float32[np.ndarray, " edges"]
+
+    def __post_init__(self) -> None:
+        key = self.senders.astype(np.int64) * self.n_points + self.receivers
+        inside = (self.senders >= 0) & (self.senders < self.receivers) & (self.receivers < self.n_points)
+        if not inside.all() or (np.diff(key) <= 0).any():
+            raise ValueError(
+                f"edges must satisfy 0 <= sender < receiver < n_points={self.n_points}, sorted and without repetition. "
+                "Build the graph with `build_graph`, `graph_from_neighbours` or `add_edges`."
+            )
+        total = float(self.weights.sum(dtype=np.float64))
+        if self.weights.size and not (self.weights.min() >= 0 and abs(total - self.n_points) <= 1e-3 * self.n_points):
+            raise ValueError(
+                f"`weights` must be non-negative with the sum n_points={self.n_points}; got the sum {total}."
+            )
+
+    @property
+    def degree(self) -> Int[np.ndarray, " points"]:
+        """Number of edges at each point."""
+        ends = np.concatenate([self.senders, self.receivers])
+        return np.bincount(ends, minlength=self.n_points)
+
+    @property
+    def max_degree(self) -> int:
+        """The largest degree; 0 without edges."""
+        return int(self.degree.max(initial=0))
+
+    @property
+    def n_components(self) -> int:
+        """Number of connected components; a point without edges is one of its own."""
+        shape = (self.n_points, self.n_points)
+        edges = coo_array((np.ones(len(self.senders), np.int8), (self.senders, self.receivers)), shape=shape)
+        return int(connected_components(edges, directed=False, return_labels=False)) if self.n_points else 0
+
+    def padded(
+        self,
+    ) -> tuple[
+        Int32[np.ndarray, "points slots"], Float32[np.ndarray, "points slots"], Bool[np.ndarray, "points slots"]
+    ]:
+        """`(tails, weights, active)`: other ends of each point's edges in rising order, `max_degree` slots per point.
+
+        Every edge is listed under both of its ends. Empty slots hold the point itself, weight 0 and `active` False.
+        """
+        heads = np.concatenate([self.senders, self.receivers])
+        others = np.concatenate([self.receivers, self.senders])
+        order = np.lexsort((others, heads))
+        heads, degree = heads[order], self.degree
+        slot = np.arange(len(heads)) - np.repeat(np.cumsum(degree) - degree, degree)
+        shape = (self.n_points, self.max_degree)
+        tails = np.repeat(np.arange(self.n_points, dtype=np.int32)[:, None], self.max_degree, axis=1)
+        weights, active = np.zeros(shape, np.float32), np.zeros(shape, bool)
+        tails[heads, slot] = others[order]
+        weights[heads, slot] = np.tile(self.weights, 2)[order]
+        active[heads, slot] = True
+        return tails, weights, active
+
+
+def build_graph(
+    embeddings: Float32[np.ndarray, "points width"],
+    *,
+    neighbours: int = 15,
+    affinity: str = "uniform",
+    perplexity: float = 10.0,
+    max_degree: int = 32,
+    search: str = "auto",
+    seed: int = 0,
+    progress: SearchProgress | None = None,
+) -> NeighbourGraph:
+    """The neighbour graph of `embeddings`: `nearest_neighbours`, then `graph_from_neighbours`.
+
+    Raises `ValueError` for what either refuses, and for a perplexity above `neighbours` when it is used.
+    """
+    if neighbours < 1:
+        raise ValueError(f"`neighbours` must satisfy 0 < neighbours; got {neighbours}.")
+    if affinity == "perplexity" and perplexity > neighbours:
+        raise ValueError(
+            f"`perplexity` must satisfy perplexity <= neighbours={neighbours}; got {perplexity}. "
+            "Lower it or raise `neighbours`."
+        )
+    _check(affinity, perplexity, max_degree)
+    found = nearest_neighbours(embeddings, neighbours, search=search, seed=seed, progress=progress)
+    return graph_from_neighbours(found, affinity=affinity, perplexity=perplexity, max_degree=max_degree)
+
+
+def graph_from_neighbours(
+    neighbours: Neighbours, *, affinity: str = "uniform", perplexity: float = 10.0, max_degree: int = 32
+) -> NeighbourGraph:
+    """Symmetrises directed neighbours, weighs the edges and bounds the degree.
+
+    With p_{j|i} the affinity of i for its neighbour j (summing to 1 over j), w_ij ∝ (p_{j|i} + p_{i|j}) / 2:
+    - `"uniform"`: p_{j|i} = 1 / k_i, so an edge found from both ends weighs twice one found from a single end;
+    - `"perplexity"`: p_{j|i} ∝ exp(-|x_i - x_j|² / (2 sigma_i²)) on unit vectors, sigma_i such that the entropy of
+      p_{.|i} is log(perplexity) (van der Maaten & Hinton 2008), over the k_i neighbours only. A point with fewer
+      neighbours than `perplexity`, or all of them equally far, weighs them equally; one with more exact duplicates than
+      that weighs only the duplicates.
+
+    An edge stays when it is among the `max_degree` strongest of both its ends (by weight, then cosine, then lower index
+    of the other end). A point that loses all its edges by this takes one back: its strongest whose other end has room,
+    else one whose other end can give up an edge that leaves nobody isolated, else along the shortest chain of such
+    exchanges. So every point with neighbours keeps one, and no degree exceeds `max_degree` unless the graph has no
+    subgraph with both properties; then (as in a star, where all have the same one neighbour) the strongest edge of each
+    point left over is kept above the bound.
+
+    Weights are scaled to the sum N after that; points without neighbours count in N. Raises `ValueError` for an unknown
+    `affinity`, perplexity < 1 or max_degree < 2.
+    """
+    _check(affinity, perplexity, max_degree)
+    index, found = neighbours.index, neighbours.index >= 0
+    cosine = np.where(found, neighbours.similarity, -1)
+    squared = 2 * (1 - cosine.astype(np.float64))
+    precision = _precision(squared, found, perplexity) if affinity == "perplexity" else np.zeros(len(index))
+    directed = _conditional(squared, found, precision)
+    near, far = np.nonzero(found)[0], index[found].astype(np.int64)
+    return _bounded_graph(len(index), *_merged(len(index), near, far, directed[found] / 2, cosine[found]), max_degree)
+
+
+def add_edges(
+    graph: NeighbourGraph,
+    src: Int[np.ndarray, " added"],
+    dst: Int[np.ndarray, " added"],
+    weight: Float[np.ndarray, " added"],
+    *,
+    max_degree: int = 32,
+) -> NeighbourGraph:
+    """The union of `graph` and more undirected edges, bounded and rescaled as in `graph_from_neighbours`.
+
+    `weight` is in units of the graph's mean weight: 1 makes an edge as strong as the average one. An edge that is there
+    already, or is given more than once or in both directions, gets the sum. Where the bound must choose between equal
+    weights the lower index of the other end wins, since added edges have no cosine.
+
+    Raises `ValueError` for an end outside 0 .. n_points - 1, an edge from a point to itself, or a weight that is not
+    positive.
+    """
+    _check("uniform", 1.0, max_degree)
+    n, unit = graph.n_points, float(graph.weights.mean(dtype=np.float64)) if len(graph.weights) else 1.0
+    wrong = (np.minimum(src, dst) < 0) | (np.maximum(src, dst) >= n) | (src == dst)
+    if wrong.any():
+        row = wrong.argmax()
+        raise ValueError(
+            f"added edges must join two different points of 0 .. {n - 1}; got ({src[row]}, {dst[row]}) in row {row}."
+        )
+    usable = np.isfinite(weight) & (weight > 0)
+    if not usable.all():
+        row = usable.argmin()
+        raise ValueError(f"`weight` must be positive and finite; got {weight[row]} in row {row}. Leave such edges out.")
+    near = np.concatenate([graph.senders, src]).astype(np.int64)
+    far = np.concatenate([graph.receivers, dst]).astype(np.int64)
+    weights = np.concatenate([graph.weights.astype(np.float64), unit * weight.astype(np.float64)])
+    return _bounded_graph(n, *_merged(n, near, far, weights, np.zeros(len(near))), max_degree)
+
+
+def _check(affinity: str, perplexity: float, max_degree: int) -> None:
+    if affinity not in ("uniform", "perplexity"):
+        raise ValueError(f"`affinity` must be 'uniform' or 'perplexity'; got {affinity!r}.")
+    if not perplexity >= 1:
+        raise ValueError(f"`perplexity` must satisfy 1 <= perplexity; got {perplexity}.")
+    if max_degree < 2:
+        raise ValueError(f"`max_degree` must satisfy 2 <= max_degree; got {max_degree}.")
+
+
+def _conditional(
+    squared: Float[np.ndarray, "points k"], found: Bool[np.ndarray, "points k"], precision: Float[np.ndarray, " points"]
+) -> Float[np.ndarray, "points k"]:
+    """p_{j|i} ∝ exp(-precision_i d²_ij) over the neighbours found; rows without any are 0."""
+    nearest = np.min(squared, axis=1, keepdims=True, where=found, initial=4.0)
+    kernel = np.where(found, np.exp(-precision[:, None] * np.maximum(squared - nearest, 0)), 0)
+    return kernel / np.maximum(kernel.sum(axis=1, keepdims=True), 1)
+
+
+def _precision(
+    squared: Float[np.ndarray, "points k"], found: Bool[np.ndarray, "points k"], perplexity: float
+) -> Float[np.ndarray, " points"]:
+    """1 / (2 sigma_i²) by bisection of its logarithm, in which the entropy falls; 0 where neighbours are too few."""
+    low = np.full(len(squared), np.log(_PRECISION_RANGE[0]))
+    high = np.full(len(squared), np.log(_PRECISION_RANGE[1]))
+    for _ in range(36):
+        middle = (low + high) / 2
+        p = _conditional(squared, found, np.exp(middle))
+        entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=1)
+        wide = entropy > np.log(perplexity)
+        low, high = np.where(wide, middle, low), np.where(wide, high, middle)
+    return np.where(found.sum(axis=1) <= perplexity, 0, np.exp((low + high) / 2))
+
+
+def _merged(
+    n_points: int,
+    near: Int[np.ndarray, " listed"],
+    far: Int[np.ndarray, " listed"],
+    weight: Float[np.ndarray, " listed"],
+    cosine: Float[np.ndarray, " listed"],
+) -> tuple[
+    Int[np.ndarray, " edges"], Int[np.ndarray, " edges"], Float[np.ndarray, " edges"], Float[np.ndarray, " edges"]
+]:
+    """Undirected edges once, sorted: weights add up, the larger cosine counts, weights that underflow are dropped."""
+    listed = weight > np.finfo(np.float32).tiny
+    key = (np.minimum(near, far) * n_points + np.maximum(near, far))[listed]
+    if not key.size:
+        return key, key, np.zeros(0), np.zeros(0)
+    order = np.argsort(key, kind="stable")
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    senders, receivers = np.divmod(key[order][first], n_points)
+    return (
+        senders,
+        receivers,
+        np.add.reduceat(weight[listed][order], first),
+        np.maximum.reduceat(cosine[listed][order], first),
+    )
+
+
+def _bounded_graph(
+    n_points: int,
+    senders: Int[np.ndarray, " edges"],
+    receivers: Int[np.ndarray, " edges"],
+    weight: Float[np.ndarray, " edges"],
+    cosine: Float[np.ndarray, " edges"],
+    max_degree: int,
+) -> NeighbourGraph:
+    """Keeps the edges that the degree bound allows and scales their weights to the sum `n_points`."""
+    strength = np.empty(len(weight), np.int64)
+    strength[np.lexsort((-cosine, -weight))] = np.arange(len(weight))
+    kept = _DegreeBound(n_points, senders, receivers, strength, max_degree).kept
+    weight = weight[kept] / (weight[kept].sum() / n_points if kept.any() else 1)
+    return NeighbourGraph(
+        n_points,
+        senders[kept].astype(np.int32),
+        receivers[kept].astype(np.int32),
+        weight.astype(np.float32),
+    )
+
+
+class _DegreeBound:
+    """Which edges stay (`kept`), by the rule of `graph_from_neighbours`; `strength` is an edge's rank, 0 the strongest.
+
+    The chain of exchanges is an augmenting path, found breadth first. Where there is none, the full points that the
+    search reached (`exhausted`) have only leaves, and neither these leaves nor the point have neighbours elsewhere:
+    they are more than `max_degree` for each full point, so that no bounded subgraph covers them (Las Vergnas 1978;
+    Amahashi & Kano 1982). No later exchange can enter such a region, hence it is searched once.
+    """
+
+    def __init__(
+        self,
+        n_points: int,
+        senders: Int[np.ndarray, " edges"],
+        receivers: Int[np.ndarray, " edges"],
+        strength: Int[np.ndarray, " edges"],
+        max_degree: int,
+    ) -> None:
+        heads, edge = np.concatenate([senders, receivers]), np.tile(np.arange(len(senders)), 2)
+        order = np.lexsort((strength[edge], heads))
+        self.max_degree = max_degree
+        self.exhausted: set[int] = set()
+        self.edge = edge[order]
+        self.other = np.concatenate([receivers, senders])[order]
+        self.start = np.concatenate([[0], np.cumsum(np.bincount(heads, minlength=n_points))])
+        rank = np.arange(len(heads)) - self.start[heads[order]]
+        self.kept = np.ones(len(senders), bool)
+        self.kept[self.edge[rank >= max_degree]] = False
+        self.degree = np.bincount(heads[self.kept[edge]], minlength=n_points)
+        isolated = np.flatnonzero((self.degree == 0) & (np.diff(self.start) > 0))
+        for point in isolated[np.argsort(strength[self.edge[self.start[isolated]]], kind="stable")].tolist():
+            if self.degree[point] == 0:
+                self._reconnect(point)
+
+    def _reconnect(self, point: int) -> None:
+        """Gives an isolated point an edge: by the shortest chain of exchanges, above the bound where there is none."""
+        exchange: dict[int, tuple[int, int, int, int]] = {}
+        queue, full = deque([point]), set[int]()
+        while queue:
+            here = queue.popleft()
+            if self._attach(here):
+                while here != point:
+                    hub, lost, gained, taker = exchange[here]
+                    self._switch(lost, here, hub, False)
+                    self._switch(gained, taker, hub, True)
+                    here = taker
+                return
+            for gained, hub in self._incident(here):
+                if hub in full or hub in self.exhausted:
+                    continue
+                full.add(hub)
+                for lost, leaf in self._incident(hub):
+                    if self.kept[lost] and leaf not in exchange:
+                        exchange[leaf] = (hub, lost, gained, here)
+                        queue.append(leaf)
+        self.exhausted |= full
+        edge, other = next(self._incident(point))
+        self._switch(edge, point, other, True)
+
+    def _attach(self, point: int) -> bool:
+        """Keeps one more edge of `point` if some other end has room, or can give up an edge and isolate nobody."""
+        options = [
+            (edge, hub) for edge, hub in self._incident(point) if hub not in self.exhausted and not self.kept[edge]
+        ]
+        for edge, hub in options:
+            if self.degree[hub] < self.max_degree:
+                self._switch(edge, point, hub, True)
+                return True
+        for edge, hub in options:
+            row = slice(self.start[hub], self.start[hub + 1])
+            spare = np.flatnonzero(self.kept[self.edge[row]] & (self.degree[self.other[row]] > 1))
+            if spare.size:
+                weakest = self.start[hub] + spare[-1]
+                self._switch(int(self.edge[weakest]), hub, int(self.other[weakest]), False)
+                self._switch(edge, point, hub, True)
+                return True
+        return False
+
+    def _incident(self, point: int) -> Iterator[tuple[int, int]]:
+        """Edges at a point, kept or not, with their other ends, the strongest first."""
+        row = slice(self.start[point], self.start[point + 1])
+        return zip(self.edge[row].tolist(), self.other[row].tolist(), strict=True)
+
+    def _switch(self, edge: int, one: int, other: int, kept: bool) -> None:
+        self.kept[edge] = kept
+        self.degree[[one, other]] += 1 if kept else -1
