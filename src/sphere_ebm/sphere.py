@@ -5,6 +5,7 @@ never stored: colatitude theta = arccos(u_z) in [0, pi] and azimuth phi = atan2(
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def reflect_radius(
     return jnp.where(below, 2 * minimum - radius, radius), jnp.where(below, -velocity, velocity)
 
 
-def uniform_directions(key: Key[Array, ""], count: int, dtype: jnp.dtype = jnp.float32) -> Float[Array, "count 3"]:
+def uniform_directions(key: Key[Array, ""], count: int, dtype: Any = jnp.float32) -> Float[Array, "count 3"]:
     """Independent directions, uniform in area on S² (normalised Gaussian vectors)."""
     return normalise(jax.random.normal(key, (count, 3), dtype))
 

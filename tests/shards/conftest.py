@@ -1,11 +1,10 @@
 """Builders of fixture files. They share no code with the package: the container is written by hand here."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import ml_dtypes
 import numpy as np
 import pytest
@@ -109,11 +108,3 @@ def cut() -> Callable[..., dict[str, np.ndarray]]:
 @pytest.fixture(scope="session")
 def bfloat16() -> np.dtype:
     return np.dtype(ml_dtypes.bfloat16)
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the run-time type checks of the test suite: what a user of the package meets."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)

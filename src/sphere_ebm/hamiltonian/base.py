@@ -1,0 +1,88 @@
+"""The contract between energy terms and samplers.
+
+A **factor** (THRML) is one term of the Hamiltonian over the nodes of a block. It yields interaction groups; what a
+sampler receives of them, sliced per head node, is an **interaction**, which knows its energy and its force. A sampler
+sums over interactions without knowing which ones there are.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar, final
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Bool, Float
+from thrml import AbstractFactor
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class SphereState(NamedTuple):
+    """Configuration of n points, or a vector field on it (a force, a velocity, a noise).
+
+    `direction` has shape (..., 3): unit vectors for a configuration, tangent vectors for a field. `radius` has shape
+    (...). A NamedTuple is a pytree, so THRML gathers it leaf by leaf.
+    """
+
+    direction: Array
+    radius: Array
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Shared(Generic[T_co]):
+    """A value of a whole term rather than of its nodes: THRML slices every bare array along the nodes.
+
+    It is a leaf without structure, so THRML hands it on as it is. `unwrap_shared` opens it once the program is built;
+    in a program built by plain THRML it stays, and is a constant of the compilation.
+    """
+
+    value: T_co
+
+
+def opened(value: T_co | Shared[T_co]) -> T_co:
+    """The value itself, wrapped or not."""
+    return value.value if isinstance(value, Shared) else value
+
+
+def unwrap_shared(tree: Any) -> Any:
+    """`tree` with every `Shared` leaf opened, so that its arrays may change without recompiling."""
+    return jax.tree.map(opened, tree)
+
+
+class AbstractSphereInteraction(eqx.Module):
+    """What a factor hands to the sampler: every array field has one row per head node, shape (heads, ...).
+
+    THRML slices these rows per node of the block, to shape (nodes, k, ...), which is what a sampler sees. Only what is
+    wrapped in `Shared` keeps its own shape.
+
+    `name` is the term's name in energy traces; interactions of one name are added. `annealed` says whether the
+    sampler's coupling schedule multiplies the force of this term.
+    """
+
+    name: eqx.AbstractClassVar[str]
+    annealed: eqx.AbstractClassVar[bool]
+
+    @abc.abstractmethod
+    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
+        """This group's share of H (a scalar, at coupling 1).
+
+        `here` is the configuration of the block, shapes (nodes, 3) and (nodes,); `there` the tails of each head node,
+        shapes (nodes, k, 3) and (nodes, k); inactive slots are padding. A pair listed under both of its ends
+        contributes half its energy at each.
+        """
+
+    @abc.abstractmethod
+    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
+        """-∂H/∂(u, r) of the whole term at each head node, the direction part as an ambient vector.
+
+        The sampler projects the sum of all terms on the tangent planes once.
+        """
+
+
+class AbstractSphereFactor(AbstractFactor):
+    """A term of the Hamiltonian. `energy` evaluates it on a configuration of its nodes, without a program."""
+
+    @abc.abstractmethod
+    def energy(self, state: SphereState) -> Float[Array, ""]:
+        """The term's energy for the configuration `state` of the factor's nodes, in their order."""

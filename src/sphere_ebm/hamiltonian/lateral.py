@@ -1,0 +1,133 @@
+"""Lateral attraction: H = α Σ_{(i,j) in E} w_ij φ(u_i, u_j), each undirected edge once."""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from thrml import Block, InteractionGroup
+
+from sphere_ebm.hamiltonian.base import (
+    AbstractSphereFactor,
+    AbstractSphereInteraction,
+    Shared,
+    SphereState,
+    opened,
+)
+
+Kernel = Literal["cauchy", "gaussian", "harmonic"]
+
+# φ and -dφ/dc as functions of x = s² chord² = 2 s² (1 - c), c = u_i·u_j, in units where dx/dc = -2 s²:
+# the force on u_i is (2 s² dφ/dx) u_j.
+_POTENTIALS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "cauchy": (jnp.log1p, lambda x: 1 / (1 + x)),
+    "gaussian": (lambda x: -jnp.exp(-x), lambda x: jnp.exp(-x)),
+    "harmonic": (lambda x: x / 2, lambda x: jnp.full_like(x, 0.5)),
+}
+KERNELS: tuple[str, ...] = tuple(_POTENTIALS)
+
+
+def squared_chord(a: Float[Array, "*#n 3"], b: Float[Array, "*#n 3"]) -> Float[Array, "..."]:
+    """|a - b|² = 2 (1 - a·b), from the difference: the product loses all digits for close points."""
+    return jnp.sum((a - b) ** 2, axis=-1)
+
+
+@final
+class LateralAttraction(AbstractSphereInteraction):
+    """Pairs (head node, neighbour), one slot per neighbour. `weight` holds w_ij, `strength` α, `sharpness` s."""
+
+    weight: Float[Array, "nodes *k"]
+    strength: Float[Array, ""] | Shared[Array]
+    sharpness: Float[Array, ""] | Shared[Array]
+    kernel: str = eqx.field(static=True)
+    name: ClassVar[str] = "lateral"
+    annealed: ClassVar[bool] = True
+
+    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
+        value, _ = _POTENTIALS[self.kernel]
+        x, _ = self._stretch(here, there)
+        # every edge is listed under both of its ends: half at each
+        return opened(self.strength).astype(x.dtype) * jnp.sum(jnp.where(active, self.weight * value(x), 0)) / 2
+
+    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
+        _, slope = _POTENTIALS[self.kernel]
+        x, stretch = self._stretch(here, there)
+        pull = jnp.where(active, self.weight * slope(x), 0)
+        scale = 2 * stretch * opened(self.strength).astype(x.dtype)
+        return SphereState(scale * jnp.einsum("nk,nkc->nc", pull, there[0].direction), jnp.zeros_like(here.radius))
+
+    def _stretch(self, here: SphereState, there: list[SphereState]) -> tuple[Float[Array, "nodes k"], Float[Array, ""]]:
+        """x = s² chord² for every slot, and s²."""
+        stretch = opened(self.sharpness).astype(here.direction.dtype) ** 2
+        return stretch * squared_chord(here.direction[:, None, :], there[0].direction), stretch
+
+
+@final
+class LateralFactor(AbstractSphereFactor):
+    """Attraction along the edges of a neighbour graph, by the angle between the ends.
+
+    Kernels, with x = s² chord² and s = `sharpness` the inverse interaction length (per unit chord):
+
+    - `"cauchy"`: φ = log(1 + x), long-ranged;
+    - `"gaussian"`: φ = -exp(-x), so σ = 1 / s;
+    - `"harmonic"`: φ = x / 2 = s² (1 - u_i·u_j).
+
+    `strength` is α; `weight` w_ij, one per undirected edge. Both directions of every edge go to the sampler, so that
+    the force is the gradient of an energy.
+    """
+
+    node_groups: list[Block]
+    block: Block = eqx.field(static=True)
+    senders: Int[np.ndarray, " edges"]
+    receivers: Int[np.ndarray, " edges"]
+    weight: Float[np.ndarray, " edges"]
+    strength: float
+    sharpness: float
+    kernel: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        block: Block,
+        senders: Int[np.ndarray, " edges"],
+        receivers: Int[np.ndarray, " edges"],
+        weight: Float[np.ndarray, " edges"],
+        *,
+        sharpness: float,
+        strength: float = 1.0,
+        kernel: Kernel = "cauchy",
+    ):
+        """`senders` and `receivers` are positions in `block`. Raises ValueError for a bad kernel, index or number."""
+        if kernel not in _POTENTIALS:
+            raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)}; got {kernel!r}.")
+        if not sharpness > 0:
+            raise ValueError(f"`sharpness` must be positive; got {sharpness}.")
+        if not strength >= 0:
+            raise ValueError(f"`strength` must be >= 0; got {strength}.")
+        if not len(senders) == len(receivers) == len(weight):
+            raise ValueError(
+                "`senders`, `receivers` and `weight` must have one entry per edge; got "
+                f"{len(senders)}, {len(receivers)} and {len(weight)}."
+            )
+        ends = np.concatenate([senders, receivers])
+        if ends.size == 0:
+            raise ValueError("`senders` must name at least one edge; leave the term out when there is none.")
+        if ends.min() < 0 or ends.max() >= len(block):
+            raise ValueError(f"edge ends must lie in [0, {len(block)}); got {ends.min()} to {ends.max()}.")
+        super().__init__([Block([block[i] for i in senders]), Block([block[i] for i in receivers])])
+        self.block = block
+        self.senders, self.receivers, self.weight = senders, receivers, weight
+        self.strength, self.sharpness, self.kernel = strength, sharpness, kernel
+
+    def to_interaction_groups(self) -> list[InteractionGroup]:
+        senders, receivers = self.node_groups
+        both = jnp.asarray(np.concatenate([self.weight, self.weight]))
+        strength, sharpness = (Shared(jnp.asarray(x, both.dtype)) for x in (self.strength, self.sharpness))
+        interaction = LateralAttraction(both, strength, sharpness, self.kernel)
+        return [InteractionGroup(interaction, senders + receivers, [receivers + senders])]
+
+    def energy(self, state: SphereState) -> Float[Array, ""]:
+        value, _ = _POTENTIALS[self.kernel]
+        gap = squared_chord(state.direction[self.senders], state.direction[self.receivers])
+        return self.strength * jnp.sum(jnp.asarray(self.weight) * value(self.sharpness**2 * gap))

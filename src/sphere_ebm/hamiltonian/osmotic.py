@@ -1,0 +1,152 @@
+"""Osmotic pressure: H = Π N log[ (1 / (N (N - 1))) Σ_{i≠j} q(u_i, u_j) ], q = 1 / (1 + s² chord²).
+
+It depends on the whole configuration, so all points live in one block. With Q_i = Σ_{j≠i} q_ij, the force is
+F_i = -2 Π N (∇_i Q_i) / Σ_j Q_j. Two evaluators of Q and ∇Q with one interface:
+
+- `DirectField`: the exact sum, blocked, O(N²) time and O(N · block) memory; the reference;
+- `ZonalField` (`sphere_ebm.harmonics`): particle-mesh in azimuthal harmonics, O(N + rows³).
+"""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, Literal, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+from thrml import Block, InteractionGroup
+
+from sphere_ebm.hamiltonian.base import (
+    AbstractSphereFactor,
+    AbstractSphereInteraction,
+    Shared,
+    SphereState,
+    opened,
+)
+from sphere_ebm.harmonics import ZonalField
+
+Evaluator = Literal["auto", "direct", "harmonic"]
+EVALUATORS: tuple[str, ...] = ("auto", "direct", "harmonic")
+
+# Below this many points the exact sum is as fast as the grid (two cores; see benchmarks/osmotic.py).
+DIRECT_LIMIT = 500
+# Rows of the grid per unit of sharpness. Error of the force, rms over rms, for s in 3 to 30 and N in 500 to 10 000:
+# 1 to 4 % for clustered points, 3 to 7 % for uniform random ones (whose net force is mere shot noise). It falls as
+# rows^-4 (tests/test_harmonics.py).
+ROWS_PER_SHARPNESS = 6.0
+# rows³ floats twice: 270 MB at this size. Sharper kernels need an evaluator that this package does not have yet.
+MAX_ROWS = 320
+MAX_SHARPNESS = MAX_ROWS / ROWS_PER_SHARPNESS
+
+Field = Callable[[Float[Array, "n 3"]], tuple[Float[Array, " n"], Float[Array, "n 3"]]]
+
+
+@final
+class DirectField(eqx.Module):
+    """Φ(u_i) = Σ_j q(u_i, u_j), the point itself included, and its gradient, by summing over all pairs in blocks."""
+
+    sharpness: float = eqx.field(static=True)
+    block_size: int = eqx.field(static=True, default=512)
+
+    def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        n = direction.shape[0]
+        size = min(self.block_size, n)
+        blocks = -(-n // size)
+        padded = jnp.pad(direction, ((0, blocks * size - n), (0, 0)))
+
+        def row(heads: Float[Array, "size 3"]) -> tuple[Array, Array]:
+            chord = jnp.sum((heads[:, None, :] - direction[None, :, :]) ** 2, axis=-1)
+            q = 1 / (1 + self.sharpness**2 * chord)
+            return jnp.sum(q, axis=1), 2 * self.sharpness**2 * (q**2 @ direction)
+
+        potential, gradient = jax.lax.map(row, padded.reshape(blocks, size, 3))
+        return potential.reshape(-1)[:n], gradient.reshape(-1, 3)[:n]
+
+
+def grid_rows(sharpness: float) -> int:
+    """Rows of the grid that `harmonic` uses: 6 s rounded up to a multiple of 8, at least 24.
+
+    Raises ValueError when that exceeds the largest table that fits in memory.
+    """
+    rows = max(24, 8 * math.ceil(ROWS_PER_SHARPNESS * sharpness / 8))
+    if rows > MAX_ROWS:
+        raise ValueError(
+            f"`sharpness` must be at most {MAX_SHARPNESS:.0f} for the harmonic evaluator; got "
+            f"{sharpness:.4g}. Lower it, or use osmotic_evaluator='direct'."
+        )
+    return rows
+
+
+def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField | ZonalField:
+    """The field evaluator by name; `"auto"` takes the direct sum up to 500 points and the grid above."""
+    if evaluator not in EVALUATORS:
+        raise ValueError(f"`osmotic_evaluator` must be one of {', '.join(EVALUATORS)}; got {evaluator!r}.")
+    if evaluator == "direct" or (evaluator == "auto" and n_points <= DIRECT_LIMIT):
+        return DirectField(sharpness)
+    stretch = 2 * sharpness**2
+    return ZonalField.tabulate(
+        grid_rows(sharpness),
+        kernel=lambda c: 1 / (1 + stretch * (1 - c)),
+        derivative=lambda c: stretch / (1 + stretch * (1 - c)) ** 2,
+    )
+
+
+def _mean_repulsion(potential: Float[Array, " n"]) -> Float[Array, ""]:
+    """Σ_{i≠j} q_ij: the sum of the potential less the N terms q(u_i, u_i) = 1."""
+    return jnp.sum(potential) - potential.shape[0]
+
+
+@final
+class OsmoticPressure(AbstractSphereInteraction):
+    """The mean field of all points. `strength` is Π, the same at every node; `field` evaluates Φ and ∇Φ."""
+
+    strength: Float[Array, ""] | Shared[Array]
+    field: Field | Shared[Field]
+    name: ClassVar[str] = "osmotic"
+    annealed: ClassVar[bool] = False
+
+    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
+        potential, _ = opened(self.field)(here.direction)
+        n = here.radius.shape[0]
+        return opened(self.strength).astype(potential.dtype) * n * jnp.log(_mean_repulsion(potential) / (n * (n - 1.0)))
+
+    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
+        potential, gradient = opened(self.field)(here.direction)
+        strength = opened(self.strength).astype(potential.dtype)
+        push = -2 * strength * potential.shape[0] / _mean_repulsion(potential)
+        return SphereState(push * gradient, jnp.zeros_like(here.radius))
+
+
+@final
+class OsmoticFactor(AbstractSphereFactor):
+    """Pressure that keeps the map open, from the logarithm of the mean repulsion over all pairs.
+
+    `strength` is Π (energy per point), `sharpness` s, shared with the lateral term. `evaluator` is `"direct"`,
+    `"harmonic"` or `"auto"`.
+    """
+
+    node_groups: list[Block]
+    strength: float
+    field: DirectField | ZonalField
+
+    def __init__(self, block: Block, *, sharpness: float, strength: float = 1.0, evaluator: str = "auto"):
+        """Raises ValueError for fewer than two nodes, a strength < 0, a sharpness <= 0 or an unknown evaluator."""
+        super().__init__([block])
+        if len(block) < 2:
+            raise ValueError(f"osmotic pressure needs at least 2 nodes; got {len(block)}. Leave the term out.")
+        if not strength >= 0:
+            raise ValueError(f"`strength` must be >= 0; got {strength}.")
+        if not sharpness > 0:
+            raise ValueError(f"`sharpness` must be positive; got {sharpness}.")
+        self.strength = strength
+        self.field = make_field(evaluator, sharpness, len(block))
+
+    def to_interaction_groups(self) -> list[InteractionGroup]:
+        pressure = OsmoticPressure(Shared(jnp.asarray(self.strength, jnp.result_type(float))), Shared(self.field))
+        return [InteractionGroup(pressure, self.node_groups[0], [])]
+
+    def energy(self, state: SphereState) -> Float[Array, ""]:
+        n = len(self.node_groups[0])
+        potential, _ = self.field(state.direction)
+        return self.strength * n * jnp.log(_mean_repulsion(potential) / (n * (n - 1.0)))

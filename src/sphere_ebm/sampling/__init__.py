@@ -1,0 +1,28 @@
+"""Dynamics: samplers for THRML programs of `SphereNode`s, schedules, and runs in chunks."""
+
+from sphere_ebm.sampling.euler_maruyama import EulerMaruyama as EulerMaruyama
+from sphere_ebm.sampling.euler_maruyama import EulerMaruyamaState as EulerMaruyamaState
+from sphere_ebm.sampling.langevin import AbstractLangevin as AbstractLangevin
+from sphere_ebm.sampling.nodes import SphereNode as SphereNode
+from sphere_ebm.sampling.nodes import build_program as build_program
+from sphere_ebm.sampling.nodes import energies as energies
+from sphere_ebm.sampling.nodes import node_template as node_template
+from sphere_ebm.sampling.nodes import own_state_group as own_state_group
+from sphere_ebm.sampling.nodes import sphere_block as sphere_block
+from sphere_ebm.sampling.run import Carry as Carry
+from sphere_ebm.sampling.run import Moments as Moments
+from sphere_ebm.sampling.run import NonFiniteEnergyError as NonFiniteEnergyError
+from sphere_ebm.sampling.run import RunPlan as RunPlan
+from sphere_ebm.sampling.run import RunResult as RunResult
+from sphere_ebm.sampling.run import Trace as Trace
+from sphere_ebm.sampling.run import empty_moments as empty_moments
+from sphere_ebm.sampling.run import run as run
+from sphere_ebm.sampling.run import run_chunk as run_chunk
+from sphere_ebm.sampling.schedules import AbstractSchedule as AbstractSchedule
+from sphere_ebm.sampling.schedules import Constant as Constant
+from sphere_ebm.sampling.schedules import Cosine as Cosine
+from sphere_ebm.sampling.schedules import Exponential as Exponential
+from sphere_ebm.sampling.schedules import Linear as Linear
+from sphere_ebm.sampling.schedules import Switch as Switch
+from sphere_ebm.sampling.underdamped import Underdamped as Underdamped
+from sphere_ebm.sampling.underdamped import UnderdampedState as UnderdampedState

@@ -1,0 +1,203 @@
+"""Running a program: the one jit door, chunks, convergence, and the moments of the last samples.
+
+A run has two phases. First it anneals until the energy has converged or its steps are spent; then it takes
+`average` more steps and accumulates the mean and spread of every point. It proceeds in chunks of one compiled
+function, so that progress, stopping and checkpoints cost one energy evaluation a chunk. The key of a step is folded
+from the run's key and the step's number: neither the size of the chunks nor an interruption changes a bit of the
+result. (Only when a `tolerance` is set does the chunk matter: it is the interval over which convergence is judged.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from thrml import FactorSamplingProgram
+
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.nodes import advance, energies
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+class NonFiniteEnergyError(FloatingPointError):
+    """The energy became infinite or not a number; the message names the step, the terms and likely causes."""
+
+
+class Moments(NamedTuple):
+    """Running mean and sum of squared deviations of every point (Welford 1962), over `count` samples."""
+
+    count: Float[Array, ""]  # type: ignore[assignment]  # hides tuple.count
+    mean: SphereState
+    deviation: SphereState
+
+
+class Carry(NamedTuple):
+    """Everything that a run carries from chunk to chunk, and all that a checkpoint holds."""
+
+    state: SphereState
+    sampler_state: Any
+    moments: Moments
+
+
+def empty_moments(state: SphereState) -> Moments:
+    zero = jax.tree.map(jnp.zeros_like, state)
+    return Moments(jnp.zeros((), state.radius.dtype), zero, zero)
+
+
+def _accumulate(moments: Moments, state: SphereState) -> Moments:
+    count = moments.count + 1
+    before = jax.tree.map(jnp.subtract, state, moments.mean)
+    mean = jax.tree.map(lambda m, d: m + d / count, moments.mean, before)
+    deviation = jax.tree.map(lambda s, x, m, d: s + d * (x - m), moments.deviation, state, mean, before)
+    return Moments(count, mean, deviation)
+
+
+@eqx.filter_jit
+def run_chunk(
+    key: Key[Array, ""],
+    program: FactorSamplingProgram,
+    carry: Carry,
+    n_steps: Int[Array, ""],
+    averaging: Int[Array, ""],
+) -> tuple[Carry, dict[str, Float[Array, ""]]]:
+    """Advance `n_steps` steps (a traced number: chunks of any length share one compilation).
+
+    Samples enter the moments when `averaging` is 1. Returns the new carry and the energy of each term at its end.
+    """
+
+    def body(_: Array, carry: Carry) -> Carry:
+        step_key = jax.random.fold_in(key, carry.sampler_state.step)
+        state, sampler_state = advance(step_key, program, carry.state, carry.sampler_state)
+        moments = jax.lax.cond(averaging > 0, _accumulate, lambda moments, _: moments, carry.moments, state)
+        return Carry(state, sampler_state, moments)
+
+    carry = jax.lax.fori_loop(0, n_steps, body, carry)
+    return carry, energies(program, carry.state)
+
+
+@dataclass
+class Trace:
+    """Energy per term at the start and after each chunk: `steps[i]` steps done, `energy[name][i]` energy units."""
+
+    steps: list[int] = field(default_factory=list)
+    energy: dict[str, list[float]] = field(default_factory=dict)
+
+    def append(self, step: int, values: dict[str, float]) -> None:
+        self.steps.append(step)
+        for name, value in values.items():
+            self.energy.setdefault(name, []).append(value)
+
+    def total(self) -> Float[np.ndarray, " chunks"]:
+        """The Hamiltonian: the sum over terms."""
+        return np.sum([np.zeros(len(self.steps)), *map(np.asarray, self.energy.values())], axis=0)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Final carry, energy trace, and whether annealing ended because the energy had converged."""
+
+    carry: Carry
+    trace: Trace
+    converged: bool
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """How long a run is.
+
+    `steps`: the most annealing steps; `settled`: the step from which schedules are constant, so that a converged
+    energy may end the annealing; `tolerance`: change of energy per point over a chunk that counts as converged (0:
+    never); `average`: steps of the second phase; `chunk`: steps per chunk.
+    """
+
+    steps: int
+    average: int = 0
+    settled: int = 0
+    tolerance: float = 0.0
+    chunk: int = 25
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1:
+            raise ValueError(f"`chunk` must be at least 1 step; got {self.chunk}.")
+        if min(self.steps, self.average, self.settled) < 0 or not self.tolerance >= 0:
+            raise ValueError(
+                f"`steps`, `average`, `settled` and `tolerance` must be >= 0; got {self.steps}, {self.average}, "
+                f"{self.settled} and {self.tolerance}."
+            )
+
+    def next_chunk(self, done: int, annealed: int) -> tuple[int, bool]:
+        """Length of the next chunk after `done` steps and whether it averages, when annealing ended at `annealed`."""
+        averaging = done >= annealed
+        end = annealed + self.average if averaging else annealed
+        return min(self.chunk, end - done), averaging
+
+
+def run(
+    key: Key[Array, ""],
+    program: FactorSamplingProgram,
+    carry: Carry,
+    plan: RunPlan,
+    *,
+    trace: Trace | None = None,
+    progress: Progress | None = None,
+    checkpoint: Callable[[Carry, Trace], None] | None = None,
+) -> RunResult:
+    """Run `program` from `carry` by `plan`; a carry and trace from a checkpoint continue where they stopped.
+
+    `progress(done, total, energies)` and `checkpoint(carry, trace)` are called after every chunk. Raises
+    NonFiniteEnergyError as soon as an energy is not finite.
+    """
+    n_points = carry.state.radius.shape[0]
+    done = int(carry.sampler_state.step)
+    trace = Trace() if trace is None else trace
+    if not trace.steps:
+        zero = jnp.asarray(0, jnp.int32)
+        _, values = run_chunk(key, program, carry, zero, zero)
+        floats = {name: float(value) for name, value in values.items()}
+        _check_finite(floats, done)
+        trace.append(done, floats)
+    annealed, converged = _annealing_end(trace, plan, n_points)
+    while done < annealed + plan.average:
+        length, averaging = plan.next_chunk(done, annealed)
+        carry, values = run_chunk(
+            key, program, carry, jnp.asarray(length, jnp.int32), jnp.asarray(averaging, jnp.int32)
+        )
+        done += length
+        floats = {name: float(value) for name, value in values.items()}
+        _check_finite(floats, done)
+        trace.append(done, floats)
+        if not converged:
+            annealed, converged = _annealing_end(trace, plan, n_points)
+        if progress is not None:
+            progress(done, annealed + plan.average, floats)
+        if checkpoint is not None:
+            checkpoint(carry, trace)
+    return RunResult(carry, trace, converged)
+
+
+def _annealing_end(trace: Trace, plan: RunPlan, n_points: int) -> tuple[int, bool]:
+    """Step at which annealing ends, by the trace so far: the first chunk that completes two converged ones in a row."""
+    if plan.tolerance > 0:
+        change = np.abs(np.diff(trace.total())) / n_points
+        for i in range(1, len(change)):
+            calm = max(change[i], change[i - 1]) < plan.tolerance
+            started = trace.steps[i - 1] >= plan.settled
+            if calm and started and trace.steps[i + 1] < plan.steps:
+                return trace.steps[i + 1], True
+    return plan.steps, False
+
+
+def _check_finite(values: dict[str, float], step: int) -> None:
+    if all(np.isfinite(value) for value in values.values()):
+        return
+    terms = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+    raise NonFiniteEnergyError(
+        f"the energy is not finite after {step} steps ({terms}). Likely causes: a step size too large for the "
+        "stiffest term (lower `step_size`), a strength or coupling far above 1, or a radius stiffness κ with "
+        "step_size · sqrt(κ) > 2 (underdamped) or step_size · κ > 2 (overdamped)."
+    )

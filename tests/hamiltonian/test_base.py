@@ -1,0 +1,148 @@
+"""What every energy term promises: forces that are minus the gradient, symmetry, and one energy however counted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from sphere_ebm.hamiltonian import OsmoticFactor, OsmoticPressure, SphereState
+from sphere_ebm.hamiltonian.base import Shared, opened, unwrap_shared
+from sphere_ebm.hamiltonian.osmotic import DirectField
+from sphere_ebm.sampling.nodes import build_program, energies
+from sphere_ebm.sampling.schedules import Constant
+from sphere_ebm.sphere import exponential_map, project_tangent
+
+TERMS = ("gravity", "cauchy", "gaussian", "harmonic", "osmotic")
+HAMILTONIAN = ("gravity", "cauchy", "osmotic")
+ROTATION = Rotation.from_euler("xyz", [0.4, -1.1, 2.3]).as_matrix()
+
+
+def total_energy(terms, state: SphereState) -> jax.Array:
+    return sum(term.energy(state) for term in terms)
+
+
+def chosen(factors, name: str) -> list:
+    return [factors[each] for each in (HAMILTONIAN if name == "total" else (name,))]
+
+
+def rotated(field: SphereState) -> SphereState:
+    return SphereState(field.direction @ jnp.asarray(ROTATION.T, field.direction.dtype), field.radius)
+
+
+def tangent_bases(state: SphereState) -> np.ndarray:
+    """Two orthonormal tangent vectors at every direction, shape (2, n, 3)."""
+    _, _, basis = np.linalg.svd(np.asarray(state.direction)[:, None, :])
+    return np.moveaxis(basis[:, 1:], 1, 0)
+
+
+def finite_difference_force(terms, state: SphereState, eps: float = 1e-5) -> np.ndarray:
+    """-(H(+eps) - H(-eps)) / 2 eps along two geodesics and the radius of each point, shape (3, n)."""
+    n = state.radius.shape[0]
+    eye = np.eye(n)
+    shifts = [SphereState(jnp.asarray(eye[:, :, None] * basis), jnp.zeros((n, n))) for basis in tangent_bases(state)]
+    shifts.append(SphereState(jnp.zeros((n, n, 3)), jnp.asarray(eye)))
+
+    def moved_energy(shift: SphereState, step: float) -> jax.Array:
+        direction = exponential_map(state.direction, step * shift.direction)
+        return total_energy(terms, SphereState(direction, state.radius + step * shift.radius))
+
+    slope = jax.jit(jax.vmap(lambda shift: (moved_energy(shift, eps) - moved_energy(shift, -eps)) / (2 * eps)))
+    return np.stack([-np.asarray(slope(shift)) for shift in shifts])
+
+
+@pytest.mark.parametrize("name", [*TERMS, "total"])
+def test_the_force_a_sampler_sees_is_minus_the_gradient_by_autodiff(factors, forces_of, state, name):
+    terms = chosen(factors, name)
+    gradient = jax.grad(lambda at: total_energy(terms, at))(state)
+    force = forces_of(terms, state)
+    scale = float(jnp.max(jnp.abs(gradient.direction))) + 1
+    np.testing.assert_allclose(
+        force.direction, -project_tangent(state.direction, gradient.direction), atol=3e-6 * scale
+    )
+    np.testing.assert_allclose(force.radius, -gradient.radius, atol=1e-5)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", [*TERMS, "total"])
+def test_the_force_a_sampler_sees_is_minus_the_gradient_by_finite_differences(factors, forces_of, state, name):
+    terms = chosen(factors, name)
+    force = forces_of(terms, state)
+    along = [np.sum(np.asarray(force.direction) * basis, axis=1) for basis in tangent_bases(state)]
+    expected = finite_difference_force(terms, state)
+    np.testing.assert_allclose(np.stack([*along, force.radius]), expected, atol=2e-8 * (1 + np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", [*TERMS, "total"])
+def test_energies_of_the_program_equal_those_of_the_factors(block, factors, probe, state, name):
+    terms = chosen(factors, name)
+    seen = energies(build_program(block, terms, probe), state)
+    assert len(seen) == len(terms)
+    np.testing.assert_allclose(sum(seen.values()), total_energy(terms, state), rtol=2e-6)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", TERMS)
+def test_rotating_the_map_changes_no_energy_and_turns_the_forces_with_it(factors, forces_of, state, name):
+    term = factors[name]
+    np.testing.assert_allclose(term.energy(rotated(state)), term.energy(state), rtol=1e-12)
+    there, here = forces_of([term], rotated(state)), rotated(forces_of([term], state))
+    np.testing.assert_allclose(there.direction, here.direction, atol=1e-11)
+    np.testing.assert_array_equal(there.radius, here.radius)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["cauchy", "gaussian", "harmonic", "osmotic"])
+def test_pair_forces_exert_no_net_torque(factors, forces_of, state, name):
+    force = forces_of([factors[name]], state)
+    torque = jnp.cross(state.direction, force.direction)
+    assert float(jnp.max(jnp.abs(torque))) > 0.1
+    np.testing.assert_allclose(jnp.sum(torque, axis=0), 0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_forces_are_tangent(factors, forces_of, state, name):
+    force = forces_of([factors[name]], state)
+    np.testing.assert_allclose(jnp.sum(force.direction * state.direction, axis=1), 0, atol=2e-5)
+
+
+def test_the_coupling_multiplies_the_lateral_force_and_no_other(factors, forces_of, state):
+    plain = {name: forces_of([factors[name]], state) for name in HAMILTONIAN}
+    coupled = forces_of([factors[name] for name in HAMILTONIAN], state, coupling=3.0)
+    expected = plain["gravity"].direction + 3 * plain["cauchy"].direction + plain["osmotic"].direction
+    np.testing.assert_allclose(coupled.direction, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(coupled.radius, plain["gravity"].radius, rtol=1e-6)
+
+
+def test_without_pressure_two_terms_remain(block, factors, forces_of, state):
+    silent = OsmoticFactor(block, sharpness=3.0, strength=0.0, evaluator="direct")
+    two = [factors["gravity"], factors["cauchy"]]
+    np.testing.assert_allclose(total_energy([*two, silent], state), total_energy(two, state), rtol=1e-7)
+    three_forces, two_forces = forces_of([*two, silent], state), forces_of(two, state)
+    np.testing.assert_array_equal(three_forces.direction, two_forces.direction)
+    np.testing.assert_array_equal(three_forces.radius, two_forces.radius)
+
+
+def test_terms_of_one_name_are_added_in_the_energies(block, factors, probe, state):
+    gravity = factors["gravity"]
+    seen = energies(build_program(block, [gravity, gravity], probe), state)
+    np.testing.assert_allclose(seen["gravity"], 2 * gravity.energy(state), rtol=1e-6)
+
+
+def test_shared_values_are_leaves_that_open_once():
+    field = DirectField(2.0)
+    tree = {"shared": Shared(field), "array": jnp.ones(3), "schedule": Constant(1.0)}
+    assert len(jax.tree.leaves(tree)) == 3
+    unwrapped = unwrap_shared(tree)
+    assert unwrapped["shared"] is field
+    assert opened(field) is field
+    assert opened(Shared(field)) is field
+
+
+def test_shared_values_survive_the_builder_unsliced_and_opened(block, factors, probe):
+    program = build_program(block, [factors["cauchy"], factors["osmotic"]], probe)
+    _, lateral, osmotic = program.per_block_interactions[0]
+    assert lateral.weight.shape == program.per_block_interaction_active[0][1].shape
+    assert lateral.strength.shape == lateral.sharpness.shape == osmotic.strength.shape == ()
+    assert isinstance(osmotic, OsmoticPressure)
+    assert isinstance(osmotic.field, DirectField)

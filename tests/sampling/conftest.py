@@ -1,0 +1,117 @@
+"""Many independent chains in one block, built and compiled once for the whole session."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+from thrml import AbstractConditionalSampler, Block, FactorSamplingProgram
+
+from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
+from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.nodes import build_program, sphere_block
+from sphere_ebm.sampling.run import Carry, empty_moments, run_chunk
+from sphere_ebm.sphere import normalise, uniform_directions
+
+N_CHAINS = 40_000
+IDEAL_RADIUS = 10.0
+STIFFNESS = 1.0
+PAIR_COUPLING = 2.0
+N_POINTS = 30
+
+
+class Chains(NamedTuple):
+    """A program whose nodes (or pairs of nodes) are independent chains; `simulate` runs it with any sampler."""
+
+    program: FactorSamplingProgram
+    start: SphereState
+
+    def simulate(
+        self,
+        sampler: AbstractConditionalSampler,
+        steps: int,
+        *,
+        seed: int = 0,
+        start: SphereState | None = None,
+        sampler_state: Any = None,
+    ) -> Carry:
+        program = eqx.tree_at(lambda p: p.samplers, self.program, [sampler])
+        start = self.start if start is None else start
+        carry = Carry(start, sampler.init() if sampler_state is None else sampler_state, empty_moments(start))
+        length, averaging = jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32)
+        return run_chunk(jax.random.key(seed), program, carry, length, averaging)[0]
+
+
+def two_sided_chi2(statistic: float, dof: int) -> float:
+    """p-value of a chi-square statistic that may be too large or too small."""
+    return float(2 * min(stats.chi2.cdf(statistic, dof), stats.chi2.sf(statistic, dof)))
+
+
+def two_sided_normal(z: float) -> float:
+    return float(2 * stats.norm.sf(abs(z)))
+
+
+@pytest.fixture(scope="session")
+def chi2_p_value() -> Callable[[float, int], float]:
+    return two_sided_chi2
+
+
+@pytest.fixture(scope="session")
+def normal_p_value() -> Callable[[float], float]:
+    return two_sided_normal
+
+
+@pytest.fixture(scope="session")
+def chain_block() -> Block:
+    return sphere_block(N_CHAINS)
+
+
+@pytest.fixture(scope="session")
+def wells(chain_block: Block) -> Chains:
+    """Every node in its own radial well, free to turn; all start on the north pole at the ideal radius."""
+    gravity = GravityFactor(chain_block, np.full(N_CHAINS, IDEAL_RADIUS, np.float32), STIFFNESS)
+    start = SphereState(jnp.broadcast_to(jnp.asarray([0.0, 0.0, 1.0]), (N_CHAINS, 3)), jnp.full(N_CHAINS, IDEAL_RADIUS))
+    return Chains(build_program(chain_block, [gravity], EulerMaruyama(0.0, 0.0)), start)
+
+
+@pytest.fixture(scope="session")
+def pairs(chain_block: Block) -> Chains:
+    """Nodes (2 i, 2 i + 1) attract each other with the harmonic kernel; all start uniform."""
+    first = np.arange(0, N_CHAINS, 2)
+    weight = np.ones(len(first), np.float32)
+    lateral = LateralFactor(
+        chain_block, first, first + 1, weight, sharpness=1.0, strength=PAIR_COUPLING, kernel="harmonic"
+    )
+    start = SphereState(uniform_directions(jax.random.key(42), N_CHAINS), jnp.full(N_CHAINS, IDEAL_RADIUS))
+    return Chains(build_program(chain_block, [lateral], EulerMaruyama(0.0, 0.0)), start)
+
+
+def small_hamiltonian(block: Block) -> list[Any]:
+    """All three terms on a ring of neighbours."""
+    here = np.arange(len(block))
+    return [
+        GravityFactor(block, np.linspace(2, 3, len(block)).astype(np.float32), 2.0),
+        LateralFactor(block, here, (here + 1) % len(block), np.ones(len(block), np.float32), sharpness=2.0),
+        OsmoticFactor(block, sharpness=2.0, strength=2.0, evaluator="direct"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def small_block() -> Block:
+    return sphere_block(N_POINTS)
+
+
+@pytest.fixture(scope="session")
+def small_factors(small_block: Block) -> list[Any]:
+    return small_hamiltonian(small_block)
+
+
+@pytest.fixture(scope="session")
+def small_start() -> SphereState:
+    rng = np.random.default_rng(5)
+    direction = normalise(jnp.asarray(rng.standard_normal((N_POINTS, 3)), jnp.float32))
+    return SphereState(direction, jnp.asarray(rng.uniform(1, 4, N_POINTS), jnp.float32))

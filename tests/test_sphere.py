@@ -1,0 +1,154 @@
+"""What the geometry promises: motion stays on the sphere along great circles, and angles keep their digits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sphere_ebm.sphere import (
+    TWO_PI,
+    angle_between,
+    angles,
+    exponential_map,
+    from_angles,
+    geodesic_flow,
+    normalise,
+    project_tangent,
+    reflect_radius,
+    uniform_directions,
+)
+
+POLES = np.asarray([[0, 0, 1], [0, 0, -1]], np.float32)
+
+
+def directions_and_tangents(seed: int, count: int = 200) -> tuple[jax.Array, jax.Array]:
+    """Uniform directions, poles included, with tangent vectors of length 0 to about 10."""
+    key_direction, key_tangent, key_length = jax.random.split(jax.random.key(seed), 3)
+    direction = uniform_directions(key_direction, count).at[:2].set(POLES)
+    length = 10 * jax.random.uniform(key_length, (count, 1)).at[5].set(0)
+    return direction, project_tangent(direction, length * jax.random.normal(key_tangent, (count, 3)))
+
+
+def test_projection_is_orthogonal_to_the_direction_and_changes_nothing_twice():
+    direction, _ = directions_and_tangents(0)
+    once = project_tangent(direction, jax.random.normal(jax.random.key(1), direction.shape))
+    np.testing.assert_allclose(jnp.sum(once * direction, axis=1), 0, atol=1e-6)
+    np.testing.assert_allclose(project_tangent(direction, once), once, atol=1e-6)
+
+
+@given(seed=st.integers(0, 2**31 - 1))
+@settings(max_examples=10, deadline=None)
+def test_the_exponential_map_stays_on_the_sphere(seed):
+    moved = exponential_map(*directions_and_tangents(seed))
+    np.testing.assert_allclose(jnp.linalg.norm(moved, axis=1), 1, rtol=3e-7)
+
+
+def test_the_exponential_map_goes_as_far_as_the_tangent_is_long():
+    direction, tangent = directions_and_tangents(3)
+    short = tangent / 12  # shorter than pi: there the geodesic is the shortest way
+    travelled = angle_between(np.asarray(direction), np.asarray(exponential_map(direction, short)))
+    np.testing.assert_allclose(travelled, jnp.linalg.norm(short, axis=1), atol=2e-6)
+
+
+def test_the_exponential_map_of_half_a_turn_is_the_antipode():
+    east, north = jnp.asarray([[1.0, 0.0, 0.0]]), jnp.asarray([[0.0, 0.0, np.pi]], jnp.float32)
+    np.testing.assert_allclose(exponential_map(east, north), -east, atol=1e-6)
+    np.testing.assert_allclose(exponential_map(east, north / 2), [[0.0, 0.0, 1.0]], atol=1e-6)
+
+
+def test_no_motion_leaves_every_direction_where_it_was():
+    direction, _ = directions_and_tangents(4)
+    np.testing.assert_allclose(exponential_map(direction, jnp.zeros_like(direction)), direction, atol=1e-7)
+
+
+def test_geodesic_flow_follows_the_great_circle_in_closed_form():
+    direction, velocity = (np.asarray(x, np.float64) for x in directions_and_tangents(5))
+    time = 0.7
+    speed = np.linalg.norm(velocity, axis=1, keepdims=True)
+    heading = velocity / np.where(speed > 0, speed, 1)
+    sin, cos = np.sin(speed * time), np.cos(speed * time)
+    moved, turned = geodesic_flow(
+        jnp.asarray(direction, jnp.float32), jnp.asarray(velocity, jnp.float32), jnp.asarray(time, jnp.float32)
+    )
+    np.testing.assert_allclose(moved, direction * cos + heading * sin, atol=5e-6)
+    np.testing.assert_allclose(turned, speed * (heading * cos - direction * sin), atol=5e-5)
+
+
+def test_geodesic_flow_conserves_speed_and_stays_tangent():
+    direction, velocity = directions_and_tangents(6)
+    moved, turned = geodesic_flow(direction, velocity, jnp.asarray(1.3))
+    np.testing.assert_allclose(
+        jnp.linalg.norm(turned, axis=1), jnp.linalg.norm(velocity, axis=1), rtol=2e-6, atol=1e-12
+    )
+    np.testing.assert_allclose(jnp.sum(moved * turned, axis=1), 0, atol=3e-6)
+
+
+def test_geodesic_flow_backwards_undoes_the_way_there():
+    direction, velocity = directions_and_tangents(7)
+    time = jnp.asarray(0.4)
+    back, turned = geodesic_flow(*geodesic_flow(direction, velocity, time), -time)
+    np.testing.assert_allclose(back, direction, atol=5e-6)
+    np.testing.assert_allclose(turned, velocity, atol=5e-5)
+
+
+def test_radii_below_the_minimum_are_mirrored_with_their_velocity():
+    radius, velocity = reflect_radius(jnp.asarray([0.5, 1.0, 2.0]), jnp.asarray([-3.0, -1.0, 1.0]), jnp.asarray(1.0))
+    np.testing.assert_array_equal(radius, [1.5, 1.0, 2.0])
+    np.testing.assert_array_equal(velocity, [3.0, -1.0, 1.0])
+
+
+def test_normalise_makes_unit_vectors_names_a_pole_for_zero_and_does_not_hide_nan():
+    vectors = jnp.asarray([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0], [np.nan, 0.0, 1.0]])
+    unit = normalise(vectors)
+    np.testing.assert_allclose(unit[:2], [[0.6, 0.0, 0.8], [0.0, 0.0, 1.0]], rtol=1e-6)
+    assert bool(jnp.isnan(unit[2]).all())
+
+
+def test_uniform_directions_fill_the_sphere_evenly_in_area():
+    direction = np.asarray(uniform_directions(jax.random.key(0), 20_000))
+    np.testing.assert_allclose(np.linalg.norm(direction, axis=1), 1, rtol=3e-7)
+    np.testing.assert_allclose(direction.mean(axis=0), 0, atol=0.02)
+    np.testing.assert_allclose(direction.T @ direction / len(direction), np.eye(3) / 3, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_colatitude_keeps_its_digits_next_to_the_poles(dtype):
+    theta = np.asarray([0.0, 1e-6, 1e-4, 0.1, np.pi / 2, 3.0], dtype)
+    phi = np.asarray([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], dtype)
+    seen_theta, seen_phi = angles(from_angles(theta, phi))
+    assert seen_theta.dtype == seen_phi.dtype == dtype
+    np.testing.assert_allclose(seen_theta, theta, rtol=10 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(seen_phi, phi, rtol=10 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("y", [-1e-30, -1e-9, -1e-7, -0.0, 0.0, 1e-9])
+def test_azimuth_next_to_its_seam_lies_in_the_half_open_interval(dtype, y):
+    _, phi = angles(np.asarray([[1.0, y, 0.0]], dtype))
+    assert 0 <= phi[0] < TWO_PI
+    assert min(phi[0], TWO_PI - phi[0]) < 1e-6
+
+
+def test_angles_of_the_poles_are_exact():
+    theta, phi = angles(POLES)
+    np.testing.assert_array_equal(theta, np.asarray([0, np.pi], np.float32))
+    np.testing.assert_array_equal(phi, 0)
+
+
+def test_directions_survive_the_way_through_their_angles():
+    direction = np.asarray(directions_and_tangents(8)[0])
+    theta, phi = angles(direction)
+    assert theta.min() >= 0
+    assert theta.max() <= np.float32(np.pi)
+    assert phi.min() >= 0
+    assert phi.max() < TWO_PI
+    np.testing.assert_allclose(from_angles(theta, phi), direction, atol=5e-7)
+
+
+@pytest.mark.parametrize("gap", [1e-6, 1e-3, 1.0])
+def test_the_angle_between_directions_keeps_its_digits_at_both_ends(gap):
+    a, b = from_angles(np.asarray([1.0]), np.asarray([0.3])), from_angles(np.asarray([1.0 + gap]), np.asarray([0.3]))
+    np.testing.assert_allclose(angle_between(a, b), gap, rtol=1e-9)
+    np.testing.assert_allclose(np.pi - angle_between(a, -b), gap, rtol=1e-9)
