@@ -11,6 +11,7 @@ Measured errors of the force (rms of the difference over rms of the exact tangen
 | 30 | 6.4 to 6.7 %   | 2.7 to 3.5 %     |
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,13 @@ N_POINTS = 2000
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@eqx.filter_jit
+def evaluate(field: DirectField | ZonalField, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Potential and tangential gradient."""
+    potential, gradient = field(points)
+    return potential, project_tangent(points, gradient)
 
 
 def special_points() -> np.ndarray:
@@ -57,9 +65,8 @@ def linear_field(rows: int) -> ZonalField:
 
 def force_error(field: ZonalField, sharpness: float, points: jax.Array) -> tuple[float, float]:
     """rms of the force error over rms of the force, and the largest relative error of the potential."""
-    potential, gradient = jax.jit(DirectField(sharpness).__call__)(points)
-    seen_potential, seen_gradient = jax.jit(field.__call__)(points)
-    exact, seen = project_tangent(points, gradient), project_tangent(points, seen_gradient)
+    potential, exact = evaluate(DirectField(sharpness), points)
+    seen_potential, seen = evaluate(field, points)
     error = jnp.linalg.norm(seen - exact) / jnp.linalg.norm(exact)
     return float(error), float(jnp.max(jnp.abs(seen_potential / potential - 1)))
 
@@ -99,8 +106,8 @@ def test_the_error_falls_with_the_fourth_power_of_the_grid():
 
 def test_a_point_on_a_pole_feels_the_same_force_as_in_the_direct_sum():
     points = jnp.asarray(uniform_points(7.0))
-    exact = project_tangent(points, DirectField(7.0)(points)[1])
-    seen = project_tangent(points, make_field("harmonic", 7.0, 10**6)(points)[1])
+    exact = evaluate(DirectField(7.0), points)[1]
+    seen = evaluate(make_field("harmonic", 7.0, 10**6), points)[1]
     scale = jnp.sqrt(jnp.mean(jnp.sum(exact**2, axis=1)))
     worst = jnp.max(jnp.linalg.norm(seen - exact, axis=1)[: len(special_points())])
     assert float(worst / scale) < 0.15
@@ -108,20 +115,20 @@ def test_a_point_on_a_pole_feels_the_same_force_as_in_the_direct_sum():
 
 def test_a_constant_kernel_counts_the_points():
     points = jnp.asarray(clustered_points(7.0))
-    field = ZonalField.tabulate(24, kernel=np.ones_like, derivative=np.zeros_like)
-    potential, gradient = field(points)
+    field = ZonalField.tabulate(48, kernel=np.ones_like, derivative=np.zeros_like)
+    potential, gradient = evaluate(field, points)
     np.testing.assert_allclose(potential, points.shape[0], rtol=1e-5)
     np.testing.assert_allclose(gradient, 0, atol=0.02)
 
 
 def test_a_linear_kernel_has_the_field_of_the_resultant():
     points = jnp.asarray(clustered_points(7.0))
-    potential, gradient = linear_field(48)(points)
+    potential, gradient = evaluate(linear_field(48), points)
     resultant = jnp.sum(points, axis=0)
     scale = float(jnp.linalg.norm(resultant))
     np.testing.assert_allclose(potential, points @ resultant, atol=1e-4 * scale)
     expected = project_tangent(points, jnp.broadcast_to(resultant, points.shape))
-    np.testing.assert_allclose(project_tangent(points, gradient), expected, atol=1e-3 * scale)
+    np.testing.assert_allclose(gradient, expected, atol=1e-3 * scale)
 
 
 def test_turning_all_points_by_one_grid_column_changes_no_potential():
@@ -129,10 +136,10 @@ def test_turning_all_points_by_one_grid_column_changes_no_potential():
     field = make_field("harmonic", 7.0, 10**6)
     turn = np.pi / rows
     rotation = np.asarray([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]], np.float32)
-    # without the points on the poles, which have no azimuth to turn
-    points = uniform_points(7.0)[2:]
-    here, gradient = field(jnp.asarray(points))
-    there, turned_gradient = field(jnp.asarray(points @ rotation.T))
+    points = uniform_points(7.0)
+    points[:2] = points[2:4]  # points on the poles have no azimuth to turn
+    here, gradient = evaluate(field, jnp.asarray(points))
+    there, turned_gradient = evaluate(field, jnp.asarray(points @ rotation.T))
     np.testing.assert_allclose(there, here, rtol=5e-6)
     scale = float(jnp.max(jnp.abs(gradient)))
     np.testing.assert_allclose(turned_gradient, gradient @ rotation.T, atol=2e-5 * scale)
@@ -141,14 +148,14 @@ def test_turning_all_points_by_one_grid_column_changes_no_potential():
 def test_potentials_at_each_other_are_equal():
     a, b = jnp.asarray(special_points()[2:3]), jnp.asarray(unit(np.asarray([[0.2, -0.5, 0.1]])))
     field = make_field("harmonic", 3.0, 10**6)
-    both = field(jnp.concatenate([a, b]))[0]
-    at_a, at_b = both[0] - field(a)[0][0], both[1] - field(b)[0][0]
+    both = evaluate(field, jnp.concatenate([a, b]))[0]
+    at_a, at_b = both[0] - evaluate(field, a)[0][0], both[1] - evaluate(field, b)[0][0]
     np.testing.assert_allclose(at_a, at_b, rtol=1e-5)
 
 
 def test_tables_of_single_precision_serve_points_of_double_precision():
     with jax.enable_x64(True):
         points = jnp.asarray(uniform_points(3.0), jnp.float64)
-        potential, gradient = make_field("harmonic", 3.0, 10**6)(points)
+        potential, gradient = evaluate(make_field("harmonic", 3.0, 10**6), points)
         assert potential.dtype == gradient.dtype == jnp.float64
-        np.testing.assert_allclose(potential, DirectField(3.0)(points)[0], rtol=0.003)
+        np.testing.assert_allclose(potential, evaluate(DirectField(3.0), points)[0], rtol=0.003)

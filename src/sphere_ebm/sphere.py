@@ -20,6 +20,13 @@ def project_tangent(direction: Float[Array, "*n 3"], vector: Float[Array, "*n 3"
     return vector - direction * jnp.sum(direction * vector, axis=-1, keepdims=True)
 
 
+def squared_chord(a: Float[Array, "*#n 3"], b: Float[Array, "*#n 3"]) -> Float[Array, "..."]:
+    """|a - b|² = 2 (1 - a·b) of unit vectors, from the difference: the product loses all digits for close points."""
+    # component by component: XLA is several times slower at reducing a trailing axis of three
+    x, y, z = (a[..., k] - b[..., k] for k in range(3))
+    return x**2 + y**2 + z**2
+
+
 def normalise(vector: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
     """Scale vectors to unit length; a zero vector becomes the north pole, NaN stays NaN."""
     norm = jnp.linalg.norm(vector, axis=-1, keepdims=True)

@@ -54,7 +54,7 @@ def finite_difference_force(terms, state: SphereState, eps: float = 1e-5) -> np.
 @pytest.mark.parametrize("name", [*TERMS, "total"])
 def test_the_force_a_sampler_sees_is_minus_the_gradient_by_autodiff(factors, forces_of, state, name):
     terms = chosen(factors, name)
-    gradient = jax.grad(lambda at: total_energy(terms, at))(state)
+    gradient = jax.jit(jax.grad(lambda at: total_energy(terms, at)))(state)
     force = forces_of(terms, state)
     scale = float(jnp.max(jnp.abs(gradient.direction))) + 1
     np.testing.assert_allclose(

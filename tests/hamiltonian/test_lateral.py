@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sphere_ebm.hamiltonian import LateralFactor, SphereState
-from sphere_ebm.hamiltonian.lateral import squared_chord
 from sphere_ebm.sampling.nodes import build_program, energies, sphere_block
+from sphere_ebm.sphere import squared_chord
 
 ANTIPODES = SphereState(jnp.asarray([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]), jnp.asarray([1.0, 7.0]))
 EDGE = (np.asarray([0]), np.asarray([1]), np.asarray([0.5]))

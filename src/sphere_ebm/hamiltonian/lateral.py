@@ -16,6 +16,7 @@ from sphere_ebm.hamiltonian.base import (
     SphereState,
     opened,
 )
+from sphere_ebm.sphere import squared_chord
 
 Kernel = Literal["cauchy", "gaussian", "harmonic"]
 
@@ -27,11 +28,6 @@ _POTENTIALS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
     "harmonic": (lambda x: x / 2, lambda x: jnp.full_like(x, 0.5)),
 }
 KERNELS: tuple[str, ...] = tuple(_POTENTIALS)
-
-
-def squared_chord(a: Float[Array, "*#n 3"], b: Float[Array, "*#n 3"]) -> Float[Array, "..."]:
-    """|a - b|² = 2 (1 - a·b), from the difference: the product loses all digits for close points."""
-    return jnp.sum((a - b) ** 2, axis=-1)
 
 
 @final

@@ -25,11 +25,12 @@ from sphere_ebm.hamiltonian.base import (
     opened,
 )
 from sphere_ebm.harmonics import ZonalField
+from sphere_ebm.sphere import squared_chord
 
 Evaluator = Literal["auto", "direct", "harmonic"]
 EVALUATORS: tuple[str, ...] = ("auto", "direct", "harmonic")
 
-# Below this many points the exact sum is as fast as the grid (two cores; see benchmarks/osmotic.py).
+# Up to this many points the exact sum is about as fast as the grid (two cores; see benchmarks/osmotic.py).
 DIRECT_LIMIT = 500
 # Rows of the grid per unit of sharpness. Error of the force, rms over rms, for s in 3 to 30 and N in 500 to 10 000:
 # 1 to 4 % for clustered points, 3 to 7 % for uniform random ones (whose net force is mere shot noise). It falls as
@@ -47,7 +48,7 @@ class DirectField(eqx.Module):
     """Φ(u_i) = Σ_j q(u_i, u_j), the point itself included, and its gradient, by summing over all pairs in blocks."""
 
     sharpness: float = eqx.field(static=True)
-    block_size: int = eqx.field(static=True, default=512)
+    block_size: int = eqx.field(static=True, default=256)
 
     def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         n = direction.shape[0]
@@ -56,8 +57,7 @@ class DirectField(eqx.Module):
         padded = jnp.pad(direction, ((0, blocks * size - n), (0, 0)))
 
         def row(heads: Float[Array, "size 3"]) -> tuple[Array, Array]:
-            chord = jnp.sum((heads[:, None, :] - direction[None, :, :]) ** 2, axis=-1)
-            q = 1 / (1 + self.sharpness**2 * chord)
+            q = 1 / (1 + self.sharpness**2 * squared_chord(heads[:, None], direction[None]))
             return jnp.sum(q, axis=1), 2 * self.sharpness**2 * (q**2 @ direction)
 
         potential, gradient = jax.lax.map(row, padded.reshape(blocks, size, 3))
