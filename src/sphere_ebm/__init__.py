@@ -1,0 +1,32 @@
+"""Maps of embeddings on a sphere, drawn from an explicit Gibbs law with THRML. The public API on one page."""
+
+from importlib.metadata import version
+
+from sphere_ebm.config import PlacementConfig as PlacementConfig
+from sphere_ebm.fit import SphereMap as SphereMap
+from sphere_ebm.fit import hamiltonian as hamiltonian
+from sphere_ebm.fit import make_sampler as make_sampler
+from sphere_ebm.fit import place as place
+from sphere_ebm.graph import NeighbourGraph as NeighbourGraph
+from sphere_ebm.graph import build_graph as build_graph
+from sphere_ebm.labelling import LabelRun as LabelRun
+from sphere_ebm.labelling import label as label
+from sphere_ebm.labelling import measure_map as measure_map
+from sphere_ebm.map_folder import LabelError as LabelError
+from sphere_ebm.placement import Placement as Placement
+from sphere_ebm.plotting import plot_map as plot_map
+from sphere_ebm.plotting import save_figure as save_figure
+from sphere_ebm.quality import QualityReport as QualityReport
+from sphere_ebm.quality import measure_quality as measure_quality
+from sphere_ebm.sampling.euler_maruyama import EulerMaruyama as EulerMaruyama
+from sphere_ebm.sampling.nodes import SphereNode as SphereNode
+from sphere_ebm.sampling.underdamped import Underdamped as Underdamped
+from sphere_ebm.shards import Labels as Labels
+from sphere_ebm.shards import PatchTable as PatchTable
+from sphere_ebm.shards import ShardError as ShardError
+from sphere_ebm.shards import read_labels as read_labels
+from sphere_ebm.shards import read_shard as read_shard
+from sphere_ebm.shells import Shells as Shells
+from sphere_ebm.shells import make_shells as make_shells
+
+__version__ = version("sphere-ebm")

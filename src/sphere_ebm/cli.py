@@ -1,0 +1,272 @@
+"""The command `sphere-ebm`: parses, calls the library, prints. Nothing else."""
+
+import argparse
+import dataclasses
+import inspect
+import json
+import re
+import sys
+import time
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sphere_ebm import __version__
+from sphere_ebm.config import PlacementConfig
+from sphere_ebm.fit import StageProgress
+from sphere_ebm.labelling import LabelRun, final_energy, label, measure_map
+from sphere_ebm.map_folder import FIGURE, LabelError
+from sphere_ebm.quality import QualityReport
+from sphere_ebm.sampling.run import NonFiniteEnergyError
+from sphere_ebm.shards import ShardError, ShardSummary, inspect_shard
+from sphere_ebm.shards.errors import one_line
+
+OK, USAGE, NOTHING, PARTLY, INTERRUPTED = 0, 2, 3, 4, 130
+# Names from outside are not to be read as markup or emoji codes, nor broken into lines.
+_PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
+
+_EXIT_CODES = """\
+exit codes: 0 all labelled; 2 wrong usage; 3 nothing could be labelled; 4 some inputs were refused (all others are
+labelled); 130 interrupted (the same command continues)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    errors = Console(stderr=True, **_PLAIN)
+    try:
+        return int(options.run(options, errors))
+    except KeyboardInterrupt:
+        _say(errors, "sphere-ebm: interrupted; the same command continues where it stopped")
+        return INTERRUPTED
+    except (LabelError, ShardError, NonFiniteEnergyError, OSError) as error:
+        for refused in error.refused if isinstance(error, LabelError) else ():
+            _say(errors, f"refused: {refused.reason}")
+        _say(errors, f"sphere-ebm: {error}")
+        return NOTHING
+
+
+def _say(console: Console, text: str) -> None:
+    """One line, whatever names from outside are in it."""
+    console.print(one_line(text))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sphere-ebm", description="Maps of embeddings on a sphere.", epilog=_EXIT_CODES
+    )
+    parser.add_argument("--version", action="version", version=f"sphere-ebm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    labels = commands.add_parser("label", help="place shards on one sphere and write their labels", epilog=_EXIT_CODES)
+    labels.add_argument("inputs", nargs="+", metavar="INPUT", help="shard files, folders (searched recursively), globs")
+    labels.add_argument("--output", "-o", required=True, type=Path, metavar="DIR", help="folder for the labels")
+    labels.add_argument("--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches")
+    labels.add_argument("--sidecar-edges", action="store_true", help="add the edges of *.hypergraph.db sidecars")
+    labels.add_argument("--overwrite", action="store_true", help="replace another map in the output folder")
+    labels.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
+    labels.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    _add_config_options(labels.add_argument_group("configuration of the placement"))
+    labels.set_defaults(run=_label, parser=labels)
+
+    inspect = commands.add_parser("inspect", help="what is in a shard or label file")
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="print one JSON object")
+    inspect.set_defaults(run=_inspect)
+
+    quality = commands.add_parser("quality", help="check the files of a finished map and measure it again")
+    quality.add_argument("folder", type=Path, metavar="DIR")
+    quality.add_argument("--json", action="store_true", help="print one JSON object")
+    quality.set_defaults(run=_quality)
+    return parser
+
+
+def _add_config_options(group: Any) -> None:
+    """One option for every field of PlacementConfig; the help text is the field's line in its docstring."""
+    texts = _field_texts(PlacementConfig.__doc__ or "")
+    hints = typing.get_type_hints(PlacementConfig)
+    for field in dataclasses.fields(PlacementConfig):
+        kind = hints[field.name]
+        alternatives = [t for t in typing.get_args(kind) if t is not type(None)]
+        choices = None
+        if isinstance(kind, types.UnionType):
+            kind = alternatives[0]
+        elif typing.get_origin(kind) is Literal:
+            kind, choices = str, alternatives
+        default = "" if field.default is None else f" [{field.default}]"
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=kind,
+            choices=choices,
+            metavar=None if choices else kind.__name__.upper(),
+            default=field.default,
+            help=(texts.get(field.name, "") + default).replace("%", "%%"),
+        )
+
+
+def _field_texts(docstring: str) -> dict[str, str]:
+    """Field name -> its description, from the `name: text` or `a, b: text` lines of a docstring."""
+    # cleandoc: from Python 3.13 on the compiler strips the indentation itself
+    entries = re.findall(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", inspect.cleandoc(docstring), flags=re.MULTILINE)
+    return {name: " ".join(text.replace("`", "").split()) for names, text in entries for name in names.split(", ")}
+
+
+@contextmanager
+def _progress(shown: bool) -> Iterator[StageProgress | None]:
+    """A bar per stage on standard error; None when nothing is to be shown."""
+    if not shown:
+        yield None
+        return
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+def _label(options: argparse.Namespace, errors: Console) -> int:
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(PlacementConfig)}
+    try:
+        config = PlacementConfig(**values)
+    except ValueError as error:
+        options.parser.error(str(error))
+    begun = time.perf_counter()
+    with _progress(not (options.quiet or options.json)) as progress:
+        run = label(
+            options.inputs,
+            options.output,
+            config,
+            pooling=options.pooling,
+            sidecar_edges=options.sidecar_edges,
+            overwrite=options.overwrite,
+            progress=progress,
+        )
+    seconds = time.perf_counter() - begun
+    for warning in run.warnings:
+        _say(errors, f"warning: {warning}")
+    for refused in run.refused:
+        _say(errors, f"refused: {refused.reason}")
+    if options.json:
+        print(json.dumps(_run_summary(run, seconds), indent=1, sort_keys=True))
+    elif not options.quiet:
+        _print_run(run, seconds)
+    return PARTLY if run.refused else OK
+
+
+def _run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
+    return {
+        "map": run.map_id,
+        "output": str(run.output),
+        "points": len(run.placement),
+        "shells_used": run.placement.shells_used,
+        "steps": int(run.placement.step[-1]) if run.placement.step.size else 0,
+        "converged": run.placement.converged,
+        "energy": final_energy(run.placement),
+        "quality": run.quality.to_dict(),
+        "labels": {str(source): str(path) for source, path in run.files.items()},
+        "refused": {str(refused.source): refused.reason for refused in run.refused},
+        "warnings": list(run.warnings),
+        "kept": run.kept,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print_run(run: LabelRun, seconds: float) -> None:
+    placement = run.placement
+    table = Table(title=f"map {run.map_id[:8]}", show_header=False)
+    table.add_row("points", f"{len(placement):,} in {len(run.files)} files")
+    table.add_row("shells used", f"{placement.shells_used} of {placement.shells.count}")
+    for name, value in final_energy(placement).items():
+        table.add_row(f"energy per point, {name}", f"{value / len(placement):.4f}")
+    _add_quality(table, run.quality)
+    end = "converged" if placement.converged else "all taken"
+    table.add_row("steps", f"{int(placement.step[-1]) if placement.step.size else 0} ({end})")
+    table.add_row("seconds", f"{seconds:.1f}" + (f" ({run.kept} finished files kept)" if run.kept else ""))
+    console = Console(**_PLAIN)
+    console.print(table)
+    _say(console, f"labels, map.json, energy.csv and {FIGURE} are in {run.output}")
+
+
+def _add_quality(table: Table, quality: QualityReport) -> None:
+    for k, value in quality.recall.items():
+        table.add_row(f"recall@{k}", f"{value:.3f}")
+    for k, value in quality.trustworthiness.items():
+        table.add_row(f"trustworthiness@{k}", f"{value:.3f}")
+    for k, value in quality.continuity.items():
+        table.add_row(f"continuity@{k}", f"{value:.3f}")
+    table.add_row("distance correlation (Spearman)", f"{quality.distance_spearman:.3f}")
+    table.add_row("occupied cells / uniform", f"{quality.evenness.occupied:.3f}")
+    table.add_row("largest empty cap / uniform", f"{quality.evenness.empty_cap:.2f}")
+    if quality.prominence_spearman is not None:
+        table.add_row("prominence and radius (Spearman)", f"{quality.prominence_spearman:.4f}")
+    if quality.shell_deviation is not None:
+        table.add_row("shell deviation, most points", f"{quality.shell_deviation.max_points:.1f}")
+
+
+def _inspect(options: argparse.Namespace, errors: Console) -> int:
+    summary = inspect_shard(options.file)
+    if options.json:
+        print(json.dumps(_summary_dict(summary), indent=1))
+    else:
+        _print_summary(summary)
+    return OK if summary.problem is None else NOTHING
+
+
+def _summary_dict(summary: ShardSummary) -> dict[str, Any]:
+    return {
+        "file": str(summary.path),
+        "layout": summary.layout,
+        "patches": summary.patches,
+        "width": summary.dim,
+        "documents": list(summary.documents),
+        "tensors": {info.name: {"dtype": info.dtype, "shape": list(info.shape)} for info in summary.tensors},
+        "metadata": summary.metadata,
+        "warnings": list(summary.warnings),
+        "problem": None if summary.problem is None else str(summary.problem),
+    }
+
+
+def _print_summary(summary: ShardSummary) -> None:
+    console = Console(**_PLAIN)
+    _say(console, f"{summary.path}: layout {summary.layout or 'unknown'}")
+    if summary.patches is not None:
+        _say(console, f"{summary.patches:,} patches, width {summary.dim}, documents: {', '.join(summary.documents)}")
+    table = Table("tensor", "dtype", "shape")
+    for info in summary.tensors:
+        table.add_row(one_line(info.name), one_line(info.dtype), " x ".join(map(str, info.shape)) or "scalar")
+    console.print(table)
+    for key, value in sorted(summary.metadata.items()):
+        _say(console, f"{key}: {value if len(value) <= 120 else value[:117] + '...'}")
+    for warning in summary.warnings:
+        _say(console, f"warning: {warning}")
+    if summary.problem is not None:
+        _say(console, f"cannot be used: {summary.problem}")
+
+
+def _quality(options: argparse.Namespace, errors: Console) -> int:
+    report = measure_map(options.folder)
+    if options.json:
+        print(json.dumps(report.to_dict(), indent=1, sort_keys=True))
+        return OK
+    table = Table(title=one_line(str(options.folder)), show_header=False)
+    table.add_row("points", f"{report.points:,}")
+    _add_quality(table, report)
+    Console(**_PLAIN).print(table)
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

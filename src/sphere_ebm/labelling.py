@@ -1,0 +1,382 @@
+"""`label`: shards in, one map, label files out. Resumable: the same command continues what a dead run began.
+
+An output folder holds one map: `map.json` (written last), `energy.csv`, `map.png`, `placement.safetensors` and one
+`<name>.sphere.safetensors` per input. While a run works there is a journal of finished files, and a checkpoint of the
+sampler. Every file is a function of the inputs and the configuration, so an interrupted run ends with the same bytes.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sphere_ebm.config import PlacementConfig
+from sphere_ebm.fit import ExtraEdges, StageProgress, place
+from sphere_ebm.map_folder import (
+    CHECKPOINT,
+    ENERGY,
+    FIGURE,
+    MAP,
+    MAP_FORMAT,
+    PLACEMENT,
+    LabelError,
+    Refused,
+    claim,
+    is_placement,
+    read_map,
+)
+from sphere_ebm.placement import Placement, shells_of
+from sphere_ebm.plotting import plot_map, save_figure
+from sphere_ebm.quality import QualityReport, measure_quality
+from sphere_ebm.sampling.run import NonFiniteEnergyError
+from sphere_ebm.shards import (
+    PatchTable,
+    Pooling,
+    ShardError,
+    WorkItem,
+    atomic_write,
+    discover,
+    read_item,
+    read_labels,
+    read_sidecar_edges,
+    sha256_of,
+    write_labels,
+)
+from sphere_ebm.shards.journal import Journal
+from sphere_ebm.shards.naming import label_names
+from sphere_ebm.shells import occupancy
+
+
+@dataclass(frozen=True)
+class LabelRun:
+    """What `label` did.
+
+    `files`: label file of each input that was labelled, by the input's path. `kept`: how many of these an earlier run
+    of the same map had written. `warnings`: what the inputs said about themselves.
+    """
+
+    output: Path
+    map_id: str
+    placement: Placement
+    quality: QualityReport
+    files: dict[Path, Path]
+    refused: tuple[Refused, ...]
+    warnings: tuple[str, ...]
+    kept: int
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One input that could be read, and the name of its label file."""
+
+    item: WorkItem
+    table: PatchTable
+    digest: str
+    name: str
+
+
+def label(
+    inputs: Path | str | Iterable[Path | str],
+    output: Path | str,
+    config: PlacementConfig | None = None,
+    *,
+    pooling: Pooling = "mean",
+    sidecar_edges: bool = False,
+    overwrite: bool = False,
+    progress: StageProgress | None = None,
+) -> LabelRun:
+    """Place the patches of all shards on one sphere and write their labels.
+
+    Args:
+        inputs: files, folders (searched recursively) and globs; one, or several.
+        output: folder for the labels, made when missing; it may already hold this very map, finished or not.
+        config: see `PlacementConfig`.
+        pooling: how tokens become patches in per-token layouts.
+        sidecar_edges: add the edges of `<stem>.hypergraph.db` sidecars to the lateral graph. Edges of weight 0 and
+            from a patch to itself have no force and are passed over.
+        overwrite: replace another map in `output`; only files that belong to that map are removed.
+        progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`, `"steps"`, `"writing"`.
+
+    Raises:
+        LabelError: no input could be used, widths differ, the configuration does not suit their number of points, or
+            `output` holds another map or files of the names that are to be written.
+        OSError: the output cannot be written.
+        NonFiniteEnergyError: the energy diverged.
+    """
+    config = PlacementConfig() if config is None else config
+    given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    sources, refused = _read(given, pooling, progress)
+    _check_widths(sources, refused)
+    edges = _sidecar_edges(sources, refused) if sidecar_edges else None
+    if not sources:
+        raise LabelError(_nothing(refused), refused)
+    map_id = _map_id(sources, config, pooling, edges)
+    folder = Path(output)
+    journal = claim(folder, map_id, [s.name for s in sources], overwrite)
+    before = {name for name in journal.finished if journal.holds(name)}
+
+    placement = _placement(folder, journal, sources, config, edges, progress)
+    quality = placement.quality()
+    files = _write_all_labels(journal, sources, placement, quality, before, progress)
+    _write_summary(journal, sources, placement, quality, before)
+    journal.close()
+    warnings = tuple(f"{s.table.source}: {text}" for s in sources for text in s.table.warnings) + placement.notes
+    kept = sum(s.name in before for s in sources)
+    return LabelRun(folder, map_id, placement, quality, files, tuple(refused), warnings, kept)
+
+
+def _read(
+    inputs: Sequence[Path | str], pooling: Pooling, progress: StageProgress | None
+) -> tuple[list[_Source], list[Refused]]:
+    named = {Path(given) for given in inputs}
+    items = [item for item in discover(inputs) if item.source in named or not is_placement(item.source)]
+    found: list[tuple[WorkItem, PatchTable, str]] = []
+    refused: list[Refused] = []
+    for done, item in enumerate(items, 1):
+        try:
+            found.append((item, read_item(item, pooling=pooling), sha256_of(*item.parts)))
+        except (ShardError, OSError) as problem:
+            refused.append(Refused(item.source, str(problem)))
+        if progress is not None:
+            progress("reading", done, len(items))
+    names = label_names([item for item, _, _ in found])
+    return [_Source(*parts, name) for parts, name in zip(found, names, strict=True)], refused
+
+
+def _check_widths(sources: Sequence[_Source], refused: Sequence[Refused]) -> None:
+    """All embeddings live in one space. A shard without patches has no say."""
+    filled = [s for s in sources if len(s.table)]
+    for source in filled[1:]:
+        first, width = filled[0].table, source.table.embeddings.shape[1]
+        if width != first.embeddings.shape[1]:
+            raise LabelError(
+                f"embeddings of different width cannot share a map: {first.source} has {first.embeddings.shape[1]}, "
+                f"{source.table.source} has {width}; label them in separate runs",
+                refused,
+            )
+
+
+def _nothing(refused: Sequence[Refused]) -> str:
+    if not refused:
+        return "no shards found in the given inputs"
+    return f"none of the {len(refused)} inputs can be used"
+
+
+def _sidecar_edges(sources: list[_Source], refused: list[Refused]) -> ExtraEdges | None:
+    """Edges of all sidecars, as positions on the map; an input whose sidecar is damaged is refused."""
+    found: dict[str, Any] = {}
+    for source in list(sources):
+        try:
+            edges = None if source.table.sidecar is None else read_sidecar_edges(source.table.sidecar)
+            if edges is not None and edges.src.size:
+                last = int(max(edges.src.max(), edges.dst.max()))
+                if last >= len(source.table):
+                    problem = f"names patch {last}, but the shard has {len(source.table)}"
+                    raise ShardError(source.table.sidecar or "", problem, "sphere_edges", cure="label without sidecars")
+                found[source.name] = edges
+        except ShardError as problem:
+            sources.remove(source)
+            refused.append(Refused(source.table.source, str(problem)))
+    offsets = dict(zip((s.name for s in sources), _offsets(sources), strict=False))
+    parts = [(edges.src + offsets[name], edges.dst + offsets[name], edges.weight) for name, edges in found.items()]
+    if not parts:
+        return None
+    src, dst, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    useful = (src != dst) & (weight > 0)
+    return (src[useful], dst[useful], weight[useful]) if useful.any() else None
+
+
+def _offsets(sources: Sequence[_Source]) -> list[int]:
+    """Where each source's patches begin on the map, and the total at the end."""
+    return [int(x) for x in np.concatenate([[0], np.cumsum([len(s.table) for s in sources])])]
+
+
+def _map_id(sources: Sequence[_Source], config: PlacementConfig, pooling: str, edges: ExtraEdges | None) -> str:
+    """Identity of the map: everything that its files are a function of."""
+    drawn = None if edges is None else hashlib.sha256(b"".join(x.tobytes() for x in edges)).hexdigest()
+    content = {
+        "format": MAP_FORMAT,
+        "version": version("sphere-ebm"),
+        "config": json.loads(config.to_json()),
+        "pooling": pooling,
+        "edges": drawn,
+        "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in sources],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def measure_map(folder: Path | str) -> QualityReport:
+    """Check every file of a finished map against its hash, and measure the labels anew, from the label files alone.
+
+    Raises LabelError or ShardError naming the file that is missing or has changed.
+    """
+    folder = Path(folder)
+    held = read_map(folder)
+    for name, digest in held["files"].items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != digest:
+            raise ShardError(folder / name, "is missing or has changed", cure="run the same `label` command again")
+    try:
+        config = PlacementConfig.from_json(json.dumps(held["config"]))
+        names = [source["labels"] for source in held["sources"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabelError(f"{folder / MAP} is damaged ({error}); run the same `label` command again") from error
+    labels = [read_labels(folder / name) for name in names]
+    filled = [part for part in labels if len(part)] or labels[:1]
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in filled])
+
+    return measure_quality(
+        column("embeddings"),
+        column("direction"),
+        radius=column("radius"),
+        prominence=column("prominence"),
+        shell=column("shell"),
+        shells=shells_of(config),
+        order=config.radius_order,
+        seed=config.seed,
+    )
+
+
+def _placement(
+    folder: Path,
+    journal: Journal,
+    sources: Sequence[_Source],
+    config: PlacementConfig,
+    edges: ExtraEdges | None,
+    progress: StageProgress | None,
+) -> Placement:
+    """Place all patches, or read the placement that an earlier run of this map finished."""
+    filled = [s.table for s in sources if len(s.table)]
+    width = filled[0].embeddings.shape[1] if filled else 0
+    embeddings = np.concatenate([t.embeddings for t in filled] or [np.zeros((0, width), np.float32)])
+    prominence = np.concatenate([t.prominence for t in filled] or [np.zeros(0, np.float32)])
+    if journal.holds(PLACEMENT):
+        return Placement.load(folder / PLACEMENT).with_embeddings(embeddings)
+    checkpoint = folder / CHECKPOINT
+    try:
+        placement = place(embeddings, prominence, config, extra_edges=edges, progress=progress, checkpoint=checkpoint)
+    except (ValueError, NonFiniteEnergyError) as error:
+        # No interruption: this run would fail again, and must not keep the folder from another one.
+        checkpoint.unlink(missing_ok=True)
+        journal.close()
+        if isinstance(error, ValueError):
+            raise LabelError(str(error)) from error
+        raise
+    journal.record(PLACEMENT, placement.save(folder / PLACEMENT))
+    return placement
+
+
+def _write_all_labels(
+    journal: Journal,
+    sources: Sequence[_Source],
+    placement: Placement,
+    quality: QualityReport,
+    finished: set[str],
+    progress: StageProgress | None,
+) -> dict[Path, Path]:
+    config = placement.config
+    metadata = {
+        "map_id": journal.map_id,
+        "config": config.to_json(),
+        "seed": str(config.seed),
+        "energy": json.dumps(final_energy(placement)),
+        "quality": json.dumps(quality.to_dict(), sort_keys=True),
+    }
+    files = {}
+    for i, (source, begin) in enumerate(zip(sources, _offsets(sources), strict=False)):
+        rows = slice(begin, begin + len(source.table))
+        path = journal.folder / source.name
+        if source.name not in finished:
+            digest = write_labels(
+                path,
+                source.table,
+                direction=placement.direction[rows],
+                radius=placement.radius[rows],
+                shell=placement.shell[rows],
+                radius_std=placement.radius_std[rows],
+                angle_std=placement.angle_std[rows],
+                metadata=metadata,
+            )
+            journal.record(source.name, digest)
+        files[source.table.source] = path
+        if progress is not None:
+            progress("writing", i + 1, len(sources))
+    return files
+
+
+def final_energy(placement: Placement) -> dict[str, float]:
+    """Energy of each term at the end of the run."""
+    return {name: float(values[-1]) for name, values in placement.energy.items()}
+
+
+def _write_summary(
+    journal: Journal,
+    sources: Sequence[_Source],
+    placement: Placement,
+    quality: QualityReport,
+    finished: set[str],
+) -> None:
+    """Energy trace, figure and, last of all, `map.json`."""
+    folder = journal.folder
+    if ENERGY not in finished:
+        rows = io.StringIO()
+        writer = csv.writer(rows, lineterminator="\n")
+        writer.writerow(["step", *placement.energy])
+        writer.writerows(zip(placement.step.tolist(), *(v.tolist() for v in placement.energy.values()), strict=True))
+        atomic_write(folder / ENERGY, lambda file: file.write(rows.getvalue().encode()))
+        journal.record(ENERGY, sha256_of(folder / ENERGY))
+    if FIGURE not in finished:
+        _draw(folder / FIGURE, sources, placement, quality)
+        journal.record(FIGURE, sha256_of(folder / FIGURE))
+    shells = placement.shells
+    content = {
+        "format": MAP_FORMAT,
+        "id": journal.map_id,
+        "version": version("sphere-ebm"),
+        "config": json.loads(placement.config.to_json()),
+        "points": len(placement),
+        "steps": int(placement.step[-1]) if placement.step.size else 0,
+        "converged": placement.converged,
+        "energy": final_energy(placement),
+        "quality": quality.to_dict(),
+        "shells": {
+            "radius": shells.radius.tolist(),
+            "capacity": shells.capacity.tolist(),
+            "occupancy": occupancy(placement.shell, shells).tolist(),
+        },
+        "sources": [
+            {"file": s.table.source.name, "sha256": s.digest, "labels": s.name, "patches": len(s.table)}
+            for s in sources
+        ],
+        "files": {name: journal.finished[name] for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE)},
+    }
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    atomic_write(folder / MAP, lambda file: file.write(text.encode()))
+
+
+def _draw(path: Path, sources: Sequence[_Source], placement: Placement, quality: QualityReport) -> None:
+    names = [name for s in sources for name in s.table.documents]
+    firsts = np.cumsum([0, *(len(s.table.documents) for s in sources)])
+    document = np.concatenate([s.table.document + first for s, first in zip(sources, firsts, strict=False)])
+    figure = plot_map(
+        placement.direction,
+        placement.radius,
+        document=document.astype(np.int32),
+        document_names=names,
+        shell=placement.shell,
+        shells=placement.shells,
+        energy=placement.energy,
+        steps=placement.step,
+        quality={f"recall@{k}": v for k, v in quality.recall.items()}
+        | {f"trustworthiness@{k}": v for k, v in list(quality.trustworthiness.items())[:1]},
+        title=f"{len(placement):,} patches on a sphere",
+    )
+    save_figure(figure, path)

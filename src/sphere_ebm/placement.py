@@ -1,0 +1,169 @@
+"""`Placement`: the result that every method of placing points returns."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32, Shaped
+
+from sphere_ebm.config import PlacementConfig
+from sphere_ebm.quality import DEFAULT_QUERIES, QualityReport, measure_quality
+from sphere_ebm.shards.errors import ShardError
+from sphere_ebm.shards.tensors import read_tensors, write_tensors
+from sphere_ebm.shells import Shells, make_shells, occupancy
+from sphere_ebm.sphere import angles
+
+PLACEMENT_FORMAT = "sphere_placement_v1"
+_CURE = "save the placement again with `Placement.save`"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Placement:
+    """N points on a sphere.
+
+    Attributes:
+        direction: (N, 3) unit vectors; the mean over the last samples.
+        radius: (N,) mean radius over the last samples, in shell units.
+        shell: (N,) the shell that holds each radius, 0 innermost.
+        radius_std: (N,) standard deviation of the radius over the last samples.
+        angle_std: (N,) root mean square angle to the mean direction over the last samples, in radians.
+        prominence: (N,) what the radii order.
+        energy: energy per term, (chunks,) each, at coupling 1; the sum over terms is the Hamiltonian.
+        step: (chunks,) steps done at each entry of the trace.
+        converged: whether annealing ended because the energy stood still, and not because its steps were spent.
+        config: how it was made.
+        notes: what the user should know (zero vectors, a search that fell back), one line each.
+        embeddings: (N, D) the input, for `quality`; not saved.
+    """
+
+    direction: Float32[np.ndarray, "points 3"]
+    radius: Float32[np.ndarray, " points"]
+    shell: Int32[np.ndarray, " points"]
+    radius_std: Float32[np.ndarray, " points"]
+    angle_std: Float32[np.ndarray, " points"]
+    prominence: Float32[np.ndarray, " points"]
+    energy: dict[str, Float[np.ndarray, " chunks"]]
+    step: Shaped[np.ndarray, " chunks"]
+    converged: bool
+    config: PlacementConfig
+    notes: tuple[str, ...] = ()
+    embeddings: Float32[np.ndarray, "points width"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.direction)
+
+    @property
+    def theta(self) -> Float[np.ndarray, " points"]:
+        """Colatitude in [0, pi], radians."""
+        return angles(self.direction)[0]
+
+    @property
+    def phi(self) -> Float[np.ndarray, " points"]:
+        """Azimuth in [0, 2 pi), radians."""
+        return angles(self.direction)[1]
+
+    @property
+    def shells(self) -> Shells:
+        """The shells of `config`."""
+        return shells_of(self.config)
+
+    @property
+    def total_energy(self) -> Float[np.ndarray, " chunks"]:
+        """The Hamiltonian along the run."""
+        return np.sum([np.asarray(values) for values in self.energy.values()], axis=0) if self.energy else np.zeros(0)
+
+    @property
+    def shells_used(self) -> int:
+        """Number of shells that hold at least one point."""
+        return int(np.count_nonzero(occupancy(self.shell, self.shells)))
+
+    def quality(
+        self,
+        embeddings: Float32[np.ndarray, "points width"] | None = None,
+        *,
+        labels: Shaped[np.ndarray, " points"] | None = None,
+        ks: tuple[int, ...] = (15, 50),
+        queries: int | None = DEFAULT_QUERIES,
+    ) -> QualityReport:
+        """How well the map keeps the neighbourhoods of the embeddings, and the radii the prominence.
+
+        Raises ValueError for a placement that was loaded from a file, unless `embeddings` are given.
+        """
+        embeddings = self.embeddings if embeddings is None else embeddings
+        if embeddings is None:
+            raise ValueError("this placement was loaded without its embeddings; pass them: quality(embeddings).")
+        return measure_quality(
+            embeddings,
+            self.direction,
+            radius=self.radius,
+            prominence=self.prominence,
+            shell=self.shell,
+            shells=self.shells,
+            labels=labels,
+            order=self.config.radius_order,
+            ks=ks,
+            queries=queries,
+            seed=self.config.seed,
+        )
+
+    def with_embeddings(self, embeddings: Float32[np.ndarray, "points width"]) -> "Placement":
+        """The same placement, able to measure its own `quality`."""
+        return dataclasses.replace(self, embeddings=embeddings)
+
+    def save(self, path: Path | str) -> str:
+        """Write everything but the embeddings to one safetensors file, atomically; returns its SHA-256."""
+        tensors = {name: getattr(self, name) for name in _ARRAYS} | {"step": self.step.astype(np.int64)}
+        tensors |= {f"energy.{name}": np.asarray(values, np.float64) for name, values in self.energy.items()}
+        metadata = {
+            "format": PLACEMENT_FORMAT,
+            "config": self.config.to_json(),
+            "converged": json.dumps(self.converged),
+            "notes": json.dumps(self.notes),
+            "terms": json.dumps(list(self.energy)),
+        }
+        return write_tensors(Path(path), tensors, metadata)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Placement":
+        """Read what `save` wrote. Raises ShardError naming the file when it is not a placement, or damaged."""
+        path = Path(path)
+        tensors, metadata = read_tensors(path)
+        if metadata.get("format") != PLACEMENT_FORMAT:
+            raise ShardError(path, f"not a {PLACEMENT_FORMAT} file", cure=_CURE)
+        _check_arrays(path, tensors)
+        try:
+            return cls(
+                **{name: tensors[name] for name in (*_ARRAYS, "step")},
+                energy={name: tensors[f"energy.{name}"] for name in json.loads(metadata["terms"])},
+                converged=bool(json.loads(metadata["converged"])),
+                config=PlacementConfig.from_json(metadata["config"]),
+                notes=tuple(json.loads(metadata["notes"])),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise ShardError(path, f"incomplete placement ({error})", cure=_CURE) from error
+
+
+_ARRAYS = ("direction", "radius", "shell", "radius_std", "angle_std", "prominence")
+
+
+def _check_arrays(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Raises ShardError for an array that is missing, or has another shape or type than the directions call for."""
+    points = tensors["radius"].shape[:1] if "radius" in tensors else ()
+    for name in _ARRAYS:
+        shape = (*points, 3) if name == "direction" else points
+        dtype = np.int32 if name == "shell" else np.float32
+        if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
+            raise ShardError(path, "is missing or does not fit the other arrays", name, cure=_CURE)
+
+
+def shells_of(config: PlacementConfig) -> Shells:
+    """The shells that a configuration describes."""
+    return make_shells(
+        config.shells,
+        spacing=config.shell_spacing,
+        inner_radius=config.inner_radius,
+        outer_radius=config.outer_radius,
+        capacity_exponent=config.capacity_exponent,
+    )

@@ -1,0 +1,201 @@
+"""A folder holds one map; whoever comes next is told whose it is, and nothing of the user's is lost."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sphere_ebm import LabelError, PlacementConfig, label, measure_map
+from sphere_ebm.map_folder import claim, read_map
+from sphere_ebm.sampling.run import NonFiniteEnergyError
+from sphere_ebm.shards.journal import JOURNAL, Journal
+
+PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 25, "average": 5}
+CONFIG = PlacementConfig(**PARAMETERS)
+OTHER = PlacementConfig(**PARAMETERS, seed=1)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def source(tmp_path: Path, shard: Callable[..., Path]) -> Path:
+    return shard(tmp_path / "in" / "x.safetensors", 12)
+
+
+@pytest.fixture
+def output(tmp_path: Path, source: Path) -> Path:
+    return label(source, tmp_path / "out", CONFIG).output
+
+
+@pytest.mark.parametrize("change", ["configuration", "input", "pooling"])
+def test_a_folder_with_another_map_is_refused_and_left_alone(
+    output: Path, source: Path, shard: Callable[..., Path], change: str
+) -> None:
+    before = contents(output)
+    if change == "input":
+        shard(source, 12, seed=7)
+    with pytest.raises(LabelError, match=r"another map.*--overwrite"):
+        label(
+            source,
+            output,
+            OTHER if change == "configuration" else CONFIG,
+            pooling="max" if change == "pooling" else "mean",
+        )
+    assert contents(output) == before
+
+
+def test_overwriting_removes_the_files_of_the_other_map_only(
+    tmp_path: Path, output: Path, shard: Callable[..., Path]
+) -> None:
+    foreign = {"notes.txt": b"mine", "y.sphere.safetensors.bak": b"mine", "sub/x.sphere.safetensors": b"mine"}
+    (output / "sub").mkdir()
+    for name, raw in foreign.items():
+        (output / name).write_bytes(raw)
+    other = shard(tmp_path / "in2" / "z.safetensors", 12, seed=2)
+    label(other, output, CONFIG, overwrite=True)
+    after = contents(output)
+    assert "x.sphere.safetensors" not in after
+    assert {name: after.pop(name) for name in foreign} == foreign
+    assert after == contents(label(other, tmp_path / "fresh", CONFIG).output)
+
+
+def test_overwriting_the_same_map_keeps_it(output: Path, source: Path) -> None:
+    before = contents(output)
+    assert label(source, output, CONFIG, overwrite=True).kept == 1
+    assert contents(output) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["x.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png"])
+def test_a_file_that_belongs_to_no_map_is_never_replaced(
+    tmp_path: Path, source: Path, name: str, overwrite: bool
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    with pytest.raises(LabelError, match=f"{name} is in the way"):
+        label(source, tmp_path / "out", CONFIG, overwrite=overwrite)
+    assert contents(tmp_path / "out") == {name: b"mine"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "sphere_map_v1"}', '{"format": "other", "files": {}}'])
+def test_a_map_file_that_is_not_ours_is_left_alone(tmp_path: Path, source: Path, text: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "map.json").write_text(text)
+    for overwrite in (False, True):
+        with pytest.raises(LabelError, match=r"map\.json is not a sphere_map_v1 file"):
+            label(source, tmp_path / "out", CONFIG, overwrite=overwrite)
+    with pytest.raises(LabelError, match=r"map\.json is not"):
+        measure_map(tmp_path / "out")
+    assert contents(tmp_path / "out") == {"map.json": text.encode()}
+
+
+def test_a_list_that_was_tampered_with_removes_nothing_outside(tmp_path: Path, output: Path, source: Path) -> None:
+    victims = [tmp_path / "victim.txt", tmp_path / "victim.sphere.safetensors", output / "notes.txt"]
+    for victim in victims:
+        victim.write_text("mine")
+    held = json.loads((output / "map.json").read_text())
+    held["files"] |= {"../victim.txt": "", str(victims[1]): "", "../victim.sphere.safetensors": "", "notes.txt": ""}
+    (output / "map.json").write_text(json.dumps(held))
+    label(source, output, OTHER, overwrite=True)
+    assert all(victim.read_text() == "mine" for victim in victims)
+    assert "../victim.txt" not in read_map(output)["files"]
+
+
+def interrupted(folder: Path) -> None:
+    """What a run of another map leaves: a label that its journal does not yet tell of, and the journal."""
+    journal = Journal(folder, "other", ["x.sphere.safetensors", "y.sphere.safetensors"])
+    journal.resume()
+    (folder / "x.sphere.safetensors").write_bytes(b"old")
+    (folder / "y.sphere.safetensors").write_bytes(b"old")
+    (folder / ".sphere-checkpoint.safetensors").write_bytes(b"old")
+    (folder / ".sphere-0123456789abcdef.tmp").write_bytes(b"old")
+
+
+def test_an_interrupted_run_of_another_map_holds_the_folder_until_overwritten(tmp_path: Path, source: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    interrupted(output)
+    before = contents(output)
+    with pytest.raises(LabelError, match="another map"):
+        label(source, output, CONFIG)
+    assert contents(output) == before
+    label(source, output, CONFIG, overwrite=True)
+    assert contents(output) == contents(label(source, tmp_path / "fresh", CONFIG).output)
+
+
+@pytest.mark.parametrize("survivor", ["map.json", "x.sphere.safetensors"])
+def test_an_overwriting_that_dies_half_way_can_be_done_again(
+    output: Path, survivor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        if path.name == survivor:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", dying)
+    with pytest.raises(KeyboardInterrupt):
+        claim(output, "other", ["x.sphere.safetensors"], True)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert (output / "map.json").exists(), "the map that tells of the files goes last"
+    claim(output, "other", ["x.sphere.safetensors"], True)
+    assert list(contents(output)) == [JOURNAL]
+
+
+def test_a_configuration_that_suits_no_such_map_does_not_keep_the_folder(
+    tmp_path: Path, shard: Callable[..., Path]
+) -> None:
+    many = shard(tmp_path / "many.safetensors", 600)
+    sharp = PlacementConfig(**PARAMETERS, interaction_length=0.001)
+    with pytest.raises(LabelError, match="sharpness"):
+        label(many, tmp_path / "out", sharp)
+    assert not contents(tmp_path / "out")
+
+
+def test_a_run_that_diverges_does_not_keep_the_folder(tmp_path: Path, source: Path) -> None:
+    wild = PlacementConfig(**(PARAMETERS | {"steps": 3000}), scheme="euler-maruyama", step_size=50.0)
+    with pytest.raises(NonFiniteEnergyError):
+        label(source, tmp_path / "out", wild)
+    assert not contents(tmp_path / "out")
+    label(source, tmp_path / "out", CONFIG)
+
+
+def test_a_map_inside_its_own_input_folder_is_no_input(tmp_path: Path, source: Path) -> None:
+    first = label(source.parent, source.parent / "out", CONFIG)
+    again = label(source.parent, source.parent / "out", CONFIG)
+    assert not again.refused
+    assert (again.kept, again.map_id) == (1, first.map_id)
+    named = label([source, first.output / "placement.safetensors"], tmp_path / "elsewhere", CONFIG)
+    assert [refused.source.name for refused in named.refused] == ["placement.safetensors"]
+
+
+def test_nothing_usable_leaves_no_folder(tmp_path: Path, shard: Callable[..., Path]) -> None:
+    bad = [shard(tmp_path / "in" / f"b{i}.safetensors", 3, prominence=np.full(3, np.inf, np.float32)) for i in range(2)]
+    with pytest.raises(LabelError, match="none of the 2 inputs can be used") as failure:
+        label(tmp_path / "in", tmp_path / "out", CONFIG)
+    assert [refused.source for refused in failure.value.refused] == bad
+    assert all("`prominence`" in note for note in failure.value.__notes__)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(LabelError, match="no shards"):
+        label([], tmp_path / "out", CONFIG)
+
+
+@pytest.mark.parametrize(
+    "change", [{"config": {"flux": 1}}, {"config": {"seed": -1}}, {"sources": [{}]}, {"sources": [3]}]
+)
+def test_a_damaged_map_is_named(output: Path, change: dict[str, Any]) -> None:
+    held = json.loads((output / "map.json").read_text())
+    (output / "map.json").write_text(json.dumps(held | change))
+    with pytest.raises(LabelError, match=r"map\.json is damaged"):
+        measure_map(output)
+
+
+def test_a_folder_without_a_map_has_nothing_to_measure(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"no readable map\.json"):
+        measure_map(tmp_path)
