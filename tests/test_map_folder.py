@@ -11,6 +11,7 @@ import pytest
 from sphere_ebm import LabelError, PlacementConfig, label, measure_map
 from sphere_ebm.map_folder import claim, read_map
 from sphere_ebm.sampling.run import NonFiniteEnergyError
+from sphere_ebm.shards import read_labels, sha256_of
 from sphere_ebm.shards.journal import JOURNAL, Journal
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 25, "average": 5}
@@ -199,3 +200,31 @@ def test_a_damaged_map_is_named(output: Path, change: dict[str, Any]) -> None:
 def test_a_folder_without_a_map_has_nothing_to_measure(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"no readable map\.json"):
         measure_map(tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_one_works(source: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def intrude(stage: str, done: int, total: int) -> None:
+        if stage == "writing":
+            with pytest.raises(LabelError, match="another run is working") as refusal:
+                label(source, tmp_path / "out", CONFIG)
+            said.append(str(refusal.value))
+
+    label(source, tmp_path / "out", CONFIG, progress=intrude)
+    assert len(said) == 1
+    label(source, tmp_path / "out", CONFIG)
+
+
+def test_labels_name_the_source_as_it_was_when_it_was_read(
+    source: Path, tmp_path: Path, shard: Callable[..., Path]
+) -> None:
+    digest = sha256_of(source)
+
+    def change(stage: str, done: int, total: int) -> None:
+        if stage == "steps":
+            shard(source, 12, seed=9)
+
+    run = label(source, tmp_path / "out", CONFIG, progress=change)
+    assert sha256_of(source) != digest
+    assert read_labels(run.files[source]).metadata["source_sha256"] == digest

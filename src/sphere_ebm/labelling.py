@@ -30,6 +30,7 @@ from sphere_ebm.map_folder import (
     Refused,
     claim,
     is_placement,
+    locked,
     read_map,
 )
 from sphere_ebm.placement import Placement, shells_of
@@ -106,7 +107,7 @@ def label(
 
     Raises:
         LabelError: no input could be used, widths differ, the configuration does not suit their number of points, or
-            `output` holds another map or files of the names that are to be written.
+            `output` holds another map or files of the names that are to be written, or another run works there.
         OSError: the output cannot be written.
         NonFiniteEnergyError: the energy diverged.
     """
@@ -119,14 +120,14 @@ def label(
         raise LabelError(_nothing(refused), refused)
     map_id = _map_id(sources, config, pooling, edges)
     folder = Path(output)
-    journal = claim(folder, map_id, [s.name for s in sources], overwrite)
-    before = {name for name in journal.finished if journal.holds(name)}
-
-    placement = _placement(folder, journal, sources, config, edges, progress)
-    quality = placement.quality()
-    files = _write_all_labels(journal, sources, placement, quality, before, progress)
-    _write_summary(journal, sources, placement, quality, before)
-    journal.close()
+    with locked(folder):
+        journal = claim(folder, map_id, [s.name for s in sources], overwrite)
+        before = {name for name in journal.finished if journal.holds(name)}
+        placement = _placement(folder, journal, sources, config, edges, progress)
+        quality = placement.quality()
+        files = _write_all_labels(journal, sources, placement, quality, before, progress)
+        _write_summary(journal, sources, placement, quality, before)
+        journal.close()
     warnings = tuple(f"{s.table.source}: {text}" for s in sources for text in s.table.warnings) + placement.notes
     kept = sum(s.name in before for s in sources)
     return LabelRun(folder, map_id, placement, quality, files, tuple(refused), warnings, kept)
@@ -304,6 +305,7 @@ def _write_all_labels(
                 radius_std=placement.radius_std[rows],
                 angle_std=placement.angle_std[rows],
                 metadata=metadata,
+                source_sha256=source.digest,
             )
             journal.record(source.name, digest)
         files[source.table.source] = path

@@ -2,10 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from sphere_ebm.shards import LABEL_SUFFIX, clean_leftovers
 from sphere_ebm.shards.journal import JOURNAL, Journal, read_journal
@@ -39,12 +45,36 @@ def is_placement(path: Path) -> bool:
     return path.name == PLACEMENT and any((path.parent / name).is_file() for name in (MAP, JOURNAL))
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder`, made when missing, for one run; the lock goes with the process, however it ends.
+
+    Raises LabelError while another run holds it. Where folders cannot be locked (Windows, some network file systems)
+    nothing is held.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise LabelError(f"another run is working in {folder}; wait for it, or choose another --output") from error
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> Journal:
     """Make `folder` ours: refuse one with another map, or clear that map's own files when `overwrite` says so.
 
     The journal that comes back knows the finished files of this very map, interrupted or complete.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     planned = (*names, PLACEMENT, ENERGY, FIGURE, MAP)
     held = read_map(folder) if (folder / MAP).exists() else None
     left = read_journal(folder)

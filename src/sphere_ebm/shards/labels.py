@@ -71,12 +71,14 @@ def write_labels(
     radius_std: Float32[np.ndarray, " patches"],
     angle_std: Float32[np.ndarray, " patches"],
     metadata: Mapping[str, str],
+    source_sha256: str | None = None,
 ) -> str:
     """Write the labels of `table`'s patches, atomically; returns the SHA-256 (hex) of the file.
 
     The same arguments give the same bytes, in any process. To `metadata` are added `format`, `version` (of the
     package), `source_file`, `source_sha256` and, of a document in several files, `source_parts` (JSON list of
-    names); the hash is then that of the parts one after another.
+    names); the hash is then that of the parts one after another. It is `source_sha256` where the caller took it when
+    reading, else that of the source as it is now.
 
     **Raises:** `ValueError` for columns of other shapes, not finite values, directions that are no unit vectors and
     reserved metadata keys; `ShardError` if the source can no longer be read; `OSError` if the file cannot be written.
@@ -99,7 +101,7 @@ def write_labels(
     for name in ("embeddings", "prominence", "patch_start", "patch_length", "bytes", "bytes_offset"):
         if (column := getattr(table, name)) is not None:
             tensors[name] = column
-    return write_tensors(Path(path), tensors, {**metadata, **_provenance(table)})
+    return write_tensors(Path(path), tensors, {**metadata, **_provenance(table, source_sha256)})
 
 
 def _check_columns(patches: int, columns: dict[str, np.ndarray]) -> None:
@@ -115,10 +117,10 @@ def _check_columns(patches: int, columns: dict[str, np.ndarray]) -> None:
         raise ValueError(f"`direction` must hold unit vectors; row {worst} has length {norm[worst]:.6g}.")
 
 
-def _provenance(table: PatchTable) -> dict[str, str]:
+def _provenance(table: PatchTable, digest: str | None) -> dict[str, str]:
     parts = table.parts or (table.source,)
     try:
-        digest = sha256_of(*parts)
+        digest = digest or sha256_of(*parts)
     except OSError as error:
         problem = f"the source can no longer be read ({error.strerror or error})"
         raise ShardError(table.source, problem, cure="put the file back and label again") from error
