@@ -1,0 +1,180 @@
+"""Seconds beside the peers, and peak memory and compilations of a run in a process of its own."""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float, Float32
+
+from benchmarks.datasets import Dataset, load
+from benchmarks.peers import umap_3d, umap_haversine
+from benchmarks.report import Check, markdown_table, say
+from sphere_ebm import place
+from sphere_ebm.quality import neighbour_recall
+
+Method = Callable[[Float32[np.ndarray, "points width"]], Float[np.ndarray, "points 3"]]
+
+OURS, UMAP_3D, HAVERSINE = "sphere_ebm `place`", "umap-learn 3-D", 'umap-learn `output_metric="haversine"`'
+COMPILED = "/jax/core/compile/backend_compile_duration"
+SAMPLER = "jit(run_chunk)"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one method, neighbour search included.
+
+    `first` is the warm-up, with compilation; `seconds` are the warm repeats; `recall` is recall@15 of the last one.
+    """
+
+    name: str
+    first: float
+    seconds: tuple[float, ...]
+    recall: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def contenders(peers: bool) -> dict[str, Method]:
+    """Methods by name: ours, and the two of umap-learn when `peers`."""
+    ours: dict[str, Method] = {OURS: lambda embeddings: place(embeddings).direction}
+    return ours | {UMAP_3D: umap_3d, HAVERSINE: umap_haversine} if peers else ours
+
+
+def race(methods: dict[str, Method], data: Dataset, repeats: int) -> list[Timing]:
+    """Each method once to compile, then all of them in turn, `repeats` times, in this process."""
+    first = {name: _timed(name, method, data)[0] for name, method in methods.items()}
+    warm: dict[str, list[float]] = {name: [] for name in methods}
+    last: dict[str, Float[np.ndarray, "points 3"]] = {}
+    for _ in range(repeats):
+        for name, method in methods.items():
+            seconds, last[name] = _timed(name, method, data)
+            warm[name].append(seconds)
+    return [
+        Timing(name, first[name], tuple(warm[name]), neighbour_recall(data.embeddings, last[name], queries=None))
+        for name in methods
+    ]
+
+
+def _timed(name: str, method: Method, data: Dataset) -> tuple[float, Float[np.ndarray, "points 3"]]:
+    start = time.perf_counter()
+    direction = method(data.embeddings)
+    seconds = time.perf_counter() - start
+    say(f"time: {name} on {data.name}, {seconds:.2f} s")
+    return seconds, direction
+
+
+def time_table(timings: Sequence[Timing]) -> str:
+    """One row per method; the first is ours."""
+    ours = timings[0].median
+    rows = [
+        [
+            timing.name,
+            f"{timing.median:.2f}",
+            f"{min(timing.seconds):.2f}..{max(timing.seconds):.2f}",
+            f"{timing.first:.1f}",
+            f"{ours / timing.median:.3f}",
+            f"{timing.recall:.3f}",
+        ]
+        for timing in timings
+    ]
+    return markdown_table(["method", "median s", "range s", "first run s", "ours / this", "recall@15"], rows)
+
+
+def time_checks(timings: Sequence[Timing]) -> list[Check]:
+    """Ratios to the peers that were measured."""
+    median = {timing.name: timing.median for timing in timings}
+    bounds = {UMAP_3D: 1.0, HAVERSINE: 0.1}
+    return [
+        Check(f"time: ours / {name}", median[OURS] / median[name], "<=", bound)
+        for name, bound in bounds.items()
+        if name in median
+    ]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one `place` costs in a fresh process, and what a second one on the same input compiles.
+
+    `peak_mb` is the peak resident memory (10^6 bytes) of the process after the first run: interpreter, libraries and
+    data included. `programs` counts XLA compilations, `sampler_programs` those of the sampler's `run_chunk`.
+    """
+
+    peak_mb: float
+    programs: int
+    sampler_programs: int
+    second_programs: int
+
+
+def footprint(name: str, folder: Path) -> Footprint:
+    """Run `place` twice on a set in a fresh process."""
+    say(f"memory and compilations: {name} in a process of its own")
+    command = [sys.executable, "-m", "benchmarks.costs", name, str(folder.resolve())]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1])
+    return Footprint(**json.loads(done.stdout))
+
+
+def footprint_table(found: Footprint, data: Dataset) -> str:
+    """One row per cost of `place` on `data`."""
+    points, width = data.embeddings.shape
+    rows = [
+        [f"peak memory of a process that runs `place` on {points} x {width}", f"{found.peak_mb:.0f} MB"],
+        ["compilations of the sampler (`run_chunk`) in that run", str(found.sampler_programs)],
+        [
+            "other programs compiled in that run (k-NN, conversions of arrays)",
+            str(found.programs - found.sampler_programs),
+        ],
+        ["programs compiled by a second run on the same input", str(found.second_programs)],
+    ]
+    return markdown_table(["cost", "measured"], rows)
+
+
+def footprint_checks(found: Footprint) -> list[Check]:
+    """The targets for memory and compilations."""
+    return [
+        Check("peak memory", found.peak_mb / 1000, "<", 1.5, "GB"),
+        Check("compilations of the sampler in one run", found.sampler_programs, "=", 1),
+        Check("compilations in a second run", found.second_programs, "=", 0),
+    ]
+
+
+def _measure_here(name: str, folder: Path) -> Footprint:
+    data = load(name, folder)
+    compiled: list[str] = []
+
+    def listen(event: str, duration_secs: float, **details: str | int) -> None:
+        if event == COMPILED:
+            compiled.append(str(details.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    place(data.embeddings)
+    peak, first = _peak_mb(), Counter(compiled)
+    place(data.embeddings)
+    return Footprint(peak, first.total(), first[SAMPLER], len(compiled) - first.total())
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process in 10^6 bytes.
+
+    VmHWM where there is one: Linux lets a child inherit `ru_maxrss` from the process that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_measure_here(sys.argv[1], Path(sys.argv[2])))))
