@@ -379,6 +379,6 @@ def _draw(path: Path, sources: Sequence[_Source], placement: Placement, quality:
         steps=placement.step,
         quality={f"recall@{k}": v for k, v in quality.recall.items()}
         | {f"trustworthiness@{k}": v for k, v in list(quality.trustworthiness.items())[:1]},
-        title=f"{len(placement):,} patches on a sphere",
+        title=f"{len(names)} documents on one sphere" if len(names) > 1 else "One document on a sphere",
     )
     save_figure(figure, path)

@@ -1,0 +1,61 @@
+"""What ships in data/ is what its README says, and its labels agree across documents."""
+
+import itertools
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sphere_ebm import PatchTable, label, read_labels, read_shard
+
+DATA = Path(__file__).parents[1] / "data"
+SHARDS = sorted(DATA.glob("*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, PatchTable]:
+    return {path.stem: read_shard(path) for path in SHARDS}
+
+
+def patches(raw: np.ndarray, offset: np.ndarray) -> list[bytes]:
+    return [raw[a:b].tobytes() for a, b in itertools.pairwise(offset)]
+
+
+def test_the_shards_are_small_many_and_in_layout_f(tables: dict[str, PatchTable]) -> None:
+    assert len(tables) == 9
+    assert sum(len(table) for table in tables.values()) == 4855
+    assert {table.layout for table in tables.values()} == {"F"}
+    assert sum(path.stat().st_size for path in DATA.iterdir()) < 5_000_000
+
+
+def test_the_patches_are_whole_words_of_whole_text(tables: dict[str, PatchTable]) -> None:
+    for table in tables.values():
+        assert table.bytes is not None
+        assert table.bytes_offset is not None
+        cut = patches(table.bytes, table.bytes_offset)
+        b"".join(cut).decode("utf-8")
+        assert all(patch[-1:].isspace() for patch in cut[:-1]), "cut after white space only"
+        lengths = np.array([len(patch) for patch in cut])
+        assert np.mean((lengths >= 28) & (lengths <= 62)) > 0.9
+
+
+def test_prominence_is_the_stored_norm_and_not_that_of_the_embedding(tables: dict[str, PatchTable]) -> None:
+    for table in tables.values():
+        norm = np.linalg.norm(table.embeddings, axis=1)
+        assert (table.prominence > norm).mean() > 0.99
+
+
+def test_the_same_patch_in_two_documents_gets_nearly_the_same_direction(tmp_path: Path) -> None:
+    run = label(DATA, tmp_path / "labels")
+    places: dict[bytes, list[tuple[str, np.ndarray]]] = defaultdict(list)
+    for path in run.files.values():
+        labels = read_labels(path)
+        assert labels.bytes is not None
+        assert labels.bytes_offset is not None
+        for patch, direction in zip(patches(labels.bytes, labels.bytes_offset), labels.direction, strict=True):
+            places[patch].append((path.name, direction))
+    across = [found for found in places.values() if len({name for name, _ in found}) > 1]
+    angles = [np.degrees(np.arccos(np.clip(found[0][1] @ found[-1][1], -1, 1))) for found in across]
+    assert len(angles) == 13
+    assert max(angles) < 3
