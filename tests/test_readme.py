@@ -1,0 +1,58 @@
+"""The README's examples run as they stand, in order, in a folder that holds the repository's data."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sphere_ebm.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith(f"$ {program} ")]
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    examples = blocks("python")
+    assert len(examples) == 2
+    names: dict[str, object] = {}
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), names)
+    assert float(capsys.readouterr().out) > 0.3, "the example prints the recall of its map"
+    assert (folder / "luke.placement.safetensors").is_file()
+
+
+def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = commands("sphere-ebm")
+    assert [command[1] for command in found] == ["label", "inspect", "quality"]
+    for command in found:
+        assert main(command[1:]) == 0, command
+    assert "recall@15" in capsys.readouterr().out
+    assert (folder / "labels" / "map.png").is_file()
+
+
+def test_make_targets_exist() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {command[1] for command in commands("make")} == {"label", "test"} <= set(targets)
+
+
+def test_linked_files_exist() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert not missing
