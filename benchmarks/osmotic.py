@@ -16,8 +16,7 @@ from jaxtyping import Array, Float, Float32
 
 from benchmarks.report import machine, markdown_table, publish, say
 from sphere_ebm import PlacementConfig
-from sphere_ebm.hamiltonian.osmotic import DirectField, grid_rows, make_field
-from sphere_ebm.harmonics import ZonalField
+from sphere_ebm.hamiltonian.osmotic import DirectField, GridField, grid_rows, make_field
 from sphere_ebm.sphere import project_tangent
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "osmotic.md"
@@ -100,12 +99,12 @@ def _unit(vectors: Float[np.ndarray, "points 3"]) -> Float32[np.ndarray, "points
 
 @eqx.filter_jit
 def evaluate(
-    field: DirectField | ZonalField, direction: Float[Array, "n 3"]
+    field: DirectField | GridField, direction: Float[Array, "n 3"]
 ) -> tuple[Float[Array, " n"], Float[Array, "n 3"], Float[Array, ""]]:
     """Potential, tangent force and H / N at Π = 1, as `OsmoticPressure` takes them from the field."""
     potential, gradient = field(direction)
     n = direction.shape[0]
-    pairs = jnp.sum(potential) - n
+    pairs = jnp.sum(potential)
     return potential, project_tangent(direction, -2 * n / pairs * gradient), jnp.log(pairs / (n * (n - 1.0)))
 
 
@@ -135,7 +134,7 @@ def _relative(value: Float[Array, "..."], exact: Float[Array, "..."]) -> float:
     return float(np.linalg.norm(np.asarray(value, np.float64) - reference) / np.linalg.norm(reference))
 
 
-def _milliseconds(field: DirectField | ZonalField, direction: Float[Array, "n 3"], repeats: int) -> float:
+def _milliseconds(field: DirectField | GridField, direction: Float[Array, "n 3"], repeats: int) -> float:
     """Median of warm evaluations: `compare` has compiled them."""
     taken = []
     for _ in range(repeats):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,14 @@ BAD: dict[str, list[Any]] = {
     "max_degree": [1],
     "lateral_strength": [-1e-9],
     "osmotic_strength": [-1e-9],
-    "interaction_length": [0.0, -1.0],
+    "interaction_length": [0.0, -1.0, 2.01],
     "radius_stiffness": [0.0, -1.0],
     "shells": [0, 10**7],
     "inner_radius": [0.0, -2.0],
     "outer_radius": [0.0, -2.0],
     "capacity_exponent": [math.inf, -math.inf],
     "steps": [-1],
-    "average": [0],
+    "average": [0, 1],
     "step_size": [0.0, -0.1],
     "friction": [0.0, -0.1],
     "temperature_start": [-1e-9],
@@ -48,7 +49,7 @@ GOOD: dict[str, list[Any]] = {
     "outer_radius": [None, 900.0],
     "shells": [1],
     "steps": [0],
-    "average": [1],
+    "average": [2],
     "temperature_start": [0.0],
     "temperature_end": [0.0],
     "cooling": [0.0, 1],
@@ -93,26 +94,51 @@ def test_the_ends_of_a_range_belong_to_it(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-@pytest.mark.parametrize("value", [math.nan, True, "1", np.float32(1)])
+@pytest.mark.parametrize("value", [math.nan, True, "1", np.True_, np.float32(math.nan), 1j, np.ones(1)])
 def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"`{name}`"):
         build(**{name: value})
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@pytest.mark.parametrize("value", [3.0, None])
+@pytest.mark.parametrize("value", [3.0, np.float64(3.0), None])
 def test_a_count_must_be_whole(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"`{name}` must be an integer"):
         build(**{name: value})
 
 
 @pytest.mark.parametrize("name", CHOICES)
-@pytest.mark.parametrize("value", ["no-such", None, ["pca"]])
+@pytest.mark.parametrize("value", ["no-such", None, ["pca"], np.array(["pca", "auto"])])
 def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^`{name}` must be one of .+, .+; got ") as refusal:
         build(**{name: value})
     assert repr(value) in str(refusal.value)
     assert getattr(PlacementConfig(), name) in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name not in ("seed", "interaction_length")])
+def test_numbers_of_numpy_become_those_of_python(name: str) -> None:
+    kinds = [np.int64, np.uint8] if name in WHOLE else [np.float32, np.float64, np.int32, Fraction]
+    value = 1 if name == "cooling" else 2
+    for kind in kinds:
+        config = build(**{"inner_radius": 1, "outer_radius": 40} | {name: kind(value)})
+        assert type(getattr(config, name)) is (int if name in WHOLE else float)
+        assert PlacementConfig.from_json(config.to_json()) == config
+
+
+def test_a_choice_of_numpy_becomes_one_of_python() -> None:
+    config = build(kernel=np.array(["gaussian"])[0])
+    assert type(config.kernel) is str
+    assert config == build(kernel="gaussian")
+
+
+def test_an_interaction_too_short_for_the_grid_is_refused_where_the_grid_is_asked_for() -> None:
+    assert build(osmotic_evaluator="harmonic", interaction_length=0.01876).interaction_length == 0.01876
+    assert build(osmotic_evaluator="direct", interaction_length=0.018).interaction_length == 0.018
+    with pytest.raises(
+        ValueError, match=r"^`interaction_length` must be at least 1/53\.3 = 0\.01875 .*; got 0\.0187\. "
+    ):
+        build(osmotic_evaluator="harmonic", interaction_length=0.0187)
 
 
 def test_a_perplexity_above_the_neighbours_is_refused_where_it_is_used() -> None:

@@ -1,13 +1,14 @@
-"""The corners of `place`: tiny, degenerate and wrong inputs; and `SphereMap`, its scikit-learn face."""
+"""The corners of `place`: tiny, degenerate, tied and wrong inputs."""
 
-import inspect
+import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.base import clone
+from scipy.sparse import csr_array
 
-from sphere_ebm import PlacementConfig, SphereMap, place
+from sphere_ebm import Placement, PlacementConfig, place
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=10, average=5)
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
@@ -69,6 +70,24 @@ def test_every_input_gets_a_map(kind: str, start: str) -> None:
         ({"start": np.ones((5, 2))}, r"`start` must have shape \(5, 3\); got \(5, 2\)"),
         ({"start": np.zeros((5, 3))}, r"`start` must have no zero rows; row 0"),
         ({"start": np.full((5, 3), np.inf)}, r"`start` must be finite.*index \(0, 0\)"),
+        ({"embeddings": cloud(5).astype(complex)}, r"`embeddings` must hold real numbers; got dtype complex128"),
+        ({"embeddings": np.array([["1", "2"]])}, r"`embeddings` must hold real numbers; got dtype <U1"),
+        ({"embeddings": cloud(5).astype(object)}, r"`embeddings` must hold real numbers; got dtype object"),
+        ({"embeddings": [[1.0, 2.0], [3.0]]}, r"`embeddings` must be an array.*rows of different length"),
+        ({"embeddings": csr_array(cloud(5))}, r"`embeddings` must be a dense array; .* call \.toarray\(\)"),
+        (
+            {"embeddings": np.ma.masked_less(cloud(5), cloud(5).max())},
+            r"`embeddings` must have no masked entries; got 19",
+        ),
+        ({"prominence": np.ma.masked_equal(np.arange(5), 3)}, r"`prominence` must have no masked entries; got 1"),
+        ({"prominence": ["a"] * 5}, r"`prominence` must hold real numbers"),
+        ({"prominence": 3.0, "embeddings": cloud(1)}, r"`prominence` must have shape \(1,\); got \(\)"),
+        ({"start": np.ones((5, 3), complex)}, r"`start` must hold real numbers"),
+        ({"config": PARAMETERS}, r"`config` must be a PlacementConfig, or None; got dict"),
+        ({"extra_edges": ([0], [1])}, r"`extra_edges` must be a tuple of three arrays"),
+        ({"extra_edges": ([0, 1], [1], [1.0])}, r"one length; got shapes \(2,\), \(1,\), \(1,\)"),
+        ({"extra_edges": ([0.5], [1], [1.0])}, r"must name points by integers; got dtypes float64 and int64"),
+        ({"extra_edges": ([0], [1], [1j])}, r"`extra_edges` must hold real numbers"),
         ({"extra_edges": (np.array([0]), np.array([5]), np.array([1.0]))}, r"two different points of 0 \.\. 4"),
     ],
 )
@@ -85,56 +104,95 @@ def test_the_input_is_not_touched() -> None:
     np.testing.assert_array_equal(prominence, copies[1])
 
 
-def test_an_estimator_places_as_the_function_does() -> None:
-    points, prominence = cloud(12), np.arange(12.0)
-    estimator = SphereMap(**PARAMETERS)
-    direction = estimator.fit_transform(points, prominence=prominence)
-    expected = place(points, prominence, CONFIG)
-    np.testing.assert_array_equal(direction, expected.direction)
-    np.testing.assert_array_equal(estimator.placement_.radius, expected.radius)
-    assert estimator.n_features_in_ == 4
-    assert estimator.fit(points) is estimator
-    assert (estimator.placement_.prominence != expected.prominence).any()
+def same_map(one: Placement, other: Placement) -> bool:
+    return (one.direction == other.direction).all() and (one.radius == other.radius).all()
 
 
-def test_an_estimator_can_be_cloned() -> None:
-    estimator = SphereMap(seed=3, kernel="gaussian", interaction_length=0.2)
-    copy = clone(estimator)
-    assert copy is not estimator
-    assert copy.get_params() == estimator.get_params()
-    assert copy.config == estimator.config
-
-
-def test_parameters_can_be_read_and_set() -> None:
-    estimator = SphereMap(seed=3)
-    assert estimator.get_params()["seed"] == 3
-    assert sorted(estimator.get_params()) == sorted(inspect.signature(PlacementConfig).parameters)
-    assert estimator.set_params(seed=4, shells=2) is estimator
-    assert (estimator.config.seed, estimator.config.shells) == (4, 2)
-
-
-def test_parameters_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(TypeError, match="n_neighbors"):
-        SphereMap(n_neighbors=3)
-    with pytest.raises(ValueError, match="unknown parameters n_neighbors"):
-        SphereMap().set_params(n_neighbors=3)
-
-
-def test_a_bad_value_leaves_the_estimator_as_it_was() -> None:
-    estimator = SphereMap(seed=3)
-    with pytest.raises(ValueError, match="`shells`"):
-        estimator.set_params(seed=4, shells=0)
-    assert estimator.config.seed == 3
-    with pytest.raises(ValueError, match="`shells`"):
-        SphereMap(shells=0)
-
-
-def test_the_repr_names_what_was_changed() -> None:
-    assert repr(SphereMap()) == "SphereMap()"
-    assert repr(SphereMap(seed=3, kernel="gaussian")) == "SphereMap(seed=3, kernel='gaussian')"
-
-
-def test_the_signature_shows_every_parameter() -> None:
-    assert inspect.signature(SphereMap) == inspect.signature(PlacementConfig).replace(
-        return_annotation=inspect.Signature.empty
+def test_lists_are_as_good_as_arrays() -> None:
+    points, start = cloud(12), cloud(12, 3).astype(np.float64)
+    prominence, edges = np.arange(12.0), (np.array([0, 1]), np.array([7, 8]), np.array([3.0, 2.0]))
+    arrays = place(points, prominence, CONFIG, start=start, extra_edges=edges)
+    lists = place(
+        points.tolist(), prominence.tolist(), CONFIG, start=start.tolist(), extra_edges=tuple(x.tolist() for x in edges)
     )
+    assert same_map(arrays, lists)
+    assert lists.quality(points.tolist(), labels=[0, 1] * 6) == arrays.quality(labels=np.array([0, 1] * 6))
+    assert same_map(arrays, place(points, prominence, CONFIG, start=start, extra_edges=list(edges)))
+
+
+def test_half_precision_and_masks_without_entries_are_taken_as_they_are() -> None:
+    points = jnp.asarray(cloud(12), jnp.bfloat16)
+    plain = place(np.asarray(points, np.float32), config=CONFIG)
+    assert same_map(place(points, config=CONFIG), plain)
+    assert same_map(place(np.ma.masked_invalid(np.asarray(points, np.float32)), config=CONFIG), plain)
+
+
+FROZEN = PlacementConfig(neighbours=4, shells=3, steps=0, average=2, temperature_start=0.0, temperature_end=0.0)
+
+
+def order_of(prominence: Any, seed: int = 0, embeddings: Any = None) -> np.ndarray:
+    """Points from the innermost to the outermost."""
+    config = dataclasses.replace(FROZEN, seed=seed)
+    return np.argsort(place(cloud(60) if embeddings is None else embeddings, prominence, config).radius, kind="stable")
+
+
+def test_prominence_is_ranked_in_the_precision_that_it_is_given_in() -> None:
+    order = np.random.default_rng(0).permutation(60)
+    times = np.empty(60)
+    times[order] = 1.7e9 + np.arange(60)
+    assert np.unique(times.astype(np.float32)).size == 1
+    np.testing.assert_array_equal(order_of(times), order)
+    assert not place(cloud(60), times, FROZEN).notes
+
+
+def normalised(points: int = 60) -> np.ndarray:
+    rows = cloud(points)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("zeros", [0, 5])
+def test_the_rounding_of_normalised_embeddings_orders_nothing(zeros: int) -> None:
+    unit = normalised()
+    unit[:zeros] = 0
+    norms = np.linalg.norm(unit.astype(np.float64), axis=1)
+    assert np.unique(norms).size > 20
+    found = place(unit, config=FROZEN)
+    assert np.unique(found.prominence).size == 1 + (zeros > 0)
+    notes = [note for note in found.notes if note.startswith("embeddings are normalised: their norms order nothing")]
+    assert len(notes) == 1
+    assert "give your own prominence" in notes[0]
+    np.testing.assert_array_equal(np.sort(order_of(None, embeddings=unit)[:zeros]), np.arange(zeros))
+    rounding = unit * (1 + 4e-7 * np.random.default_rng(1).uniform(-1, 1, (60, 1))).astype(np.float32)
+    np.testing.assert_array_equal(order_of(None, embeddings=rounding), order_of(None, embeddings=unit))
+
+
+def test_norms_that_differ_by_more_than_rounding_order_the_radii() -> None:
+    scale = 1 + 1e-3 * np.random.default_rng(0).permutation(60)
+    found = place(normalised() * scale[:, None], config=FROZEN)
+    assert not found.notes
+    np.testing.assert_array_equal(np.argsort(found.radius, kind="stable"), np.argsort(scale))
+
+
+def test_ties_follow_the_seed_and_not_the_rows() -> None:
+    orders = [order_of(np.ones(60), seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert (orders[0] != orders[2]).any()
+    assert abs(np.corrcoef(orders[0], np.arange(60))[0, 1]) < 0.4
+
+
+@pytest.mark.parametrize(("tied", "noted"), [(30, False), (31, True), (60, True)])
+def test_a_prominence_with_more_ties_than_not_is_noted(tied: int, noted: bool) -> None:
+    prominence = np.arange(60.0)
+    prominence[:tied] = -1
+    notes = place(cloud(60), prominence, FROZEN).notes
+    text = f"{tied} of 60 points share their prominence with another: the seed orders equal ones"
+    assert notes == ((text,) if noted else ())
+
+
+@pytest.mark.parametrize(("temperature", "noted"), [(0.24, False), (0.26, True)])
+def test_radii_that_spread_over_more_than_a_shell_are_noted(temperature: float, noted: bool) -> None:
+    config = PlacementConfig(**PARAMETERS, temperature_end=temperature)
+    notes = [note for note in place(cloud(12), config=config).notes if "raise radius_stiffness" in note]
+    assert len(notes) == noted
+    stiff = dataclasses.replace(config, radius_stiffness=2.0)
+    assert not [note for note in place(cloud(12), config=stiff).notes if "raise radius_stiffness" in note]

@@ -67,11 +67,6 @@ def test_angles_are_those_of_the_directions() -> None:
     np.testing.assert_allclose(back, made.direction, atol=1e-6)
 
 
-def test_the_total_energy_is_the_sum_over_terms() -> None:
-    np.testing.assert_allclose(placement().total_energy, [3.1, -1 / 3])
-    assert dataclasses.replace(placement(), energy={}).total_energy.shape == (0,)
-
-
 def test_shells_are_those_of_the_configuration() -> None:
     made = placement()
     assert made.shells.count == 4
@@ -89,6 +84,18 @@ def test_quality_needs_the_embeddings(tmp_path: Path) -> None:
     assert made.embeddings is not None
     assert found.quality(made.embeddings) == made.quality()
     assert found.with_embeddings(made.embeddings).quality() == made.quality()
+
+
+def test_quality_takes_lists_and_refuses_what_no_placement_is_made_of() -> None:
+    made = placement()
+    assert made.embeddings is not None
+    assert made.quality(made.embeddings.tolist(), labels=[0, 1] * 15) == made.quality(labels=np.arange(30) % 2)
+    assert made.with_embeddings(made.embeddings.tolist()).quality() == made.quality()
+    assert made.quality(np.ones((30, 2), int)).points == 30
+    with pytest.raises(ValueError, match=r"`embeddings` must hold real numbers; got dtype complex64"):
+        made.quality(made.embeddings.astype(np.complex64))
+    with pytest.raises(ValueError, match=r"`embeddings` must be finite"):
+        made.quality(np.full((30, 2), np.nan))
 
 
 def test_quality_takes_labels_and_sizes() -> None:

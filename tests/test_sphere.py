@@ -9,24 +9,25 @@ from hypothesis import strategies as st
 
 from sphere_ebm.sphere import (
     TWO_PI,
-    angle_between,
     angles,
     exponential_map,
-    from_angles,
     geodesic_flow,
     normalise,
     project_tangent,
     reflect_radius,
-    uniform_directions,
 )
 
 POLES = np.asarray([[0, 0, 1], [0, 0, -1]], np.float32)
 
 
+def from_angles(theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1)
+
+
 def directions_and_tangents(seed: int, count: int = 200) -> tuple[jax.Array, jax.Array]:
     """Uniform directions, poles included, with tangent vectors of length 0 to about 10."""
     key_direction, key_tangent, key_length = jax.random.split(jax.random.key(seed), 3)
-    direction = uniform_directions(key_direction, count).at[:2].set(POLES)
+    direction = normalise(jax.random.normal(key_direction, (count, 3))).at[:2].set(POLES)
     length = 10 * jax.random.uniform(key_length, (count, 1)).at[5].set(0)
     return direction, project_tangent(direction, length * jax.random.normal(key_tangent, (count, 3)))
 
@@ -48,7 +49,8 @@ def test_the_exponential_map_stays_on_the_sphere(seed):
 def test_the_exponential_map_goes_as_far_as_the_tangent_is_long():
     direction, tangent = directions_and_tangents(3)
     short = tangent / 12  # shorter than pi: there the geodesic is the shortest way
-    travelled = angle_between(np.asarray(direction), np.asarray(exponential_map(direction, short)))
+    moved = exponential_map(direction, short)
+    travelled = 2 * jnp.arctan2(jnp.linalg.norm(moved - direction, axis=1), jnp.linalg.norm(moved + direction, axis=1))
     np.testing.assert_allclose(travelled, jnp.linalg.norm(short, axis=1), atol=2e-6)
 
 
@@ -106,13 +108,6 @@ def test_normalise_makes_unit_vectors_names_a_pole_for_zero_and_does_not_hide_na
     assert bool(jnp.isnan(unit[2]).all())
 
 
-def test_uniform_directions_fill_the_sphere_evenly_in_area():
-    direction = np.asarray(uniform_directions(jax.random.key(0), 20_000))
-    np.testing.assert_allclose(np.linalg.norm(direction, axis=1), 1, rtol=3e-7)
-    np.testing.assert_allclose(direction.mean(axis=0), 0, atol=0.02)
-    np.testing.assert_allclose(direction.T @ direction / len(direction), np.eye(3) / 3, atol=0.01)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_colatitude_keeps_its_digits_next_to_the_poles(dtype):
     theta = np.asarray([0.0, 1e-6, 1e-4, 0.1, np.pi / 2, 3.0], dtype)
@@ -145,10 +140,3 @@ def test_directions_survive_the_way_through_their_angles():
     assert phi.min() >= 0
     assert phi.max() < TWO_PI
     np.testing.assert_allclose(from_angles(theta, phi), direction, atol=5e-7)
-
-
-@pytest.mark.parametrize("gap", [1e-6, 1e-3, 1.0])
-def test_the_angle_between_directions_keeps_its_digits_at_both_ends(gap):
-    a, b = from_angles(np.asarray([1.0]), np.asarray([0.3])), from_angles(np.asarray([1.0 + gap]), np.asarray([0.3]))
-    np.testing.assert_allclose(angle_between(a, b), gap, rtol=1e-9)
-    np.testing.assert_allclose(np.pi - angle_between(a, -b), gap, rtol=1e-9)

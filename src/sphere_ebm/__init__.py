@@ -3,7 +3,6 @@
 from importlib.metadata import version
 
 from sphere_ebm.config import PlacementConfig as PlacementConfig
-from sphere_ebm.fit import SphereMap as SphereMap
 from sphere_ebm.fit import hamiltonian as hamiltonian
 from sphere_ebm.fit import make_sampler as make_sampler
 from sphere_ebm.fit import place as place
@@ -28,5 +27,6 @@ from sphere_ebm.shards import read_labels as read_labels
 from sphere_ebm.shards import read_shard as read_shard
 from sphere_ebm.shells import Shells as Shells
 from sphere_ebm.shells import make_shells as make_shells
+from sphere_ebm.sphere_map import SphereMap as SphereMap
 
 __version__ = version("sphere-ebm")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +21,8 @@ STARTS: tuple[str, ...] = ("pca", "random", "spectral")
 class PlacementConfig:
     """Configuration of `place`. Energies are in units of energy per point, radii in shell units, angles in radians.
 
+    Integers and real numbers of any type are accepted, NumPy's too, and kept as `int` and `float`.
+
     Graph:
         seed: non-negative integer; the same input, seed and machine give the same bits.
         neighbours: k of the k-NN graph (cosine); at least 1. Fewer are used when there are fewer points.
@@ -34,7 +37,7 @@ class PlacementConfig:
         osmotic_strength: Π >= 0; 0 leaves the two-term Hamiltonian (gravity and lateral).
         osmotic_evaluator: `"direct"`, `"harmonic"` or `"auto"`.
         interaction_length: chord length 1/s beyond which attraction and repulsion fade; None: s = 0.15 sqrt(N),
-            at least 3 and at most 53.
+            at least 3 and at most 53. At most 2, the largest chord; at least 1/53.3 for the harmonic evaluator.
         radius_stiffness: κ > 0, energy / radius²; a radius spreads by sqrt(T / κ).
 
     Shells:
@@ -47,15 +50,17 @@ class PlacementConfig:
     Dynamics:
         scheme: `"underdamped"` or `"euler-maruyama"`.
         steps: annealing steps at most.
-        average: steps after annealing over which mean and spread are taken.
+        average: steps after annealing over which mean and spread are taken; at least 2. Samples are correlated, so a
+            short average understates the spread.
         step_size: h > 0, in units of the interaction time: mobilities are 1/s² (directions) and 1/κ (radii).
         friction: γ > 0 per unit time (underdamped only).
         temperature_start, temperature_end: T >= 0, lowered linearly during the first `cooling` of the steps.
         coupling_start: factor on the lateral force at the first step, lowered linearly to 1 during the first `cooling`
             of the steps ("early exaggeration").
         cooling: share of `steps` after which temperature and coupling stay at their end values, in [0, 1].
-        tolerance: change of energy per point over 25 steps that counts as converged, twice in a row, after cooling;
-            0: never stop early.
+        tolerance: change of energy per point that counts as none. After cooling, annealing ends early when the means
+            of the energy over 100 steps and the 100 steps before differ by less than this, or by less than thermal
+            noise makes them; 0: never.
         start: initial directions: `"pca"`, `"random"` or `"spectral"`; `place` also accepts an array.
     """
 
@@ -79,7 +84,7 @@ class PlacementConfig:
     radius_order: RadiusOrder = "outer"
     scheme: Scheme = "underdamped"
     steps: int = 400
-    average: int = 25
+    average: int = 100
     step_size: float = 0.5
     friction: float = 0.7
     temperature_start: float = 0.1
@@ -92,16 +97,28 @@ class PlacementConfig:
     def __post_init__(self) -> None:
         """Raises ValueError naming the parameter, its rule and what was received."""
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {getattr(self, name)!r}.")
+            choice = getattr(self, name)
+            if not isinstance(choice, str) or choice not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {choice!r}.")
+            object.__setattr__(self, name, str(choice))
         for name, (low, high, rule) in _RANGES.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            whole = name in _WHOLE and not isinstance(value, int)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if whole or not number or not low <= value <= high:
+            fits = isinstance(value, numbers.Integral if name in _WHOLE else numbers.Real)
+            if not fits or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"`{name}` must be {rule}; got {value!r}.")
+            object.__setattr__(self, name, int(value) if name in _WHOLE else float(value))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raises ValueError for values that are each within their range, but not together."""
+        length = self.interaction_length
+        if self.osmotic_evaluator == "harmonic" and length is not None and 1 / length > MAX_SHARPNESS:
+            raise ValueError(
+                f"`interaction_length` must be at least 1/{MAX_SHARPNESS:.1f} = {1 / MAX_SHARPNESS:.5f} for "
+                f"osmotic_evaluator='harmonic'; got {length!r}. Raise it, or take osmotic_evaluator='direct'."
+            )
         if self.affinity == "perplexity" and self.perplexity > self.neighbours:
             raise ValueError(
                 f"`perplexity` must be at most neighbours={self.neighbours}; got {self.perplexity}. "
@@ -124,9 +141,7 @@ class PlacementConfig:
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys; `from_json` reads it back. Equal configurations give equal lines."""
-        values = dataclasses.asdict(self)
-        real = {name for name in _RANGES.keys() - _WHOLE if values[name] is not None}
-        return json.dumps(values | {name: float(values[name]) for name in real}, sort_keys=True)
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "PlacementConfig":
@@ -159,14 +174,14 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "max_degree": (2, _LARGE, "an integer >= 2"),
     "lateral_strength": (0, _LARGE, "a number >= 0"),
     "osmotic_strength": (0, _LARGE, "a number >= 0"),
-    "interaction_length": (1e-4, _LARGE, "a number >= 0.0001, or None"),
+    "interaction_length": (1e-4, 2, "a number in [0.0001, 2], or None"),
     "radius_stiffness": (_TINY, _LARGE, "a positive number"),
     "shells": (1, 1_000_000, "an integer in [1, 1000000]"),
     "inner_radius": (_TINY, _LARGE, "a positive number, or None"),
     "outer_radius": (_TINY, _LARGE, "a positive number, or None"),
     "capacity_exponent": (-_LARGE, _LARGE, "a finite number"),
     "steps": (0, _LARGE, "an integer >= 0"),
-    "average": (1, _LARGE, "an integer >= 1"),
+    "average": (2, _LARGE, "an integer >= 2"),
     "step_size": (_TINY, _LARGE, "a positive number"),
     "friction": (_TINY, _LARGE, "a positive number"),
     "temperature_start": (0, _LARGE, "a number >= 0"),

@@ -1,18 +1,18 @@
-"""`place`: embeddings in, `Placement` out; and `SphereMap`, the same with scikit-learn's conventions."""
+"""`place`: embeddings in, `Placement` out."""
 
-import dataclasses
 import hashlib
-import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Shaped
-from thrml import Block
+from jaxtyping import Array, Float32, Key
+from numpy.typing import ArrayLike
+from thrml import Block, FactorSamplingProgram
 
 from sphere_ebm.config import PlacementConfig
 from sphere_ebm.graph import NeighbourGraph, add_edges, graph_from_neighbours
@@ -21,30 +21,31 @@ from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.heuristics.initial import pca_directions, random_directions, spectral_directions
+from sphere_ebm.inputs import ExtraEdges as ExtraEdges
+from sphere_ebm.inputs import checked_config, checked_edges, checked_embeddings, checked_prominence, checked_start
 from sphere_ebm.neighbours import nearest_neighbours
 from sphere_ebm.placement import Placement, shells_of
 from sphere_ebm.sampling.checkpoint import load_checkpoint, save_checkpoint
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.nodes import build_program, sphere_block
-from sphere_ebm.sampling.run import Carry, RunPlan, RunResult, Trace, empty_moments, run
+from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, empty_moments, run, run_chunk
 from sphere_ebm.sampling.schedules import Linear
 from sphere_ebm.sampling.underdamped import Underdamped
-from sphere_ebm.shells import assign_shells, ideal_radii
+from sphere_ebm.shells import Shells, assign_shells, ideal_radii
+from sphere_ebm.sphere import squared_chord
 
 StageProgress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total); stages are `"neighbours"` and `"steps"`."""
 
-ExtraEdges = tuple[Shaped[np.ndarray, " edges"], Shaped[np.ndarray, " edges"], Float[np.ndarray, " edges"]]
-
 
 def place(
-    embeddings: Shaped[np.ndarray, "points width"],
-    prominence: Shaped[np.ndarray, " points"] | None = None,
+    embeddings: ArrayLike,
+    prominence: ArrayLike | None = None,
     config: PlacementConfig | None = None,
     *,
-    start: Float[np.ndarray, "points 3"] | None = None,
-    extra_edges: ExtraEdges | None = None,
+    start: ArrayLike | None = None,
+    extra_edges: Sequence[ArrayLike] | None = None,
     progress: StageProgress | None = None,
     checkpoint: Path | None = None,
 ) -> Placement:
@@ -54,9 +55,11 @@ def place(
     mean and spread over the last samples.
 
     Args:
-        embeddings: (N, D) real numbers; only their directions matter for the map. A zero vector carries no direction:
-            it gets no lateral edges and drifts where there is room. N may be 0 or 1.
-        prominence: (N,) real numbers that order the radii; by default the norms of the embeddings.
+        embeddings: (N, D) real numbers, as an array or nested lists (so too the others below); only their directions
+            matter for the map. A zero vector carries no direction: it gets no lateral edges and drifts where there is
+            room. N may be 0 or 1.
+        prominence: (N,) real numbers that order the radii, ranked in float64; by default the norms of the embeddings.
+            Equal ones, and norms that differ by rounding only, are ordered by the seed; `notes` tell when most are.
         config: see `PlacementConfig`; the default one when None.
         start: (N, 3) initial directions instead of `config.start`; normalised, zero rows are refused.
         extra_edges: (senders, receivers, weights) added to the lateral graph; weights relative to the graph's own.
@@ -65,22 +68,25 @@ def place(
             at the end. The result is the same with and without it.
 
     Raises:
-        ValueError: an input has the wrong shape or is not finite.
+        ValueError: an input has the wrong shape, is not finite, or is no dense array of real numbers.
         NonFiniteEnergyError: the energy diverged during sampling.
 
     Cost: the k-NN search, O(N² D) exact; then about 10 ms per step for 10 000 points on two cores.
     """
-    config = PlacementConfig() if config is None else config
-    embeddings, prominence = _checked(embeddings, prominence)
+    config = checked_config(config)
+    embeddings = checked_embeddings(embeddings)
+    order, order_notes = checked_prominence(prominence, embeddings)
     shells = shells_of(config)
-    ideal = ideal_radii(prominence, shells, config.radius_order)
-    graph, notes = _graph(embeddings, config, extra_edges, progress)
-    directions = _start(embeddings, graph, config) if start is None else _given_start(start, len(embeddings))
+    ideal = ideal_radii(order, shells, config.radius_order, seed=config.seed)
+    given_start = None if start is None else checked_start(start, len(embeddings))
+    graph, notes = _graph(embeddings, config, checked_edges(extra_edges), progress)
+    notes += (*order_notes, *_radius_notes(config, shells))
+    directions = _start(embeddings, graph, config) if given_start is None else given_start
     if len(embeddings) == 0:
         result, found = None, _Points(directions, ideal, ideal, ideal)
     else:
-        fingerprint = _fingerprint(embeddings, prominence, directions, extra_edges, config)
-        result = _sample(ideal, graph, directions, config, progress, checkpoint, fingerprint)
+        result, restless = _sample(ideal, graph, directions, config, progress, checkpoint)
+        notes += restless
         found = _mean_and_spread(result)
     return Placement(
         direction=found.direction,
@@ -88,7 +94,7 @@ def place(
         shell=assign_shells(found.radius, shells),
         radius_std=found.radius_std,
         angle_std=found.angle_std,
-        prominence=prominence,
+        prominence=order.astype(np.float32),
         energy={name: np.asarray(values) for name, values in result.trace.energy.items()} if result else {},
         step=np.asarray(result.trace.steps if result else [], np.int64),
         converged=bool(result and result.converged),
@@ -159,34 +165,6 @@ def make_sampler(n_points: int, config: PlacementConfig, minimum_radius: float =
     )
 
 
-def _checked(
-    embeddings: Shaped[np.ndarray, "points width"], prominence: Shaped[np.ndarray, " points"] | None
-) -> tuple[Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"]]:
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
-        embeddings = np.ascontiguousarray(embeddings, np.float32)
-    if embeddings.ndim != 2:
-        raise ValueError(f"`embeddings` must have shape (points, width); got {embeddings.shape}.")
-    _refuse_non_finite("embeddings", embeddings)
-    if prominence is None:
-        prominence = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-    with np.errstate(over="ignore"):
-        prominence = np.ascontiguousarray(prominence, np.float32)
-    if prominence.shape != (len(embeddings),):
-        raise ValueError(f"`prominence` must have shape ({len(embeddings)},); got {prominence.shape}.")
-    _refuse_non_finite("prominence", prominence)
-    return embeddings, prominence
-
-
-def _refuse_non_finite(name: str, array: np.ndarray) -> None:
-    finite = np.isfinite(array)
-    if not finite.all():
-        first = np.unravel_index(int(np.argmin(finite)), array.shape)
-        place = ", ".join(str(int(i)) for i in first)
-        raise ValueError(
-            f"`{name}` must be finite in float32; got {array[first]} at index ({place}). Drop or repair that row."
-        )
-
-
 def _graph(
     embeddings: Float32[np.ndarray, "points width"],
     config: PlacementConfig,
@@ -212,6 +190,14 @@ def _graph(
     return graph, tuple(notes)
 
 
+def _radius_notes(config: PlacementConfig, shells: Shells) -> tuple[str, ...]:
+    """A note when the law spreads radii, by sqrt(T / κ), over more than half of the smallest shell either way."""
+    spread = math.sqrt(config.temperature_end / config.radius_stiffness)
+    if spread <= 0.5 * float(np.diff(shells.edges).min()):
+        return ()
+    return ("radii spread over more than a shell at temperature_end: raise radius_stiffness or lower temperature_end",)
+
+
 def _start(
     embeddings: Float32[np.ndarray, "points width"], graph: NeighbourGraph, config: PlacementConfig
 ) -> Float32[np.ndarray, "points 3"]:
@@ -222,16 +208,6 @@ def _start(
     return pca_directions(embeddings, config.seed)
 
 
-def _given_start(start: Float[np.ndarray, "points 3"], n_points: int) -> Float32[np.ndarray, "points 3"]:
-    if start.shape != (n_points, 3):
-        raise ValueError(f"`start` must have shape ({n_points}, 3); got {start.shape}.")
-    _refuse_non_finite("start", start)
-    length = np.linalg.norm(start.astype(np.float64), axis=1, keepdims=True)
-    if not (length > 0).all():
-        raise ValueError(f"`start` must have no zero rows; row {int(np.argmin(length))} is zero.")
-    return (start / length).astype(np.float32)
-
-
 def _sample(
     ideal: Float32[np.ndarray, " points"],
     graph: NeighbourGraph,
@@ -239,23 +215,25 @@ def _sample(
     config: PlacementConfig,
     progress: StageProgress | None,
     checkpoint: Path | None,
-    fingerprint: str,
-) -> RunResult:
+) -> tuple[RunResult, tuple[str, ...]]:
+    """Build the program and run it; with the result, a note when its dynamics were not stable."""
     block = sphere_block(len(ideal))
-    sampler = make_sampler(len(ideal), config)
+    sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
     program = build_program(block, hamiltonian(block, ideal, graph, config), sampler)
     state = SphereState(jnp.asarray(directions), jnp.asarray(ideal))
     carry, trace = Carry(state, sampler.init(), empty_moments(state)), Trace()
+    fingerprint = "" if checkpoint is None else _fingerprint(ideal, graph, directions, config)
     if checkpoint is not None:
         carry, trace = load_checkpoint(checkpoint, fingerprint, carry) or (carry, trace)
     plan = RunPlan(
         steps=config.steps,
         average=config.average,
         settled=int(np.ceil(config.cooling * config.steps)),
-        tolerance=config.tolerance,
+        tolerance=_tolerance(config, len(ideal)),
     )
+    key = jax.random.key(config.seed)
     result = run(
-        jax.random.key(config.seed),
+        key,
         program,
         carry,
         plan,
@@ -265,7 +243,37 @@ def _sample(
     )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return result
+    return result, _stability_notes(key, program, sampler, result.carry, config.sharpness(len(ideal)))
+
+
+def _tolerance(config: PlacementConfig, n_points: int) -> float:
+    """`config.tolerance`, but at least two standard errors of the difference that thermal noise makes between windows.
+
+    H fluctuates by T sqrt(3 N / 2) where it is quadratic in the 3 N coordinates.
+    """
+    noise = config.temperature_end * math.sqrt(1.5 / n_points)
+    return max(config.tolerance, 2 * noise * math.sqrt(2 / WINDOW)) if config.tolerance > 0 else 0.0
+
+
+def _stability_notes(
+    key: Key[Array, ""], program: FactorSamplingProgram, sampler: AbstractLangevin, carry: Carry, sharpness: float
+) -> tuple[str, ...]:
+    """A note when points move further in a step than temperature explains.
+
+    Energies on a sphere stay finite however unstable the dynamics are, so that this is where instability shows: one
+    more step is taken and not kept. What a cold, converged map still moves is far below 0.3 interaction lengths.
+    """
+    one = jnp.asarray(1, jnp.int32)
+    after, _ = run_chunk(key, program, carry, one, one - 1)
+    move = float(jnp.sqrt(jnp.mean(squared_chord(after.state.direction, carry.state.direction))))
+    thermal = float(sampler.thermal_move(carry.sampler_state.step))
+    if move < max(3 * thermal, 0.3 / sharpness):
+        return ()
+    return (
+        f"points still move {move * sharpness:.2g} interaction lengths a step, of which temperature explains "
+        f"{thermal * sharpness:.2g}: the dynamics are unstable and the map is not to be trusted. Lower step_size, "
+        "lateral_strength or the weights of extra edges, or raise friction",
+    )
 
 
 class _Points(NamedTuple):
@@ -276,88 +284,25 @@ class _Points(NamedTuple):
 
 
 def _mean_and_spread(result: RunResult) -> _Points:
-    """Mean configuration; root mean square angle to it (radians), and standard deviation of the radius."""
+    """Mean configuration and the spread about it; see `Placement` for what `angle_std` means."""
     moments = jax.tree.map(lambda x: np.asarray(x, np.float64), result.carry.moments)
     mean = moments.mean.direction
     mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    angle = np.sqrt(moments.deviation.direction.sum(axis=1) / moments.count)
-    radius = np.sqrt(moments.deviation.radius / moments.count)
+    angle = np.sqrt(moments.deviation.direction.sum(axis=1) / (moments.count - 1))
+    radius = np.sqrt(moments.deviation.radius / (moments.count - 1))
     return _Points(*(x.astype(np.float32) for x in (mean, moments.mean.radius, angle, radius)))
 
 
 def _fingerprint(
-    embeddings: Float32[np.ndarray, "points width"],
-    prominence: Float32[np.ndarray, " points"],
+    ideal: Float32[np.ndarray, " points"],
+    graph: NeighbourGraph,
     directions: Float32[np.ndarray, "points 3"],
-    extra_edges: ExtraEdges | None,
     config: PlacementConfig,
 ) -> str:
-    """SHA-256 of everything that the result depends on."""
-    digest = hashlib.sha256(f"{version('sphere-ebm')}\n{jax.__version__}\n{config.to_json()}\n".encode())
-    for array in (embeddings, prominence, directions, *(extra_edges or ())):
+    """SHA-256 of everything that the run depends on."""
+    versions = [f"{name} {version(name)}" for name in ("sphere-ebm", "thrml", "equinox", "jax", "jaxlib")]
+    digest = hashlib.sha256(f"{versions}\n{jnp.result_type(float)}\n{config.to_json()}\n".encode())
+    for array in (ideal, directions, graph.senders, graph.receivers, graph.weights):
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-class SphereMap:
-    """`place` as an estimator with scikit-learn's conventions.
-
-    Keyword arguments are the fields of `PlacementConfig`, refused at once when unknown or out of range.
-
-    Attributes:
-        config: the configuration.
-        placement_: the `Placement` (after `fit`).
-        n_features_in_: width of the embeddings (after `fit`).
-    """
-
-    def __init__(self, **parameters: Any) -> None:
-        self.config = PlacementConfig(**parameters)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """All parameters by name."""
-        return {field.name: getattr(self.config, field.name) for field in dataclasses.fields(self.config)}
-
-    def set_params(self, **parameters: Any) -> "SphereMap":
-        """Change parameters by name; raises ValueError for one that does not exist or is out of range."""
-        unknown = sorted(set(parameters) - set(self.get_params()))
-        if unknown:
-            raise ValueError(f"unknown parameters {', '.join(unknown)}; `get_params()` lists the valid ones.")
-        self.config = dataclasses.replace(self.config, **parameters)
-        return self
-
-    def fit(
-        self,
-        X: Shaped[np.ndarray, "points width"],
-        y: None = None,
-        *,
-        prominence: Shaped[np.ndarray, " points"] | None = None,
-    ) -> "SphereMap":
-        """Place the rows of `X`; see `place`."""
-        self.placement_ = place(np.asarray(X), prominence, self.config)
-        self.n_features_in_ = int(np.shape(X)[1])
-        return self
-
-    def fit_transform(
-        self,
-        X: Shaped[np.ndarray, "points width"],
-        y: None = None,
-        *,
-        prominence: Shaped[np.ndarray, " points"] | None = None,
-    ) -> Float32[np.ndarray, "points 3"]:
-        """Place the rows of `X` and return their directions, (N, 3) unit vectors."""
-        return self.fit(X, y, prominence=prominence).placement_.direction
-
-    def __repr__(self) -> str:
-        default = PlacementConfig()
-        changed = {k: v for k, v in self.get_params().items() if v != getattr(default, k)}
-        return f"SphereMap({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
-
-
-# shows the parameters to `help` and to editors
-SphereMap.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [
-        inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
-        *inspect.signature(PlacementConfig).parameters.values(),
-    ]
-)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Shaped
+from numpy.typing import ArrayLike
 
 from sphere_ebm.config import PlacementConfig
+from sphere_ebm.inputs import checked_embeddings
 from sphere_ebm.quality import DEFAULT_QUERIES, QualityReport, measure_quality
 from sphere_ebm.shards.errors import ShardError
 from sphere_ebm.shards.tensors import read_tensors, write_tensors
@@ -28,11 +30,12 @@ class Placement:
         radius: (N,) mean radius over the last samples, in shell units.
         shell: (N,) the shell that holds each radius, 0 innermost.
         radius_std: (N,) standard deviation of the radius over the last samples.
-        angle_std: (N,) root mean square angle to the mean direction over the last samples, in radians.
+        angle_std: (N,) root mean square distance |u - m| to the mean vector m over the last samples: for the usual
+            narrow spread the root mean square angle in radians; 1 for a point that wandered over the whole sphere.
         prominence: (N,) what the radii order.
         energy: energy per term, (chunks,) each, at coupling 1; the sum over terms is the Hamiltonian.
         step: (chunks,) steps done at each entry of the trace.
-        converged: whether annealing ended because the energy stood still, and not because its steps were spent.
+        converged: whether the energy stood still after cooling, so that annealing ended early, or at the end.
         config: how it was made.
         notes: what the user should know (zero vectors, a search that fell back), one line each.
         embeddings: (N, D) the input, for `quality`; not saved.
@@ -70,47 +73,43 @@ class Placement:
         return shells_of(self.config)
 
     @property
-    def total_energy(self) -> Float[np.ndarray, " chunks"]:
-        """The Hamiltonian along the run."""
-        return np.sum([np.asarray(values) for values in self.energy.values()], axis=0) if self.energy else np.zeros(0)
-
-    @property
     def shells_used(self) -> int:
         """Number of shells that hold at least one point."""
         return int(np.count_nonzero(occupancy(self.shell, self.shells)))
 
     def quality(
         self,
-        embeddings: Float32[np.ndarray, "points width"] | None = None,
+        embeddings: ArrayLike | None = None,
         *,
-        labels: Shaped[np.ndarray, " points"] | None = None,
+        labels: ArrayLike | None = None,
         ks: tuple[int, ...] = (15, 50),
         queries: int | None = DEFAULT_QUERIES,
     ) -> QualityReport:
         """How well the map keeps the neighbourhoods of the embeddings, and the radii the prominence.
 
-        Raises ValueError for a placement that was loaded from a file, unless `embeddings` are given.
+        Raises ValueError for a placement that was loaded from a file, unless `embeddings` are given, and for embeddings
+        that `place` would refuse.
         """
-        embeddings = self.embeddings if embeddings is None else embeddings
-        if embeddings is None:
+        measured = self.embeddings if embeddings is None else checked_embeddings(embeddings)
+        if measured is None:
             raise ValueError("this placement was loaded without its embeddings; pass them: quality(embeddings).")
         return measure_quality(
-            embeddings,
+            measured,
             self.direction,
             radius=self.radius,
             prominence=self.prominence,
             shell=self.shell,
             shells=self.shells,
-            labels=labels,
+            labels=None if labels is None else np.asarray(labels),
             order=self.config.radius_order,
             ks=ks,
             queries=queries,
             seed=self.config.seed,
         )
 
-    def with_embeddings(self, embeddings: Float32[np.ndarray, "points width"]) -> "Placement":
+    def with_embeddings(self, embeddings: ArrayLike) -> "Placement":
         """The same placement, able to measure its own `quality`."""
-        return dataclasses.replace(self, embeddings=embeddings)
+        return dataclasses.replace(self, embeddings=checked_embeddings(embeddings))
 
     def save(self, path: Path | str) -> str:
         """Write everything but the embeddings to one safetensors file, atomically; returns its SHA-256."""

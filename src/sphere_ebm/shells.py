@@ -125,7 +125,7 @@ def make_shells(
 
 
 def ideal_radii(
-    prominence: Shaped[np.ndarray, " points"], shells: Shells, order: RadiusOrder = "outer"
+    prominence: Shaped[np.ndarray, " points"], shells: Shells, order: RadiusOrder = "outer", *, seed: int = 0
 ) -> Float[np.ndarray, " points"]:
     """The radius r* of every point, from the rank of its prominence through the capacity law.
 
@@ -133,8 +133,10 @@ def ideal_radii(
     one point of N c_s, in float32 too: a radius that rounding would carry over an edge is put back on its own side.
 
     Args:
-        prominence: (N,) any finite real numbers; only their order counts. Equal values are ranked by index.
+        prominence: (N,) any finite real numbers; only their order counts, in float64. Equal values are ranked
+            by a random permutation, since neither their index nor anything else orders them.
         order: `outer` ranks upwards, so that high prominence lies outside; `core` downwards, so that it lies inside.
+        seed: >= 0, of that permutation; the same seed and N give the same one.
 
     Returns:
         (N,) float32. Cost O(N log N).
@@ -148,7 +150,10 @@ def ideal_radii(
     if order not in ("outer", "core"):
         raise ValueError(f"`order` must be 'outer' or 'core'; got {order!r}.")
     points = prominence.size
-    ranked = np.argsort(prominence if order == "outer" else -prominence, kind="stable")
+    # a stream of its own: initial directions are drawn from the bare seed
+    shuffle = np.random.default_rng([seed, 1]).permutation(points)
+    shuffled = prominence[shuffle]
+    ranked = shuffle[np.argsort(shuffled if order == "outer" else -shuffled, kind="stable")]
     target = (np.arange(points) + 0.5) / max(points, 1)
     cumulative = np.append(0.0, np.cumsum(shells.capacity))
     cumulative[-1] = 1.0

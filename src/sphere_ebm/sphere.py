@@ -5,12 +5,10 @@ never stored: colatitude theta = arccos(u_z) in [0, pi] and azimuth phi = atan2(
 """
 
 import math
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 TWO_PI = 2.0 * math.pi
 
@@ -68,11 +66,6 @@ def reflect_radius(
     return jnp.where(below, 2 * minimum - radius, radius), jnp.where(below, -velocity, velocity)
 
 
-def uniform_directions(key: Key[Array, ""], count: int, dtype: Any = jnp.float32) -> Float[Array, "count 3"]:
-    """Independent directions, uniform in area on S² (normalised Gaussian vectors)."""
-    return normalise(jax.random.normal(key, (count, 3), dtype))
-
-
 def angles(direction: Float[np.ndarray, "*n 3"]) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
     """Colatitude theta in [0, pi] and azimuth phi in [0, 2 pi) of unit vectors, in radians, in the input's precision.
 
@@ -84,14 +77,3 @@ def angles(direction: Float[np.ndarray, "*n 3"]) -> tuple[Float[np.ndarray, "*n"
     phi = np.where(phi < 0, phi + np.asarray(TWO_PI, phi.dtype), phi)
     # a tiny negative angle rounds up to 2 pi itself, which is 0
     return theta, np.where(phi >= TWO_PI, np.zeros_like(phi), phi)
-
-
-def from_angles(theta: Float[np.ndarray, "*n"], phi: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3"]:
-    """Unit vectors of colatitude `theta` and azimuth `phi`, both in radians."""
-    sin_theta = np.sin(theta)
-    return np.stack([sin_theta * np.cos(phi), sin_theta * np.sin(phi), np.cos(theta)], axis=-1)
-
-
-def angle_between(a: Float[np.ndarray, "*n 3"], b: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-    """Angle in radians between unit vectors, accurate at 0 and pi: 2 atan2(|a - b|, |a + b|) (Kahan 2006)."""
-    return 2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1))

@@ -9,10 +9,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sphere_ebm.hamiltonian import DirectField, OsmoticFactor, SphereState
-from sphere_ebm.hamiltonian.osmotic import MAX_ROWS, grid_rows, make_field
-from sphere_ebm.harmonics import ZonalField
+from sphere_ebm.hamiltonian.osmotic import MAX_ROWS, GridField, grid_rows, make_field
 from sphere_ebm.sampling.nodes import sphere_block
-from sphere_ebm.sphere import uniform_directions
+from sphere_ebm.sphere import normalise
 
 ORTHOGONAL = SphereState(jnp.eye(3), jnp.ones(3))
 
@@ -38,9 +37,10 @@ def test_points_in_one_place_have_no_energy_and_spreading_lowers_it():
 
 @pytest.mark.parametrize("block_size", [1, 7, 33, 64])
 def test_the_direct_sum_does_not_depend_on_its_blocks(block_size):
-    points = uniform_directions(jax.random.key(0), 33)
+    points = normalise(jax.random.normal(jax.random.key(0), (33, 3)))
     potential, gradient = DirectField(3.0, block_size)(points)
     q = 1 / (1 + 9 * np.sum((np.asarray(points)[:, None] - np.asarray(points)[None]) ** 2, axis=-1))
+    np.fill_diagonal(q, 0)
     np.testing.assert_allclose(potential, q.sum(axis=1), rtol=1e-5)
     np.testing.assert_allclose(gradient, 18 * (q**2) @ np.asarray(points), rtol=1e-4, atol=1e-4)
 
@@ -50,7 +50,7 @@ def test_both_evaluators_give_one_energy_in_every_orientation():
     block = sphere_block(n)
     direct = OsmoticFactor(block, sharpness=3.5, evaluator="direct")
     harmonic = OsmoticFactor(block, sharpness=3.5, evaluator="harmonic")
-    points = uniform_directions(jax.random.key(1), n)
+    points = normalise(jax.random.normal(jax.random.key(1), (n, 3)))
     exact, seen = jax.jit(lambda at: direct.energy(at)), jax.jit(lambda at: harmonic.energy(at))
     for rotation in Rotation.random(3, rng=np.random.default_rng(0)):
         turned = SphereState(points @ jnp.asarray(rotation.as_matrix(), jnp.float32), jnp.ones(n))
@@ -58,18 +58,37 @@ def test_both_evaluators_give_one_energy_in_every_orientation():
 
 
 def test_auto_takes_the_sum_for_few_points_and_the_grid_for_many():
-    assert isinstance(make_field("auto", 3.0, 500), DirectField)
-    assert isinstance(make_field("auto", 3.0, 501), ZonalField)
+    assert isinstance(make_field("auto", 3.0, 400), DirectField)
+    assert isinstance(make_field("auto", 3.0, 2000), GridField)
+
+
+@pytest.mark.parametrize(("sharpness", "n_points"), [(60.0, 2000), (50.0, 2000), (30.0, 50)])
+def test_auto_takes_the_sum_where_the_grid_cannot_serve_or_costs_more(sharpness, n_points):
+    assert isinstance(make_field("auto", sharpness, n_points), DirectField)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "sharpness", "n_points", "problem"),
+    [
+        ("harmonic", 60.0, 10**6, "needs more than 320 rows"),
+        ("auto", 60.0, 10**6, "needs more than 320 rows"),
+        ("harmonic", 50.0, 20, "20 points at an interaction length of 0.02 hardly feel each other"),
+    ],
+)
+def test_a_grid_that_cannot_serve_is_refused_with_the_cure(evaluator, sharpness, n_points, problem):
+    with pytest.raises(ValueError, match=rf"{problem}.*osmotic_evaluator='direct'"):
+        make_field(evaluator, sharpness, n_points)
+
+
+def test_a_few_points_far_apart_have_a_finite_energy():
+    points = normalise(jax.random.normal(jax.random.key(5), (20, 3)))
+    factor = OsmoticFactor(sphere_block(20), sharpness=1e4)
+    assert np.isfinite(factor.energy(SphereState(points, jnp.ones(20))))
 
 
 @pytest.mark.parametrize(("sharpness", "rows"), [(0.1, 24), (4.0, 24), (4.1, 32), (15.0, 96), (53.0, MAX_ROWS)])
 def test_the_grid_has_six_rows_per_unit_of_sharpness(sharpness, rows):
     assert grid_rows(sharpness) == rows
-
-
-def test_a_kernel_too_sharp_for_the_grid_is_refused():
-    with pytest.raises(ValueError, match=r"`sharpness` must be at most 53 .* osmotic_evaluator='direct'"):
-        grid_rows(60.0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, 
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.nodes import build_program, sphere_block
 from sphere_ebm.sampling.run import Carry, empty_moments, run_chunk
-from sphere_ebm.sphere import normalise, uniform_directions
+from sphere_ebm.sphere import normalise
 
 N_CHAINS = 40_000
 IDEAL_RADIUS = 10.0
@@ -86,7 +86,9 @@ def pairs(chain_block: Block) -> Chains:
     lateral = LateralFactor(
         chain_block, first, first + 1, weight, sharpness=1.0, strength=PAIR_COUPLING, kernel="harmonic"
     )
-    start = SphereState(uniform_directions(jax.random.key(42), N_CHAINS), jnp.full(N_CHAINS, IDEAL_RADIUS))
+    start = SphereState(
+        normalise(jax.random.normal(jax.random.key(42), (N_CHAINS, 3))), jnp.full(N_CHAINS, IDEAL_RADIUS)
+    )
     return Chains(build_program(chain_block, [lateral], EulerMaruyama(0.0, 0.0)), start)
 
 

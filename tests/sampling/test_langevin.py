@@ -13,7 +13,7 @@ from sphere_ebm.sampling.nodes import build_program
 from sphere_ebm.sampling.run import Carry, empty_moments, run_chunk
 from sphere_ebm.sampling.schedules import AbstractSchedule, Constant, Linear, Switch
 from sphere_ebm.sampling.underdamped import Underdamped
-from sphere_ebm.sphere import uniform_directions
+from sphere_ebm.sphere import normalise
 
 ONE = jnp.asarray(1.0)
 # temperature, step size, coupling, steps
@@ -35,7 +35,7 @@ def advance_by(program, sampler: AbstractLangevin, start: SphereState, steps: in
 
 
 def test_noise_is_tangent_and_scaled():
-    here = SphereState(uniform_directions(jax.random.key(0), 5000), jnp.ones(5000))
+    here = SphereState(normalise(jax.random.normal(jax.random.key(0), (5000, 3))), jnp.ones(5000))
     noise = tangent_noise(jax.random.key(1), here, SphereState(2 * ONE, 3 * ONE), ONE)
     np.testing.assert_allclose(jnp.sum(noise.direction * here.direction, axis=1), 0, atol=2e-6)
     np.testing.assert_allclose(jnp.mean(jnp.sum(noise.direction**2, axis=1)), 2 * 2.0**2, rtol=0.05)
@@ -43,7 +43,7 @@ def test_noise_is_tangent_and_scaled():
 
 
 def test_there_is_no_noise_at_temperature_zero():
-    here = SphereState(uniform_directions(jax.random.key(0), 5), jnp.ones(5))
+    here = SphereState(normalise(jax.random.normal(jax.random.key(0), (5, 3))), jnp.ones(5))
     noise = tangent_noise(jax.random.key(1), here, SphereState(ONE, ONE), 0 * ONE)
     assert not any(bool(jnp.any(leaf)) for leaf in noise)
 
@@ -110,7 +110,7 @@ def test_cooling_lowers_the_energy_of_the_whole_hamiltonian(small_block, small_f
 def test_every_scheme_runs_in_double_precision(small_block, scheme):
     with jax.enable_x64(True):
         n = len(small_block)
-        start = SphereState(uniform_directions(jax.random.key(0), n, jnp.float64), jnp.full(n, 2.0))
+        start = SphereState(normalise(jax.random.normal(jax.random.key(0), (n, 3), jnp.float64)), jnp.full(n, 2.0))
         options = {"dtype": jnp.float64} if scheme == "underdamped" else {}
         sampler = make_sampler(scheme, n, 1.0, 0.01, **options)
         end = advance_by(build_program(small_block, [], sampler, jnp.float64), sampler, start, 5).state

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from thrml import BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
+from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
 
 from sphere_ebm.hamiltonian import SphereState
 from sphere_ebm.hamiltonian.base import Shared
@@ -78,3 +78,16 @@ def test_a_program_without_factors_has_no_energy_and_still_moves(small_block, sm
     moved, state = advance(jax.random.key(0), program, small_start, sampler.init())
     assert not bool(jnp.any(moved.radius == small_start.radius))
     assert int(state.step) == 1
+
+
+def test_a_sampler_of_another_precision_is_refused(small_block, small_factors):
+    sampler = Underdamped(len(small_block), 1.0, 0.01, dtype=jnp.float64)
+    with pytest.raises(ValueError, match="`dtype` of the program and of its sampler must agree"):
+        build_program(small_block, small_factors, sampler)
+
+
+def test_energies_of_a_program_with_a_clamped_block_are_refused(small_block, small_factors, small_start):
+    spec = BlockGibbsSpec([small_block], [Block([SphereNode()])], node_template())
+    program = FactorSamplingProgram(spec, [EulerMaruyama(1.0, 0.01)], small_factors, [own_state_group(small_block)])
+    with pytest.raises(ValueError, match="one free block and no clamped one; got 2"):
+        energies(program, small_start)

@@ -7,6 +7,7 @@ import pytest
 from scipy import special, stats
 
 from sphere_ebm.hamiltonian import SphereState
+from sphere_ebm.sampling.schedules import Switch
 from sphere_ebm.sampling.underdamped import Underdamped
 from sphere_ebm.sphere import exponential_map, project_tangent
 
@@ -173,3 +174,17 @@ def test_a_wall_folds_the_law_where_it_is_symmetric_and_truncates_it_elsewhere(w
     law = stats.truncnorm(-0.5 * np.sqrt(STIFFNESS), np.inf, IDEAL_RADIUS, 1 / np.sqrt(STIFFNESS))
     assert stats.kstest(truncated, law.cdf).pvalue > 1e-3
     assert stats.kstest(truncated, stats.norm(IDEAL_RADIUS, 1.0).cdf).pvalue < 1e-9
+
+
+def test_a_step_is_closed_with_its_own_step_size(wells):
+    """Velocity Verlet of a harmonic well whose step size changes under way, without noise or friction."""
+    n = wells.start.radius.size
+    start = SphereState(wells.start.direction, jnp.full(n, IDEAL_RADIUS + 1.0))
+    cold = Underdamped(n, 0.0, Switch(0.1, 0.8, 3), friction=0.0)
+    found = wells.simulate(cold, 6, start=start).state.radius
+    stretch, velocity = 1.0, 0.0
+    for h in (0.1, 0.1, 0.1, 0.8, 0.8, 0.8):
+        velocity -= h / 2 * STIFFNESS * stretch
+        stretch += h * velocity
+        velocity -= h / 2 * STIFFNESS * stretch
+    np.testing.assert_allclose(found, IDEAL_RADIUS + stretch, rtol=1e-5)

@@ -4,7 +4,7 @@ It depends on the whole configuration, so all points live in one block. With Q_i
 F_i = -2 Π N (∇_i Q_i) / Σ_j Q_j. Two evaluators of Q and ∇Q with one interface:
 
 - `DirectField`: the exact sum, blocked, O(N²) time and O(N · block) memory; the reference;
-- `ZonalField` (`sphere_ebm.harmonics`): particle-mesh in azimuthal harmonics, O(N + rows³).
+- `GridField`: particle-mesh in azimuthal harmonics (`sphere_ebm.harmonics`), O(N + rows³).
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 from thrml import Block, InteractionGroup
 
 from sphere_ebm.hamiltonian.base import (
@@ -30,8 +30,6 @@ from sphere_ebm.sphere import squared_chord
 Evaluator = Literal["auto", "direct", "harmonic"]
 EVALUATORS: tuple[str, ...] = ("auto", "direct", "harmonic")
 
-# Up to this many points the exact sum is about as fast as the grid (two cores; see benchmarks/osmotic.py).
-DIRECT_LIMIT = 500
 # Rows of the grid per unit of sharpness. Error of the force, rms over rms, for s in 3 to 30 and N in 500 to 10 000:
 # 1 to 4 % for clustered points, 3 to 7 % for uniform random ones (whose net force is mere shot noise). It falls as
 # rows^-4 (tests/test_harmonics.py).
@@ -39,13 +37,18 @@ ROWS_PER_SHARPNESS = 6.0
 # rows³ floats twice: 270 MB at this size. Sharper kernels need an evaluator that this package does not have yet.
 MAX_ROWS = 320
 MAX_SHARPNESS = MAX_ROWS / ROWS_PER_SHARPNESS
+# Mean repulsion per point, Q = N ln(1 + 4 s²) / (4 s²) for uniform points, below which the grid's own self-term, known
+# to a few per cent only, would be felt.
+LEAST_REPULSION = 10.0
+# Where only the direct sum is possible it is taken up to this many points; 0.2 s an evaluation on two cores.
+DIRECT_LIMIT = 20_000
 
 Field = Callable[[Float[Array, "n 3"]], tuple[Float[Array, " n"], Float[Array, "n 3"]]]
 
 
 @final
 class DirectField(eqx.Module):
-    """Φ(u_i) = Σ_j q(u_i, u_j), the point itself included, and its gradient, by summing over all pairs in blocks."""
+    """Q(u_i) = Σ_{j≠i} q(u_i, u_j) and its gradient, by summing over all pairs in blocks."""
 
     sharpness: float = eqx.field(static=True)
     block_size: int = eqx.field(static=True, default=256)
@@ -55,51 +58,81 @@ class DirectField(eqx.Module):
         size = min(self.block_size, n)
         blocks = -(-n // size)
         padded = jnp.pad(direction, ((0, blocks * size - n), (0, 0)))
+        everyone = jnp.arange(n, dtype=jnp.int32)
 
-        def row(heads: Float[Array, "size 3"]) -> tuple[Array, Array]:
+        def rows(start: Int[Array, ""], heads: Float[Array, "size 3"]) -> tuple[Array, Array]:
+            itself = start + jnp.arange(size, dtype=jnp.int32)[:, None] == everyone[None]
             q = 1 / (1 + self.sharpness**2 * squared_chord(heads[:, None], direction[None]))
+            q = jnp.where(itself, 0, q)
             return jnp.sum(q, axis=1), 2 * self.sharpness**2 * (q**2 @ direction)
 
-        potential, gradient = jax.lax.map(row, padded.reshape(blocks, size, 3))
+        starts = jnp.arange(blocks, dtype=jnp.int32) * size
+        potential, gradient = jax.lax.map(lambda block: rows(*block), (starts, padded.reshape(blocks, size, 3)))
         return potential.reshape(-1)[:n], gradient.reshape(-1, 3)[:n]
 
 
+@final
+class GridField(eqx.Module):
+    """Q(u_i) and its gradient from the grid: the zonal field of all points, less q(u_i, u_i) = 1."""
+
+    zonal: ZonalField
+
+    def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        potential, gradient = self.zonal(direction)
+        return potential - 1, gradient
+
+
 def grid_rows(sharpness: float) -> int:
-    """Rows of the grid that `harmonic` uses: 6 s rounded up to a multiple of 8, at least 24.
+    """Rows of the grid for a sharpness s: 6 s rounded up to a multiple of 8, at least 24."""
+    return max(24, 8 * math.ceil(ROWS_PER_SHARPNESS * sharpness / 8))
 
-    Raises ValueError when that exceeds the largest table that fits in memory.
+
+def grid_problem(sharpness: float, n_points: int) -> str | None:
+    """Why the grid cannot serve this many points at this sharpness, or None if it can."""
+    if grid_rows(sharpness) > MAX_ROWS:
+        return f"an interaction length of {1 / sharpness:.4g} needs more than {MAX_ROWS} rows"
+    repulsion = n_points * math.log1p(4 * sharpness**2) / (4 * sharpness**2)
+    if repulsion < LEAST_REPULSION:
+        return f"{n_points} points at an interaction length of {1 / sharpness:.4g} hardly feel each other"
+    return None
+
+
+def choose_evaluator(evaluator: str, sharpness: float, n_points: int) -> str:
+    """`"direct"` or `"harmonic"`: the one asked for, or for `"auto"` the one that is possible and cheaper.
+
+    The cost model, in milliseconds on two cores (`python -m benchmarks.osmotic`): direct 5e-7 N², harmonic
+    2.2e-4 N + 1e-6 rows³. Raises ValueError when the choice cannot work.
     """
-    rows = max(24, 8 * math.ceil(ROWS_PER_SHARPNESS * sharpness / 8))
-    if rows > MAX_ROWS:
-        raise ValueError(
-            f"`sharpness` must be at most {MAX_SHARPNESS:.0f} for the harmonic evaluator; got "
-            f"{sharpness:.4g}. Lower it, or use osmotic_evaluator='direct'."
-        )
-    return rows
-
-
-def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField | ZonalField:
-    """The field evaluator by name; `"auto"` takes the direct sum up to 500 points and the grid above."""
     if evaluator not in EVALUATORS:
         raise ValueError(f"`osmotic_evaluator` must be one of {', '.join(EVALUATORS)}; got {evaluator!r}.")
-    if evaluator == "direct" or (evaluator == "auto" and n_points <= DIRECT_LIMIT):
+    problem = grid_problem(sharpness, n_points)
+    if evaluator == "direct" or (evaluator == "auto" and problem is not None and n_points <= DIRECT_LIMIT):
+        return "direct"
+    if problem is not None:
+        raise ValueError(
+            f"osmotic_evaluator={evaluator!r} cannot be used: {problem}. Raise `interaction_length`, or use "
+            "osmotic_evaluator='direct'."
+        )
+    grid_cost = 2.2e-4 * n_points + 1e-6 * grid_rows(sharpness) ** 3
+    return "direct" if evaluator == "auto" and 5e-7 * n_points**2 < grid_cost else "harmonic"
+
+
+def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField | GridField:
+    """The field evaluator that `choose_evaluator` names, with its tables. Raises ValueError as that does."""
+    if choose_evaluator(evaluator, sharpness, n_points) == "direct":
         return DirectField(sharpness)
     stretch = 2 * sharpness**2
-    return ZonalField.tabulate(
+    zonal = ZonalField.tabulate(
         grid_rows(sharpness),
         kernel=lambda c: 1 / (1 + stretch * (1 - c)),
         derivative=lambda c: stretch / (1 + stretch * (1 - c)) ** 2,
     )
-
-
-def _mean_repulsion(potential: Float[Array, " n"]) -> Float[Array, ""]:
-    """Σ_{i≠j} q_ij: the sum of the potential less the N terms q(u_i, u_i) = 1."""
-    return jnp.sum(potential) - potential.shape[0]
+    return GridField(zonal)
 
 
 @final
 class OsmoticPressure(AbstractSphereInteraction):
-    """The mean field of all points. `strength` is Π, the same at every node; `field` evaluates Φ and ∇Φ."""
+    """The mean field of all points. `strength` is Π, the same at every node; `field` evaluates Q and ∇Q."""
 
     strength: Float[Array, ""] | Shared[Array]
     field: Field | Shared[Field]
@@ -109,12 +142,12 @@ class OsmoticPressure(AbstractSphereInteraction):
     def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
         potential, _ = opened(self.field)(here.direction)
         n = here.radius.shape[0]
-        return opened(self.strength).astype(potential.dtype) * n * jnp.log(_mean_repulsion(potential) / (n * (n - 1.0)))
+        return opened(self.strength).astype(potential.dtype) * n * jnp.log(jnp.sum(potential) / (n * (n - 1.0)))
 
     def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
         potential, gradient = opened(self.field)(here.direction)
         strength = opened(self.strength).astype(potential.dtype)
-        push = -2 * strength * potential.shape[0] / _mean_repulsion(potential)
+        push = -2 * strength * potential.shape[0] / jnp.sum(potential)
         return SphereState(push * gradient, jnp.zeros_like(here.radius))
 
 
@@ -128,7 +161,7 @@ class OsmoticFactor(AbstractSphereFactor):
 
     node_groups: list[Block]
     strength: float
-    field: DirectField | ZonalField
+    field: DirectField | GridField
 
     def __init__(self, block: Block, *, sharpness: float, strength: float = 1.0, evaluator: str = "auto"):
         """Raises ValueError for fewer than two nodes, a strength < 0, a sharpness <= 0 or an unknown evaluator."""
@@ -149,4 +182,4 @@ class OsmoticFactor(AbstractSphereFactor):
     def energy(self, state: SphereState) -> Float[Array, ""]:
         n = len(self.node_groups[0])
         potential, _ = self.field(state.direction)
-        return self.strength * n * jnp.log(_mean_repulsion(potential) / (n * (n - 1.0)))
+        return self.strength * n * jnp.log(jnp.sum(potential) / (n * (n - 1.0)))

@@ -53,6 +53,10 @@ class EulerMaruyama(AbstractLangevin):
     def init(self) -> EulerMaruyamaState:  # type: ignore[override]
         return EulerMaruyamaState(jnp.zeros((), jnp.int32))
 
+    def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        # two degrees of freedom of variance 2 h μ T each
+        return jnp.sqrt(4 * self.step_size(step) * self.direction_mobility * self.temperature(step))
+
     def sample(  # type: ignore[override]
         self,
         key: Key[Array, ""],

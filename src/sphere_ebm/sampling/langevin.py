@@ -40,6 +40,10 @@ class AbstractLangevin(AbstractConditionalSampler):
     def init(self) -> Any:
         """The sampler state before the first step; it has a field `step`."""
 
+    @abc.abstractmethod
+    def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """Root mean square angle by which a free direction moves in one step at the scheduled temperature, radians."""
+
     def scheduled(self, step: Int[Array, ""], dtype: Any) -> tuple[Array, Array, Array]:
         """Temperature, step size and coupling at `step`, in the precision of the state."""
         return (

@@ -4,7 +4,7 @@ A run has two phases. First it anneals until the energy has converged or its ste
 `average` more steps and accumulates the mean and spread of every point. It proceeds in chunks of one compiled
 function, so that progress, stopping and checkpoints cost one energy evaluation a chunk. The key of a step is folded
 from the run's key and the step's number: neither the size of the chunks nor an interruption changes a bit of the
-result. (Only when a `tolerance` is set does the chunk matter: it is the interval over which convergence is judged.)
+result. (Only when a `tolerance` is set does the chunk matter: convergence is judged by the energies at chunk ends.)
 """
 
 from collections.abc import Callable
@@ -22,6 +22,9 @@ from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.nodes import advance, energies
 
 Progress = Callable[[int, int, dict[str, float]], None]
+
+WINDOW = 4
+"""Chunks in each of the two windows that `Trace.stationary` compares."""
 
 
 class NonFiniteEnergyError(FloatingPointError):
@@ -96,10 +99,21 @@ class Trace:
         """The Hamiltonian: the sum over terms."""
         return np.sum([np.zeros(len(self.steps)), *map(np.asarray, self.energy.values())], axis=0)
 
+    def stationary(self, entries: int, settled: int, change: float) -> bool:
+        """Whether the energy stood still over the last 2·WINDOW of the first `entries`, all from step `settled` on.
+
+        The means of the two windows differ by less than `change`.
+        """
+        first = entries - 2 * WINDOW
+        if first < 0 or self.steps[first] < settled:
+            return False
+        before, after = self.total()[first:entries].reshape(2, WINDOW)
+        return bool(abs(after.mean() - before.mean()) < change)
+
 
 @dataclass(frozen=True)
 class RunResult:
-    """Final carry, energy trace, and whether annealing ended because the energy had converged."""
+    """Final carry, energy trace, and whether the energy stood still, at the end of the annealing or of the run."""
 
     carry: Carry
     trace: Trace
@@ -111,8 +125,8 @@ class RunPlan:
     """How long a run is.
 
     `steps`: the most annealing steps; `settled`: the step from which schedules are constant, so that a converged
-    energy may end the annealing; `tolerance`: change of energy per point over a chunk that counts as converged (0:
-    never); `average`: steps of the second phase; `chunk`: steps per chunk.
+    energy may end the annealing; `tolerance`: change of energy per point between windows that counts as none (see
+    `Trace.stationary`; 0: anneal to the end); `average`: steps of the second phase; `chunk`: steps per chunk.
     """
 
     steps: int
@@ -161,7 +175,7 @@ def run(
         floats = {name: float(value) for name, value in values.items()}
         _check_finite(floats, done)
         trace.append(done, floats)
-    annealed, converged = _annealing_end(trace, plan, n_points)
+    annealed = _annealing_end(trace, plan, n_points)
     while done < annealed + plan.average:
         length, averaging = plan.next_chunk(done, annealed)
         carry, values = run_chunk(
@@ -171,25 +185,24 @@ def run(
         floats = {name: float(value) for name, value in values.items()}
         _check_finite(floats, done)
         trace.append(done, floats)
-        if not converged:
-            annealed, converged = _annealing_end(trace, plan, n_points)
+        annealed = _annealing_end(trace, plan, n_points)
         if progress is not None:
             progress(done, annealed + plan.average, floats)
         if checkpoint is not None:
             checkpoint(carry, trace)
-    return RunResult(carry, trace, converged)
+    still = trace.stationary(len(trace.steps), plan.settled, plan.tolerance * n_points)
+    return RunResult(carry, trace, still or annealed < plan.steps)
 
 
-def _annealing_end(trace: Trace, plan: RunPlan, n_points: int) -> tuple[int, bool]:
-    """Step at which annealing ends, by the trace so far: the first chunk that completes two converged ones in a row."""
+def _annealing_end(trace: Trace, plan: RunPlan, n_points: int) -> int:
+    """Step at which annealing ends, by the trace so far: where the energy first stood still, or the last one."""
     if plan.tolerance > 0:
-        change = np.abs(np.diff(trace.total())) / n_points
-        for i in range(1, len(change)):
-            calm = max(change[i], change[i - 1]) < plan.tolerance
-            started = trace.steps[i - 1] >= plan.settled
-            if calm and started and trace.steps[i + 1] < plan.steps:
-                return trace.steps[i + 1], True
-    return plan.steps, False
+        for entries in range(1, len(trace.steps) + 1):
+            if trace.steps[entries - 1] >= plan.steps:
+                break
+            if trace.stationary(entries, plan.settled, plan.tolerance * n_points):
+                return trace.steps[entries - 1]
+    return plan.steps
 
 
 def _check_finite(values: dict[str, float], step: int) -> None:
@@ -198,6 +211,6 @@ def _check_finite(values: dict[str, float], step: int) -> None:
     terms = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
     raise NonFiniteEnergyError(
         f"the energy is not finite after {step} steps ({terms}). Likely causes: a step size too large for the "
-        "stiffest term (lower `step_size`), a strength or coupling far above 1, or a radius stiffness κ with "
-        "step_size · sqrt(κ) > 2 (underdamped) or step_size · κ > 2 (overdamped)."
+        "stiffest term (lower `step_size`), a strength or coupling far above 1, or radii with step_size · sqrt(μκ) > 2 "
+        "(underdamped) or step_size · μκ > 2 (overdamped), μ their mobility (1/κ in `place`)."
     )

@@ -18,11 +18,12 @@ class UnderdampedState(NamedTuple):
     """`velocity` is taken before the half kick that closes a BAOAB step.
 
     That kick needs the force at the new configuration, which the next call computes anyway; so each call does the
-    closing half kick of the step before and the opening one of its own together. `kinetic_energy` is the kinetic
-    energy per point between the two, that is, at the end of a whole BAOAB step.
+    closing half kick of the step before, with that step's `step_size` (0 before the first), and the opening one of its
+    own together. `kinetic_energy` (per point) is taken between the two, that is, at the end of a whole BAOAB step.
     """
 
     step: Int[Array, ""]
+    step_size: Float[Array, ""]
     velocity: SphereState
     kinetic_energy: Float[Array, ""]
 
@@ -72,7 +73,12 @@ class Underdamped(AbstractLangevin):
 
     def init(self) -> UnderdampedState:  # type: ignore[override]
         rest = SphereState(jnp.zeros((self.n_nodes, 3), self.dtype), jnp.zeros(self.n_nodes, self.dtype))
-        return UnderdampedState(jnp.zeros((), jnp.int32), rest, jnp.zeros((), self.dtype))
+        zero = jnp.zeros((), self.dtype)
+        return UnderdampedState(jnp.zeros((), jnp.int32), zero, rest, zero)
+
+    def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        # two degrees of freedom of velocity variance μ T each
+        return self.step_size(step) * jnp.sqrt(2 * self.direction_mobility * self.temperature(step))
 
     def sample(  # type: ignore[override]
         self,
@@ -87,18 +93,18 @@ class Underdamped(AbstractLangevin):
         temperature, h, coupling = self.scheduled(sampler_state.step, here.radius.dtype)
         mobility = self.mobility(here.radius.dtype)
         force = total_force(here, terms, coupling)
-        half_kick = jax.tree.map(lambda mu, f: h / 2 * mu * f, mobility, force)
-        # B of the step before, then B of this one; before the first step there is nothing to close
-        closing = jnp.where(sampler_state.step > 0, jnp.ones_like(h), jnp.zeros_like(h))
-        whole = jax.tree.map(lambda v, kick: v + closing * kick, sampler_state.velocity, half_kick)
+        acceleration = jax.tree.map(jnp.multiply, mobility, force)
+        # B of the step before, then B of this one
+        before = sampler_state.step_size
+        whole = jax.tree.map(lambda v, a: v + before / 2 * a, sampler_state.velocity, acceleration)
         kinetic = sum(jnp.sum(v**2) / (2 * mu) for v, mu in zip(whole, mobility, strict=True)) / jnp.asarray(
             self.n_nodes, h.dtype
         )
-        velocity = jax.tree.map(jnp.add, whole, half_kick)
+        velocity = jax.tree.map(lambda v, a: v + h / 2 * a, whole, acceleration)
         here, velocity = self._drift(here, velocity, h / 2)
         velocity = self._thermalise(key, here, velocity, temperature, h)
         here, velocity = self._drift(here, velocity, h / 2)
-        return here, UnderdampedState(sampler_state.step + 1, velocity, kinetic)
+        return here, UnderdampedState(sampler_state.step + 1, h, velocity, kinetic)
 
     def _drift(
         self, here: SphereState, velocity: SphereState, time: Float[Array, ""]
