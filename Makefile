@@ -28,5 +28,6 @@ lint: install
 check: install
 	$(VENV)/bin/python -m pytest
 
+# Labels are results: `clean` leaves them where they are.
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis labels
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,10 @@
 """The command line: exit codes, what is printed where, and never a traceback."""
 
 import dataclasses
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,12 +167,73 @@ def test_nothing_but_damaged_shards_is_3_and_writes_nothing(
     rng = np.random.default_rng(1)
     for i in range(16):
         damage(tmp_path / "in" / f"bad{i:02}.safetensors", i % 8, rng, shard)
-    done = command("label", tmp_path / "in", "-o", tmp_path / "out", *SMALL, "--json")
+    done = command("label", tmp_path / "in", "-o", tmp_path / "out", *SMALL, "--quiet")
     assert (done.code, done.out) == (3, "")
     *refused, last = done.err.splitlines()
     assert [line.split(": ")[1] for line in refused] == sorted(map(str, (tmp_path / "in").iterdir()))
     assert last == "sphere-ebm: none of the 16 inputs can be used"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_is_one_object_with_json(command: Command, tmp_path: Path, shard: Callable[..., Path]) -> None:
+    bad = shard(tmp_path / "bad.safetensors", 3, prominence=np.full(3, np.nan, np.float32))
+    done = command("label", bad, "-o", tmp_path / "out", *SMALL, "--json")
+    held = json.loads(done.out)
+    assert (done.code, held["error"], list(held["refused"])) == (3, "none of the 1 inputs can be used", [str(bad)])
+    assert "`prominence` at index 0" in held["refused"][str(bad)]
+    for arguments in (["quality", tmp_path], ["inspect", tmp_path / "absent.npy"]):
+        done = command(*arguments, "--json")
+        assert (done.code, json.loads(done.out)["refused"]) == (3, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "make room and repeat the command: what is finished is kept"),
+        (errno.EROFS, "make it writable, or choose another --output"),
+        (errno.EIO, "check the folder and repeat the command"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named_with_the_cure(
+    command: Command, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, cure: str
+) -> None:
+    def refuse(*_: object, **__: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sphere_ebm.labelling.write_labels", refuse)
+        done = command("label", source, "-o", tmp_path / "out", "--quiet", *SMALL)
+    text = f"sphere-ebm: cannot write into {tmp_path / 'out'} ({os.strerror(number)}); {cure}\n"
+    assert done == (3, "", text)
+    assert command("label", source, "-o", tmp_path / "out", "--quiet", *SMALL).code == 0
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_an_output_that_nobody_reads_is_no_noise(source: Path, options: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "sphere_ebm", "inspect", str(source), *options]
+    done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_map_of_no_points_prints_no_undefined_numbers(
+    command: Command, tmp_path: Path, shard: Callable[..., Path]
+) -> None:
+    for points in (0, 1):
+        source = shard(tmp_path / f"{points}.safetensors", points)
+        done = command("label", source, "-o", tmp_path / str(points), *SMALL)
+        assert done.code == 0
+        assert f"{points} in 1 files" in done.out
+        assert "nan" not in done.out
+        assert "nan" not in command("quality", tmp_path / str(points)).out
+
+
+def test_progress_is_in_percent_for_every_stage(command: Command, source: Path, tmp_path: Path) -> None:
+    shown = command("label", source, "-o", tmp_path / "out", *SMALL).err
+    for stage in ("reading", "neighbours", "steps", "quality", "writing", "figure"):
+        assert re.search(rf"{stage}.*100%", shown), stage
 
 
 def test_names_that_look_like_markup_or_code_are_printed_as_they_are(
@@ -265,7 +328,7 @@ def test_inspect_tells_what_is_in_a_file(command: Command, source: Path, tmp_pat
     assert (held["layout"], held["patches"], held["width"], held["problem"]) == ("F", 12, 5, None)
     assert held["tensors"]["embeddings"] == {"dtype": "F32", "shape": [12, 5]}
     assert command("label", source, "-o", tmp_path / "out", "-q", *SMALL).code == 0
-    assert "layout sphere_labels_v1" in command("inspect", tmp_path / "out" / "x.sphere.safetensors").out
+    assert "labels, format sphere_labels_v1" in command("inspect", tmp_path / "out" / "x.sphere.safetensors").out
 
 
 def test_inspect_of_what_cannot_be_used_is_3(command: Command, tmp_path: Path, shard: Callable[..., Path]) -> None:
@@ -296,12 +359,12 @@ def test_help_fits_80_columns_and_explains_every_parameter(command: Command, mon
     assert "exit codes: 0 all labelled" in text
 
 
-def test_the_module_is_the_command(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sphere_ebm.cli", "inspect", str(tmp_path / "absent.npy")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"sphere-ebm: {tmp_path / 'absent.npy'}: ")
+def test_inspect_names_the_source_of_labels_and_knows_a_placement(
+    command: Command, source: Path, tmp_path: Path
+) -> None:
+    assert command("label", source, "-o", tmp_path / "out", "-q", *SMALL).code == 0
+    labels = command("inspect", tmp_path / "out" / "x.sphere.safetensors")
+    assert "12 patches, width 5, documents: x.safetensors" in labels.out
+    placement = command("inspect", tmp_path / "out" / "placement.safetensors")
+    assert placement.code == 0
+    assert "a placement, format sphere_placement_v1\n12 patches\n" in placement.out

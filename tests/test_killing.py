@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sphere_ebm.map_folder import CHECKPOINT, NEXT
+
 # Kills itself once the COUNT-th rename onto (or removal of) a file named *SUFFIX has begun and MORE audit events of any
 # kind (opening, renaming, importing, compiling) have passed: a moment that depends on no clock.
 CHILD = """
@@ -34,22 +36,24 @@ STAGES = [
     (".sphere-journal.jsonl", 1),
     (".sphere-checkpoint.safetensors", 1),
     (".sphere-checkpoint.safetensors", 2),
-    (".sphere-checkpoint.safetensors", 2),
     ("placement.safetensors", 1),
-    (".sphere.safetensors", 1),
-    (".sphere.safetensors", 1),
+    ("map.json", 1),  # the old map's, which goes when the new placement exists
     (".sphere.safetensors", 1),
     ("energy.csv", 1),
     ("map.png", 1),
     ("map.json", 1),
     (".sphere-journal.jsonl", 2),
 ]
-OPTIONS = ["--quiet", "--neighbours", "4", "--shells", "3", "--steps", "175", "--average", "5", "--tolerance", "0"]
+BEFORE_SAMPLING = 3  # stages after which the sampler is killed from outside
+OPTIONS = ["--quiet", "--neighbours", "4", "--shells", "3", "--steps", "750", "--average", "5", "--tolerance", "0"]
+
+
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def label(tmp_path: Path, shard: Callable[..., Path]) -> Callable[..., int]:
-    """`label(output, suffix="", count=0, more=0)`: exit code of a process that labels three shards."""
+def start(tmp_path: Path, shard: Callable[..., Path]) -> Start:
+    """`start(output, *options, kill=(suffix, count, more))`: a process that labels three shards."""
     for i, patches in enumerate((20, 17, 9)):
         shard(tmp_path / "in" / f"s{i}.safetensors", patches, seed=i)
     # Compiled programs are kept, so that a run takes 2 s and not 4.
@@ -59,27 +63,47 @@ def label(tmp_path: Path, shard: Callable[..., Path]) -> Callable[..., int]:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
-    def run(output: str, suffix: str = "", count: int = 0, more: int = 0) -> int:
-        command = ["label", str(tmp_path / "in"), "--output", str(tmp_path / output), *OPTIONS]
-        arguments = [sys.executable, "-c", CHILD, suffix, str(count), str(more), *command]
-        return subprocess.run(arguments, env=os.environ | kept, check=False).returncode
+    def run(output: str, *options: str, kill: tuple[str, int, int] = ("", 0, 0)) -> subprocess.Popen[bytes]:
+        command = ["label", str(tmp_path / "in"), "--output", str(tmp_path / output), *OPTIONS, *options]
+        return subprocess.Popen([sys.executable, "-c", CHILD, *map(str, kill), *command], env=os.environ | kept)
 
     return run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_a_run_killed_a_dozen_times_ends_with_the_same_bytes(tmp_path: Path, label: Callable[..., int]) -> None:
-    assert label("undisturbed") == 0
-    inputs = contents(tmp_path / "in")
+def kill_while_sampling(process: subprocess.Popen[bytes], checkpoint: Path, changes: int, polls: int) -> None:
+    """Kill from outside after so many changes of the checkpoint and then so many looks at it, wherever that may be."""
+    seen = None
+    while process.poll() is None and (changes or polls):
+        now = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+        if not changes:
+            polls -= 1
+        elif now != seen:
+            seen, changes = now, changes - 1
+    process.kill()
+    process.wait()
+
+
+def test_an_overwriting_run_killed_at_any_moment_ends_with_the_same_bytes(tmp_path: Path, start: Start) -> None:
+    killed = tmp_path / "killed"
+    assert start("undisturbed").wait() == 0
+    assert start("killed", "--seed", "1").wait() == 0
+    old, done, inputs = contents(killed), contents(tmp_path / "undisturbed"), contents(tmp_path / "in")
     rng = np.random.default_rng(2024)
-    for suffix, count in STAGES:
-        assert label("killed", suffix, count, int(rng.integers(3))) == -signal.SIGKILL, suffix
-        left = {path.name for path in (tmp_path / "killed").glob("*.sphere.safetensors")}
-        done = contents(tmp_path / "undisturbed")
-        assert all((tmp_path / "killed" / name).read_bytes() == done[name] for name in left), "whole or not there"
-    assert label("killed") == 0
-    assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
+    for number, (suffix, count) in enumerate(STAGES):
+        kill = (suffix, count, int(rng.integers(3)))
+        assert start("killed", "--overwrite", kill=kill).wait() == -signal.SIGKILL, suffix
+        if number < BEFORE_SAMPLING:
+            assert contents(killed) == old, "the other map stands until there is a placement"
+        for path in killed.glob("*.sphere.safetensors"):
+            assert path.read_bytes() in (old[path.name], done[path.name]), "whole or not there"
+        for _ in range(3 * (number == BEFORE_SAMPLING - 1)):
+            checkpoint = killed / NEXT / CHECKPOINT
+            kill_while_sampling(start("killed", "--overwrite"), checkpoint, *rng.integers([1, 0], [9, 100]).tolist())
+    assert start("killed", "--overwrite").wait() == 0
+    assert contents(killed) == done
+    assert not (killed / NEXT).exists()
     assert contents(tmp_path / "in") == inputs

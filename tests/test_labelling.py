@@ -94,7 +94,7 @@ def test_the_energy_table_is_that_of_the_run(finished: LabelRun) -> None:
     assert lines[0] == "step,gravity,lateral,osmotic"
     values = np.array([line.split(",") for line in lines[1:]], float)
     np.testing.assert_array_equal(values[:, 0], finished.placement.step)
-    np.testing.assert_array_equal(values[:, 1:].sum(axis=1), finished.placement.total_energy)
+    np.testing.assert_array_equal(values[:, 1:].T, list(finished.placement.energy.values()))
 
 
 def test_where_the_output_lies_does_not_matter(finished: LabelRun, inputs: Path, tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ def test_a_sampler_that_was_interrupted_continues(
         label([inputs], tmp_path / "out", CONFIG, progress=interrupt)
     label([inputs], tmp_path / "out", CONFIG, progress=lambda stage, done, _: stages.append((stage, done)))
     assert contents(tmp_path / "out") == contents(finished.output)
-    assert [done for stage, done in stages if stage == "steps"] == [50, 55]
-    assert [done for stage, done in stages if stage == "reading"] == [1, 2, 3]
-    assert [done for stage, done in stages if stage == "writing"] == [1, 2, 3]
+    assert [done for stage, done in stages if stage == "steps"] == [0, 50, 55]
+    for stage, total in {"reading": 3, "quality": 1, "writing": 3, "figure": 1}.items():
+        assert [done for name, done in stages if name == stage] == list(range(total + 1)), "0: before the work begins"
 
 
 def test_inputs_are_never_touched(inputs: Path, tmp_path: Path) -> None:
@@ -236,6 +236,19 @@ def test_inputs_of_one_name_are_all_labelled(tmp_path: Path, shard: Callable[...
     assert {path: len(read_labels(file)) for path, file in run.files.items()} == {first: 6, second: 6, third: 7}
     assert len(set(run.files.values())) == 3
     assert "no stored prominence" in " ".join(run.warnings)
+
+
+def test_a_warning_that_many_inputs_share_is_one_line(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        np.save(tmp_path / "in" / f"{name}.npy", rng.standard_normal((6, 5)).astype(np.float32))
+    one = tmp_path / "zero.npz"
+    np.savez(one, embeddings=np.eye(6, 5, dtype=np.float32), prominence=np.ones(6, np.float32))
+    run = label([tmp_path / "in", one], tmp_path / "out", CONFIG)
+    (shared,) = [text for text in run.warnings if "prominence: the norm" in text]
+    assert shared.startswith("3 inputs (a.npy, b.npy, ...): no stored prominence")
+    assert [text.split(":")[0] for text in run.warnings if "zero vector" in text] == [str(one)], "told once"
 
 
 def sidecar(path: Path, rows: list[tuple[int, int, float]]) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sphere_ebm import LabelError, PlacementConfig, label, measure_map
-from sphere_ebm.map_folder import claim, read_map
+from sphere_ebm.map_folder import NEXT, read_map
 from sphere_ebm.sampling.run import NonFiniteEnergyError
 from sphere_ebm.shards import read_labels, sha256_of
-from sphere_ebm.shards.journal import JOURNAL, Journal
+from sphere_ebm.shards.journal import Journal
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 25, "average": 5}
 CONFIG = PlacementConfig(**PARAMETERS)
@@ -129,33 +129,125 @@ def test_an_interrupted_run_of_another_map_holds_the_folder_until_overwritten(tm
     assert contents(output) == contents(label(source, tmp_path / "fresh", CONFIG).output)
 
 
-@pytest.mark.parametrize("survivor", ["map.json", "x.sphere.safetensors"])
-def test_an_overwriting_that_dies_half_way_can_be_done_again(
-    output: Path, survivor: str, monkeypatch: pytest.MonkeyPatch
+class Died(BaseException):
+    """What a process that is no more would not get to handle."""
+
+
+@pytest.mark.parametrize("moment", range(11))
+def test_an_overwriting_that_dies_at_any_removal_can_be_done_again(
+    tmp_path: Path, output: Path, shard: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    unlink = Path.unlink
+    other = shard(tmp_path / "in2" / "z.safetensors", 12, seed=2)
+    unlink, left = Path.unlink, [moment]
 
     def dying(path: Path, missing_ok: bool = False) -> None:
-        if path.name == survivor:
-            raise KeyboardInterrupt
+        if path.parent in (output, output / NEXT):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Died
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", dying)
-    with pytest.raises(KeyboardInterrupt):
-        claim(output, "other", ["x.sphere.safetensors"], True)
+    with pytest.raises(Died):
+        label(other, output, CONFIG, overwrite=True)
     monkeypatch.setattr(Path, "unlink", unlink)
-    assert (output / "map.json").exists(), "the map that tells of the files goes last"
-    claim(output, "other", ["x.sphere.safetensors"], True)
-    assert list(contents(output)) == [JOURNAL]
+    label(other, output, CONFIG, overwrite=True)
+    assert contents(output) == contents(label(other, tmp_path / "fresh", CONFIG).output)
+    assert not (output / NEXT).exists()
+
+
+@pytest.mark.parametrize("moment", ["start", "steps", "rename"])
+def test_an_overwriting_that_dies_before_it_has_a_placement_leaves_the_other_map(
+    tmp_path: Path, output: Path, source: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    before = contents(output)
+
+    def dying(stage: str, done: int, total: int) -> None:
+        if stage == "steps" and (done > 0) == (moment == "steps"):
+            raise Died
+
+    with monkeypatch.context() as patch:
+        if moment == "rename":
+            patch.setattr("sphere_ebm.placement.Placement.save", lambda *_: dying("steps", 0, 1))
+        with pytest.raises(Died):
+            label(source, output, OTHER, overwrite=True, progress=None if moment == "rename" else dying)
+    assert {name: raw for name, raw in contents(output).items() if not name.startswith(NEXT)} == before
+    measure_map(output)
+    label(source, output, OTHER, overwrite=True)
+    assert contents(output) == contents(label(source, tmp_path / "fresh", OTHER).output)
+
+
+def test_the_first_map_can_be_kept_after_an_overwriting_that_died(output: Path, source: Path) -> None:
+    before = contents(output)
+
+    def dying(stage: str, done: int, total: int) -> None:
+        if stage == "steps" and done:
+            raise Died
+
+    with pytest.raises(Died):
+        label(source, output, OTHER, overwrite=True, progress=dying)
+    assert label(source, output, CONFIG).kept == 1
+    assert contents(output) == before
+
+
+def unsuitable(*_: object, **__: object) -> Any:
+    raise ValueError("too large a sharpness")
+
+
+def test_overwriting_that_fails_leaves_the_other_map(
+    output: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(output)
+    wild = PlacementConfig(**(PARAMETERS | {"steps": 3000}), scheme="euler-maruyama", step_size=50.0)
+    with pytest.raises(NonFiniteEnergyError):
+        label(source, output, wild, overwrite=True)
+    monkeypatch.setattr("sphere_ebm.labelling.place", unsuitable)
+    with pytest.raises(LabelError, match="sharpness"):
+        label(source, output, OTHER, overwrite=True)
+    assert contents(output) == before
+    assert not (output / NEXT).exists()
+
+
+def test_overwriting_looks_for_foreign_files_first(tmp_path: Path, output: Path, shard: Callable[..., Path]) -> None:
+    (output / "z.sphere.safetensors").write_bytes(b"mine")
+    before = contents(output)
+    other = shard(tmp_path / "in2" / "z.safetensors", 12, seed=2)
+    with pytest.raises(LabelError, match=r"z\.sphere\.safetensors is in the way; move it away"):
+        label(other, output, CONFIG, overwrite=True)
+    assert contents(output) == before
+
+
+@pytest.mark.parametrize("lost", [["map.json"], ["map.json", "placement.safetensors"]])
+def test_a_map_that_lost_its_list_is_replaced_when_asked_for(
+    tmp_path: Path, output: Path, source: Path, lost: list[str]
+) -> None:
+    for name in lost:
+        (output / name).unlink()
+    before = contents(output)
+    with pytest.raises(LabelError, match=r"is in the way; replace .* --overwrite"):
+        label(source, output, OTHER)
+    assert contents(output) == before
+    label(source, output, OTHER, overwrite=True)
+    assert contents(output) == contents(label(source, tmp_path / "fresh", OTHER).output)
+
+
+def test_a_placement_in_an_input_folder_is_no_input(tmp_path: Path, source: Path) -> None:
+    (source.parent / "mine.safetensors").write_bytes(
+        (label(source, tmp_path / "a", CONFIG).output / "placement.safetensors").read_bytes()
+    )
+    run = label(source.parent, tmp_path / "b", CONFIG)
+    assert not run.refused
+    assert list(run.files) == [source]
+    named = label([source, source.parent / "mine.safetensors"], tmp_path / "c", CONFIG)
+    assert "is a placement" in named.refused[0].reason
 
 
 def test_a_configuration_that_suits_no_such_map_does_not_keep_the_folder(
-    tmp_path: Path, shard: Callable[..., Path]
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = shard(tmp_path / "many.safetensors", 600)
-    sharp = PlacementConfig(**PARAMETERS, interaction_length=0.001)
+    monkeypatch.setattr("sphere_ebm.labelling.place", unsuitable)
     with pytest.raises(LabelError, match="sharpness"):
-        label(many, tmp_path / "out", sharp)
+        label(source, tmp_path / "out", CONFIG)
     assert not contents(tmp_path / "out")
 
 
@@ -206,7 +298,7 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_one_works(so
     said: list[str] = []
 
     def intrude(stage: str, done: int, total: int) -> None:
-        if stage == "writing":
+        if (stage, done) == ("writing", 0):
             with pytest.raises(LabelError, match="another run is working") as refusal:
                 label(source, tmp_path / "out", CONFIG)
             said.append(str(refusal.value))

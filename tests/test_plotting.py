@@ -1,6 +1,8 @@
 """The figure of a placement: what its panels show, and how it is written."""
 
 import os
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,6 +159,40 @@ def test_names_never_cover_each_other():
 def test_awkward_names_are_text_and_not_mathematics(tmp_path):
     given = inputs(40) | {"document_names": ["price $5 and $6_a", "聖書", "x" * 200]}
     save_figure(plot_map(**given), tmp_path / "map.png")
+
+
+@pytest.mark.parametrize("name", ["W" * 60, "聖書" * 30, "one_word", "i" * 60])
+def test_the_legend_is_never_cut_at_the_edge_of_the_page(name, tmp_path):
+    figure = plot_map(**inputs(4000, 12) | {"document_names": [f"{name}{k}" for k in range(12)]})
+    save_figure(figure, tmp_path / "map.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert figure.legends[0].get_window_extent().x1 < figure.bbox.width
+    assert len(figure.legends) == 1
+
+
+def legend_names(names: list[str]) -> list[str]:
+    figure = plot_map(**inputs(60, len(names)) | {"document_names": names})
+    return [text.get_text().rsplit("  ", 1)[0] for text in figure.legends[0].get_texts()]
+
+
+def test_long_names_that_begin_alike_are_told_apart():
+    assert legend_names([f"collected-works-of-a-prolific-author_{k:03}" for k in range(3)]) == ["…000", "…001", "…002"]
+    assert legend_names(["text 1", "text 2"]) == ["text 1", "text 2"], "short names are shown whole"
+    assert legend_names(["a long beginning of a name", "a long beginning of a name"])[0].startswith("a long")
+
+
+def test_long_names_keep_their_ends():
+    first, second = legend_names(["genesis" + "-" * 40 + "one", "exodus" + "-" * 40 + "two"])
+    assert re.fullmatch("genesis.*….*one", first)
+    assert re.fullmatch("exodus.*….*two", second)
+
+
+def test_undefined_measures_are_left_out_of_the_heading():
+    text = all_text(plot_map(**inputs(5) | {"quality": {"recall@15": float("nan"), "trustworthiness@15": 0.5}}))
+    assert "trustworthiness@15 0.5" in text
+    assert "recall" not in text
+    assert "nan" not in text
 
 
 def test_shell_bars_count_points_and_the_line_is_the_capacity():

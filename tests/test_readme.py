@@ -47,6 +47,21 @@ def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (folder / "labels" / "map.png").is_file()
 
 
+def test_the_command_is_made_available_before_it_is_used() -> None:
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    activate = next(i for i, line in enumerate(lines) if line.startswith("$ source .venv/bin/activate"))
+    first = next(i for i, line in enumerate(lines) if line.startswith("$ sphere-ebm"))
+    assert lines.index(next(line for line in lines if line.startswith("$ make"))) < activate < first
+    assert re.search(r"^VENV \?= \.venv$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_cleaning_keeps_labels() -> None:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nclean:\n")[2]
+    assert "rm -rf" in recipe
+    assert "labels" not in recipe
+    assert "OUTPUT" not in recipe
+
+
 def test_make_targets_exist() -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert {command[1] for command in commands("make")} == {"label", "test"} <= set(targets)

@@ -2,8 +2,11 @@
 
 import argparse
 import dataclasses
+import errno
 import inspect
 import json
+import math
+import os
 import re
 import sys
 import time
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sphere_ebm import __version__
@@ -25,16 +28,19 @@ from sphere_ebm.labelling import LabelRun, final_energy, label, measure_map
 from sphere_ebm.map_folder import FIGURE, LabelError
 from sphere_ebm.quality import QualityReport
 from sphere_ebm.sampling.run import NonFiniteEnergyError
-from sphere_ebm.shards import ShardError, ShardSummary, inspect_shard
+from sphere_ebm.shards import LABEL_FORMAT, ShardError, ShardSummary, inspect_shard
 from sphere_ebm.shards.errors import one_line
+from sphere_ebm.shards.layouts import PLACEMENT_FORMAT
 
-OK, USAGE, NOTHING, PARTLY, INTERRUPTED = 0, 2, 3, 4, 130
+OK, UNREAD, USAGE, NOTHING, PARTLY, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Names from outside are not to be read as markup or emoji codes, nor broken into lines.
 _PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
 
 _EXIT_CODES = """\
-exit codes: 0 all labelled; 2 wrong usage; 3 nothing could be labelled; 4 some inputs were refused (all others are
-labelled); 130 interrupted (the same command continues)."""
+exit codes: 0 all labelled; 1 nobody read the output; 2 wrong usage; 3 nothing could be labelled; 4 some inputs were
+refused (all others are labelled); 130 interrupted (the same command continues)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,15 +49,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     errors = Console(stderr=True, **_PLAIN)
     try:
-        return int(options.run(options, errors))
+        code = int(options.run(options, errors))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _say(errors, "sphere-ebm: interrupted; the same command continues where it stopped")
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; what the interpreter still flushes at its end must go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except (LabelError, ShardError, NonFiniteEnergyError, OSError) as error:
-        for refused in error.refused if isinstance(error, LabelError) else ():
-            _say(errors, f"refused: {refused.reason}")
-        _say(errors, f"sphere-ebm: {error}")
-        return NOTHING
+        return _failed(error, options, errors)
+    return code
+
+
+def _failed(error: Exception, options: argparse.Namespace, errors: Console) -> int:
+    """Say why nothing was done: a line each on standard error, and one object on standard output with --json."""
+    refused = error.refused if isinstance(error, LabelError) else ()
+    text = _cannot_write(options.output, error) if isinstance(error, OSError) and "output" in options else str(error)
+    for one in refused:
+        _say(errors, f"refused: {one.reason}")
+    _say(errors, f"sphere-ebm: {text}")
+    if options.json:
+        print(json.dumps({"error": text, "refused": {str(one.source): one.reason for one in refused}}, indent=1))
+    return NOTHING
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    cure = "check the folder and repeat the command"
+    if error.errno in _FULL:
+        cure = "make room and repeat the command: what is finished is kept"
+    elif error.errno in _FORBIDDEN:
+        cure = "make it writable, or choose another --output"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        cure = "choose another --output"
+    return f"cannot write into {folder} ({error.strerror or error}); {cure}"
 
 
 def _say(console: Console, text: str) -> None:
@@ -125,7 +157,7 @@ def _progress(shown: bool) -> Iterator[StageProgress | None]:
     if not shown:
         yield None
         return
-    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
@@ -190,7 +222,7 @@ def _print_run(run: LabelRun, seconds: float) -> None:
     table.add_row("points", f"{len(placement):,} in {len(run.files)} files")
     table.add_row("shells used", f"{placement.shells_used} of {placement.shells.count}")
     for name, value in final_energy(placement).items():
-        table.add_row(f"energy per point, {name}", f"{value / len(placement):.4f}")
+        table.add_row(f"energy per point, {name}", f"{value / max(len(placement), 1):.4f}")
     _add_quality(table, run.quality)
     end = "converged" if placement.converged else "all taken"
     table.add_row("steps", f"{int(placement.step[-1]) if placement.step.size else 0} ({end})")
@@ -201,19 +233,21 @@ def _print_run(run: LabelRun, seconds: float) -> None:
 
 
 def _add_quality(table: Table, quality: QualityReport) -> None:
-    for k, value in quality.recall.items():
-        table.add_row(f"recall@{k}", f"{value:.3f}")
-    for k, value in quality.trustworthiness.items():
-        table.add_row(f"trustworthiness@{k}", f"{value:.3f}")
-    for k, value in quality.continuity.items():
-        table.add_row(f"continuity@{k}", f"{value:.3f}")
-    table.add_row("distance correlation (Spearman)", f"{quality.distance_spearman:.3f}")
-    table.add_row("occupied cells / uniform", f"{quality.evenness.occupied:.3f}")
-    table.add_row("largest empty cap / uniform", f"{quality.evenness.empty_cap:.2f}")
+    """A row for every measure that is defined for these points."""
+    by_size = ("recall", "trustworthiness", "continuity")
+    rows = [(f"{name}@{k}", value, ".3f") for name in by_size for k, value in getattr(quality, name).items()]
+    rows += [
+        ("distance correlation (Spearman)", quality.distance_spearman, ".3f"),
+        ("occupied cells / uniform", quality.evenness.occupied, ".3f"),
+        ("largest empty cap / uniform", quality.evenness.empty_cap, ".2f"),
+    ]
     if quality.prominence_spearman is not None:
-        table.add_row("prominence and radius (Spearman)", f"{quality.prominence_spearman:.4f}")
+        rows.append(("prominence and radius (Spearman)", quality.prominence_spearman, ".4f"))
     if quality.shell_deviation is not None:
-        table.add_row("shell deviation, most points", f"{quality.shell_deviation.max_points:.1f}")
+        rows.append(("shell deviation, most points", quality.shell_deviation.max_points, ".1f"))
+    for name, value, form in rows:
+        if not math.isnan(value):
+            table.add_row(name, format(value, form))
 
 
 def _inspect(options: argparse.Namespace, errors: Console) -> int:
@@ -241,9 +275,14 @@ def _summary_dict(summary: ShardSummary) -> dict[str, Any]:
 
 def _print_summary(summary: ShardSummary) -> None:
     console = Console(**_PLAIN)
-    _say(console, f"{summary.path}: layout {summary.layout or 'unknown'}")
+    own = {LABEL_FORMAT: "labels, format ", PLACEMENT_FORMAT: "a placement, format "}
+    kind = own.get(summary.layout or "", "layout ")
+    _say(console, f"{summary.path}: {kind}{summary.layout or 'unknown'}")
     if summary.patches is not None:
-        _say(console, f"{summary.patches:,} patches, width {summary.dim}, documents: {', '.join(summary.documents)}")
+        facts = [f"{summary.patches:,} patches"]
+        facts += [] if summary.dim is None else [f"width {summary.dim}"]
+        facts += [f"documents: {', '.join(summary.documents)}"] if summary.documents else []
+        _say(console, ", ".join(facts))
     table = Table("tensor", "dtype", "shape")
     for info in summary.tensors:
         table.add_row(one_line(info.name), one_line(info.dtype), " x ".join(map(str, info.shape)) or "scalar")
@@ -266,7 +305,3 @@ def _quality(options: argparse.Namespace, errors: Console) -> int:
     _add_quality(table, report)
     Console(**_PLAIN).print(table)
     return OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

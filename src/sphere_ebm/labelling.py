@@ -9,7 +9,8 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,10 +27,10 @@ from sphere_ebm.map_folder import (
     MAP,
     MAP_FORMAT,
     PLACEMENT,
+    Claim,
     LabelError,
     Refused,
     claim,
-    is_placement,
     locked,
     read_map,
 )
@@ -37,22 +38,18 @@ from sphere_ebm.placement import Placement, shells_of
 from sphere_ebm.plotting import plot_map, save_figure
 from sphere_ebm.quality import QualityReport, measure_quality
 from sphere_ebm.sampling.run import NonFiniteEnergyError
-from sphere_ebm.shards import (
-    PatchTable,
-    Pooling,
-    ShardError,
-    WorkItem,
-    atomic_write,
-    discover,
-    read_item,
-    read_labels,
-    read_sidecar_edges,
-    sha256_of,
-    write_labels,
-)
+from sphere_ebm.shards import Pooling, ShardError, atomic_write, read_labels, sha256_of, write_labels
 from sphere_ebm.shards.journal import Journal
-from sphere_ebm.shards.naming import label_names
 from sphere_ebm.shells import occupancy
+from sphere_ebm.sources import (
+    Source,
+    check_sources,
+    collected_warnings,
+    nothing_usable,
+    offsets,
+    read_sources,
+    take_sidecar_edges,
+)
 
 
 @dataclass(frozen=True)
@@ -71,16 +68,6 @@ class LabelRun:
     refused: tuple[Refused, ...]
     warnings: tuple[str, ...]
     kept: int
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One input that could be read, and the name of its label file."""
-
-    item: WorkItem
-    table: PatchTable
-    digest: str
-    name: str
 
 
 def label(
@@ -102,8 +89,10 @@ def label(
         pooling: how tokens become patches in per-token layouts.
         sidecar_edges: add the edges of `<stem>.hypergraph.db` sidecars to the lateral graph. Edges of weight 0 and
             from a patch to itself have no force and are passed over.
-        overwrite: replace another map in `output`; only files that belong to that map are removed.
-        progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`, `"steps"`, `"writing"`.
+        overwrite: replace another map in `output`, once the new placement exists; only files that belong to that map
+            are removed.
+        progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`, `"steps"`, `"quality"`,
+            `"writing"`, `"figure"`; with done = 0 before a stage begins. Only done / total means anything.
 
     Raises:
         LabelError: no input could be used, widths differ, the configuration does not suit their number of points, or
@@ -113,93 +102,39 @@ def label(
     """
     config = PlacementConfig() if config is None else config
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    sources, refused = _read(given, pooling, progress)
-    _check_widths(sources, refused)
-    edges = _sidecar_edges(sources, refused) if sidecar_edges else None
+    sources, refused = read_sources(given, pooling, progress)
+    check_sources(sources, refused)
+    edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
     if not sources:
-        raise LabelError(_nothing(refused), refused)
+        raise nothing_usable(refused)
     map_id = _map_id(sources, config, pooling, edges)
     folder = Path(output)
     with locked(folder):
-        journal = claim(folder, map_id, [s.name for s in sources], overwrite)
+        claimed = claim(folder, map_id, [s.name for s in sources], overwrite)
+        placement = _placement(claimed, sources, config, edges, progress)
+        journal = claimed.take_over()
         before = {name for name in journal.finished if journal.holds(name)}
-        placement = _placement(folder, journal, sources, config, edges, progress)
-        quality = placement.quality()
+        with _stage("quality", progress):
+            quality = placement.quality()
         files = _write_all_labels(journal, sources, placement, quality, before, progress)
-        _write_summary(journal, sources, placement, quality, before)
+        _write_summary(journal, sources, placement, quality, before, progress)
         journal.close()
-    warnings = tuple(f"{s.table.source}: {text}" for s in sources for text in s.table.warnings) + placement.notes
     kept = sum(s.name in before for s in sources)
+    warnings = collected_warnings(sources, placement.notes)
     return LabelRun(folder, map_id, placement, quality, files, tuple(refused), warnings, kept)
 
 
-def _read(
-    inputs: Sequence[Path | str], pooling: Pooling, progress: StageProgress | None
-) -> tuple[list[_Source], list[Refused]]:
-    named = {Path(given) for given in inputs}
-    items = [item for item in discover(inputs) if item.source in named or not is_placement(item.source)]
-    found: list[tuple[WorkItem, PatchTable, str]] = []
-    refused: list[Refused] = []
-    for done, item in enumerate(items, 1):
-        try:
-            found.append((item, read_item(item, pooling=pooling), sha256_of(*item.parts)))
-        except (ShardError, OSError) as problem:
-            refused.append(Refused(item.source, str(problem)))
-        if progress is not None:
-            progress("reading", done, len(items))
-    names = label_names([item for item, _, _ in found])
-    return [_Source(*parts, name) for parts, name in zip(found, names, strict=True)], refused
+@contextmanager
+def _stage(name: str, progress: StageProgress | None) -> Iterator[None]:
+    """Announce one piece of work before and after it."""
+    if progress is not None:
+        progress(name, 0, 1)
+    yield
+    if progress is not None:
+        progress(name, 1, 1)
 
 
-def _check_widths(sources: Sequence[_Source], refused: Sequence[Refused]) -> None:
-    """All embeddings live in one space. A shard without patches has no say."""
-    filled = [s for s in sources if len(s.table)]
-    for source in filled[1:]:
-        first, width = filled[0].table, source.table.embeddings.shape[1]
-        if width != first.embeddings.shape[1]:
-            raise LabelError(
-                f"embeddings of different width cannot share a map: {first.source} has {first.embeddings.shape[1]}, "
-                f"{source.table.source} has {width}; label them in separate runs",
-                refused,
-            )
-
-
-def _nothing(refused: Sequence[Refused]) -> str:
-    if not refused:
-        return "no shards found in the given inputs"
-    return f"none of the {len(refused)} inputs can be used"
-
-
-def _sidecar_edges(sources: list[_Source], refused: list[Refused]) -> ExtraEdges | None:
-    """Edges of all sidecars, as positions on the map; an input whose sidecar is damaged is refused."""
-    found: dict[str, Any] = {}
-    for source in list(sources):
-        try:
-            edges = None if source.table.sidecar is None else read_sidecar_edges(source.table.sidecar)
-            if edges is not None and edges.src.size:
-                last = int(max(edges.src.max(), edges.dst.max()))
-                if last >= len(source.table):
-                    problem = f"names patch {last}, but the shard has {len(source.table)}"
-                    raise ShardError(source.table.sidecar or "", problem, "sphere_edges", cure="label without sidecars")
-                found[source.name] = edges
-        except ShardError as problem:
-            sources.remove(source)
-            refused.append(Refused(source.table.source, str(problem)))
-    offsets = dict(zip((s.name for s in sources), _offsets(sources), strict=False))
-    parts = [(edges.src + offsets[name], edges.dst + offsets[name], edges.weight) for name, edges in found.items()]
-    if not parts:
-        return None
-    src, dst, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    useful = (src != dst) & (weight > 0)
-    return (src[useful], dst[useful], weight[useful]) if useful.any() else None
-
-
-def _offsets(sources: Sequence[_Source]) -> list[int]:
-    """Where each source's patches begin on the map, and the total at the end."""
-    return [int(x) for x in np.concatenate([[0], np.cumsum([len(s.table) for s in sources])])]
-
-
-def _map_id(sources: Sequence[_Source], config: PlacementConfig, pooling: str, edges: ExtraEdges | None) -> str:
+def _map_id(sources: Sequence[Source], config: PlacementConfig, pooling: str, edges: ExtraEdges | None) -> str:
     """Identity of the map: everything that its files are a function of."""
     drawn = None if edges is None else hashlib.sha256(b"".join(x.tobytes() for x in edges)).hexdigest()
     content = {
@@ -247,9 +182,8 @@ def measure_map(folder: Path | str) -> QualityReport:
 
 
 def _placement(
-    folder: Path,
-    journal: Journal,
-    sources: Sequence[_Source],
+    claimed: Claim,
+    sources: Sequence[Source],
     config: PlacementConfig,
     edges: ExtraEdges | None,
     progress: StageProgress | None,
@@ -259,25 +193,28 @@ def _placement(
     width = filled[0].embeddings.shape[1] if filled else 0
     embeddings = np.concatenate([t.embeddings for t in filled] or [np.zeros((0, width), np.float32)])
     prominence = np.concatenate([t.prominence for t in filled] or [np.zeros(0, np.float32)])
+    journal = claimed.journal
     if journal.holds(PLACEMENT):
-        return Placement.load(folder / PLACEMENT).with_embeddings(embeddings)
-    checkpoint = folder / CHECKPOINT
+        return Placement.load(journal.folder / PLACEMENT).with_embeddings(embeddings)
+    if progress is not None:
+        progress("neighbours", 0, 1)
+        progress("steps", 0, 1)
+    checkpoint = journal.folder / CHECKPOINT
     try:
         placement = place(embeddings, prominence, config, extra_edges=edges, progress=progress, checkpoint=checkpoint)
-    except (ValueError, NonFiniteEnergyError) as error:
-        # No interruption: this run would fail again, and must not keep the folder from another one.
-        checkpoint.unlink(missing_ok=True)
-        journal.close()
-        if isinstance(error, ValueError):
-            raise LabelError(str(error)) from error
+    except NonFiniteEnergyError:
+        claimed.give_up()
         raise
-    journal.record(PLACEMENT, placement.save(folder / PLACEMENT))
+    except ValueError as error:
+        claimed.give_up()
+        raise LabelError(str(error)) from error
+    journal.record(PLACEMENT, placement.save(journal.folder / PLACEMENT))
     return placement
 
 
 def _write_all_labels(
     journal: Journal,
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     placement: Placement,
     quality: QualityReport,
     finished: set[str],
@@ -292,7 +229,9 @@ def _write_all_labels(
         "quality": json.dumps(quality.to_dict(), sort_keys=True),
     }
     files = {}
-    for i, (source, begin) in enumerate(zip(sources, _offsets(sources), strict=False)):
+    for i, (source, begin) in enumerate(zip(sources, offsets(sources), strict=False)):
+        if progress is not None:
+            progress("writing", i, len(sources))
         rows = slice(begin, begin + len(source.table))
         path = journal.folder / source.name
         if source.name not in finished:
@@ -309,8 +248,8 @@ def _write_all_labels(
             )
             journal.record(source.name, digest)
         files[source.table.source] = path
-        if progress is not None:
-            progress("writing", i + 1, len(sources))
+    if progress is not None:
+        progress("writing", len(sources), len(sources))
     return files
 
 
@@ -321,10 +260,11 @@ def final_energy(placement: Placement) -> dict[str, float]:
 
 def _write_summary(
     journal: Journal,
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     placement: Placement,
     quality: QualityReport,
     finished: set[str],
+    progress: StageProgress | None,
 ) -> None:
     """Energy trace, figure and, last of all, `map.json`."""
     folder = journal.folder
@@ -336,10 +276,20 @@ def _write_summary(
         atomic_write(folder / ENERGY, lambda file: file.write(rows.getvalue().encode()))
         journal.record(ENERGY, sha256_of(folder / ENERGY))
     if FIGURE not in finished:
-        _draw(folder / FIGURE, sources, placement, quality)
-        journal.record(FIGURE, sha256_of(folder / FIGURE))
+        with _stage("figure", progress):
+            _draw(folder / FIGURE, sources, placement, quality)
+            journal.record(FIGURE, sha256_of(folder / FIGURE))
+    content = _map_content(journal, sources, placement, quality)
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    atomic_write(folder / MAP, lambda file: file.write(text.encode()))
+
+
+def _map_content(
+    journal: Journal, sources: Sequence[Source], placement: Placement, quality: QualityReport
+) -> dict[str, Any]:
+    """What `map.json` holds."""
     shells = placement.shells
-    content = {
+    return {
         "format": MAP_FORMAT,
         "id": journal.map_id,
         "version": version("sphere-ebm"),
@@ -360,11 +310,9 @@ def _write_summary(
         ],
         "files": {name: journal.finished[name] for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE)},
     }
-    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    atomic_write(folder / MAP, lambda file: file.write(text.encode()))
 
 
-def _draw(path: Path, sources: Sequence[_Source], placement: Placement, quality: QualityReport) -> None:
+def _draw(path: Path, sources: Sequence[Source], placement: Placement, quality: QualityReport) -> None:
     names = [name for s in sources for name in s.table.documents]
     firsts = np.cumsum([0, *(len(s.table.documents) for s in sources)])
     document = np.concatenate([s.table.document + first for s, first in zip(sources, firsts, strict=False)])

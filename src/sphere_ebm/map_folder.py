@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from sphere_ebm.shards import LABEL_SUFFIX, clean_leftovers
+from sphere_ebm.shards import LABEL_FORMAT, LABEL_SUFFIX, ShardError, clean_leftovers
+from sphere_ebm.shards.container import read_container
 from sphere_ebm.shards.journal import JOURNAL, Journal, read_journal
+from sphere_ebm.shards.layouts import PLACEMENT_FORMAT
 
 MAP_FORMAT = "sphere_map_v1"
 MAP, PLACEMENT, ENERGY, FIGURE = "map.json", "placement.safetensors", "energy.csv", "map.png"
 CHECKPOINT = ".sphere-checkpoint.safetensors"
+NEXT = ".sphere-next"
 _MAP_FIELDS = {"id": str, "config": dict, "files": dict, "sources": list}
 
 
@@ -41,8 +44,20 @@ class LabelError(ValueError):
 
 
 def is_placement(path: Path) -> bool:
-    """Whether a file found in a folder is the placement of a map, finished or not, and no shard."""
-    return path.name == PLACEMENT and any((path.parent / name).is_file() for name in (MAP, JOURNAL))
+    """Whether a file found in a folder is a placement, damaged ones in a map's folder included, and no shard."""
+    if path.name == PLACEMENT and any((path.parent / name).is_file() for name in (MAP, JOURNAL)):
+        return True
+    return _format_of(path) == PLACEMENT_FORMAT
+
+
+def _format_of(path: Path) -> str | None:
+    """What the metadata of a safetensors file call its format; None for any other file."""
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return None
+    try:
+        return read_container(path).metadata.get("format")
+    except (ShardError, OSError):
+        return None
 
 
 @contextmanager
@@ -70,41 +85,120 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> Journal:
-    """Make `folder` ours: refuse one with another map, or clear that map's own files when `overwrite` says so.
+@dataclass(frozen=True)
+class Claim:
+    """A folder in which a run may work.
 
-    The journal that comes back knows the finished files of this very map, interrupted or complete.
+    While another map stands in `folder`, the run works below it, in the hidden folder `NEXT`, until it has a placement:
+    a run that fails leaves the other map as it was. `journal` is that of the place where the run works; `replaced` are
+    the files that go when it takes over.
+    """
+
+    folder: Path
+    journal: Journal
+    replaced: frozenset[str] = frozenset()
+
+    def take_over(self) -> Journal:
+        """The placement exists: remove the other map, if there is one, and go on in the folder itself."""
+        if self.journal.folder == self.folder:
+            return self.journal
+        _remove_map(self.folder, self.replaced)
+        return _settle(self.folder, self.journal.map_id, self.journal.planned)
+
+    def give_up(self) -> None:
+        """This run would fail again: keep nothing of it, so that another one finds the folder as it was."""
+        (self.journal.folder / CHECKPOINT).unlink(missing_ok=True)
+        self.journal.close()
+        _discard_next(self.folder)
+
+
+def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> Claim:
+    """Make `folder` ours, to write label files `names` and a map; refuse one with another map, unless `overwrite`.
+
+    With `overwrite`, label files and placements that lost their `map.json` count as a map as well. Nothing is removed
+    here. The journal of the claim knows the finished files of this very map, interrupted or complete.
+
+    Raises LabelError when there is another map, or a file of a planned name that belongs to none.
     """
     planned = (*names, PLACEMENT, ENERGY, FIGURE, MAP)
     held = read_map(folder) if (folder / MAP).exists() else None
     left = read_journal(folder)
-    ids = {held["id"] if held else map_id, left.map_id if left else map_id}
-    if ids != {map_id}:
-        if not overwrite:
-            raise LabelError(
-                f"{folder} holds another map (other inputs or configuration); choose another --output, or replace it "
-                "with --overwrite"
-            )
-        _remove_map(folder, {*(held["files"] if held else ()), *((*left.planned, *left.finished) if left else ())})
-        held = left = None
-    if held is None and left is None:
-        foreign = [name for name in planned if os.path.lexists(folder / name)]
-        if foreign:
-            raise LabelError(f"{folder / foreign[0]} is in the way; move it away, or choose another --output")
+    other = {held["id"] if held else map_id, left.map_id if left else map_id} != {map_id}
+    if other and not overwrite:
+        raise LabelError(
+            f"{folder} holds another map (other inputs or configuration); choose another --output, or replace it "
+            "with --overwrite"
+        )
+    replaced: set[str] = set()
+    if other:
+        replaced = _own({*(held["files"] if held else ()), *((*left.planned, *left.finished) if left else ())})
+        replaced |= {PLACEMENT, ENERGY, FIGURE, MAP}
+    if other or (held is None and left is None):
+        replaced |= _in_the_way(folder, [name for name in planned if name not in replaced], overwrite)
+    if not replaced:
+        return Claim(folder, _settle(folder, map_id, planned, held["files"] if held else None))
+    work = folder / NEXT
+    work.mkdir(exist_ok=True)
+    journal = Journal(work, map_id, planned)
+    journal.resume()
+    clean_leftovers(work)
+    return Claim(folder, journal, frozenset(replaced))
+
+
+def _settle(folder: Path, map_id: str, planned: Sequence[str], known: Mapping[str, str] | None = None) -> Journal:
+    """The journal of the folder itself, with the placement that this very map made below it, if it did."""
     journal = Journal(folder, map_id, planned)
-    journal.resume(held["files"] if held else None)
+    journal.resume(known)
     clean_leftovers(folder)
+    below = read_journal(folder / NEXT)
+    if below is not None and below.map_id == map_id and below.holds(PLACEMENT):
+        os.replace(folder / NEXT / PLACEMENT, folder / PLACEMENT)
+        journal.record(PLACEMENT, below.finished[PLACEMENT])
+    _discard_next(folder)
     return journal
 
 
-def _remove_map(folder: Path, names: set[str]) -> None:
-    """Remove the files of a map, those that tell of it last: whatever happens, the rest is never left unexplained.
+def _discard_next(folder: Path) -> None:
+    """Remove the hidden folder and our files in it; what else is there, if anything, keeps it."""
+    work = folder / NEXT
+    if not work.is_dir():
+        return
+    clean_leftovers(work)
+    for name in (CHECKPOINT, PLACEMENT, JOURNAL):
+        (work / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        work.rmdir()
 
-    A name counts only if it is one that we give: a list may have been tampered with.
+
+def _in_the_way(folder: Path, names: Sequence[str], overwrite: bool) -> set[str]:
+    """The files of these names, if they may be replaced: all of them come from a map that lost its `map.json`.
+
+    Raises LabelError for a file that may not.
     """
-    labels = sorted(name for name in names if name.endswith(LABEL_SUFFIX) and Path(name).name == name)
-    for name in (*labels, PLACEMENT, ENERGY, FIGURE, CHECKPOINT, MAP, JOURNAL):
-        (folder / name).unlink(missing_ok=True)
+    present = [name for name in names if os.path.lexists(folder / name)]
+    ours = {name for name in present if _format_of(folder / name) in (LABEL_FORMAT, PLACEMENT_FORMAT)}
+    lost = ours | {name for name in present if ours and name in (ENERGY, FIGURE) and (folder / name).is_file()}
+    foreign = [name for name in present if name not in lost or not overwrite]
+    if not foreign:
+        return lost
+    if foreign[0] in lost:
+        cure = "replace the files of a former map with --overwrite, or choose another --output"
+    else:
+        cure = "move it away, or choose another --output"
+    raise LabelError(f"{folder / foreign[0]} is in the way; {cure}")
+
+
+def _own(names: Iterable[str]) -> set[str]:
+    """The names of label files that we give: a list may have been tampered with."""
+    return {name for name in names if name.endswith(LABEL_SUFFIX) and Path(name).name == name}
+
+
+def _remove_map(folder: Path, names: frozenset[str]) -> None:
+    """Remove the files of a map, those that tell of it last: whatever happens, the rest is never left unexplained."""
+    labels = sorted(name for name in names if name.endswith(LABEL_SUFFIX))
+    for name in (ENERGY, FIGURE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
+        if name in names or name in (CHECKPOINT, JOURNAL):
+            (folder / name).unlink(missing_ok=True)
 
 
 def read_map(folder: Path) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from sphere_ebm.config import PlacementConfig
 from sphere_ebm.inputs import checked_embeddings
 from sphere_ebm.quality import DEFAULT_QUERIES, QualityReport, measure_quality
 from sphere_ebm.shards.errors import ShardError
+from sphere_ebm.shards.layouts import PLACEMENT_FORMAT
 from sphere_ebm.shards.tensors import read_tensors, write_tensors
 from sphere_ebm.shells import Shells, make_shells, occupancy
 from sphere_ebm.sphere import angles
 
-PLACEMENT_FORMAT = "sphere_placement_v1"
 _CURE = "save the placement again with `Placement.save`"
 
 

@@ -7,9 +7,7 @@ called beside a user's own figures. `save_figure` writes the same bytes for the 
 import io
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,9 +21,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from sphere_ebm.legend import LONGEST_NAME, Group, distinct, legend, no_glyph_warnings, plain, thousands
 
 Numbers = np.ndarray | jax.Array
 
@@ -59,15 +58,6 @@ class ShellLaw(Protocol):
 
     @property
     def capacity(self) -> Numbers: ...
-
-
-@dataclass(frozen=True)
-class _Group:
-    """One entry of the legend: the points of a document, or of all documents that have no colour of their own."""
-
-    name: str
-    colour: str
-    members: np.ndarray
 
 
 def hammer(direction: Float[Numbers, "n 3"]) -> Float[np.ndarray, "n 2"]:
@@ -113,7 +103,7 @@ def plot_map(
         shells: capacities to compare with; scaled here to sum to n.
         energy: energy per term name, of the whole map, "total" among them or not; shown divided by n.
         steps: sampler step of each energy record; defaults to 0, 1, 2, ...
-        quality: numbers for the line under the title, in the order given.
+        quality: numbers for the line under the title, in the order given; those that are nan are left out.
 
     Points with non-finite coordinates are not drawn. Cost: O(n).
     """
@@ -127,7 +117,7 @@ def plot_map(
         by_radius = _RADIUS_COLOURS(norm(r))[:, :3].reshape(-1, 3)
         _map_panel(figure, u, _group_colours(groups, len(r)) if groups else by_radius, groups)
         if groups:
-            _legend(figure, groups)
+            legend(figure, groups)
         else:
             _radius_scale(figure, norm, (0.925, 0.53, 0.011, 0.28))
         _globes(figure, u, by_radius)
@@ -147,9 +137,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A document's name may use a script that the bundled font does not have: boxes are drawn, nobody is warned.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+    with matplotlib.rc_context(STYLE), no_glyph_warnings():
         figure.savefig(buffer, format="png", metadata={"Software": None})
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     try:
@@ -165,18 +153,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _plain(text: str, longest: int) -> str:
-    """Shorten a name and keep matplotlib from reading it as mathematics."""
-    short = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
-    return short.replace("$", r"\$")
-
-
-def _count(n: int) -> str:
-    """Thousands apart by a thin space."""
-    return f"{n:,}".replace(",", "\u202f")
-
-
-def _groups(document: np.ndarray | None, names: Sequence[str] | None) -> list[_Group]:
+def _groups(document: np.ndarray | None, names: Sequence[str] | None) -> list[Group]:
     """Documents in order of their index, each with its colour; beyond the palette the small ones become one group."""
     if document is None:
         return []
@@ -185,17 +162,18 @@ def _groups(document: np.ndarray | None, names: Sequence[str] | None) -> list[_G
         return []
     coloured = np.sort(present[np.argsort(-counts, kind="stable")[: len(PALETTE)]])
     known = dict(enumerate(names or ()))
+    shown = distinct([known.get(index, f"document {index}") for index in coloured.tolist()])
     groups = [
-        _Group(known.get(index, f"document {index}"), colour, document == index)
-        for index, colour in zip(coloured.tolist(), PALETTE, strict=False)
+        Group(name, colour, document == index)
+        for name, index, colour in zip(shown, coloured.tolist(), PALETTE, strict=False)
     ]
     if len(present) > len(coloured):
         rest = len(present) - len(coloured)
-        groups.append(_Group(f"{rest} more", OTHER, ~np.isin(document, coloured)))
+        groups.append(Group(f"{rest} more", OTHER, ~np.isin(document, coloured)))
     return groups
 
 
-def _group_colours(groups: list[_Group], n: int) -> np.ndarray:
+def _group_colours(groups: list[Group], n: int) -> np.ndarray:
     colours = np.zeros((n, 3))
     for group in groups:
         colours[group.members] = to_rgb(group.colour)
@@ -209,11 +187,12 @@ def _radius_norm(radius: np.ndarray) -> Normalize:
 
 
 def _heading(figure: Figure, title: str, n: int, documents: int, quality: Mapping[str, float] | None) -> None:
-    figure.text(0.03, 0.962, _plain(title, 90), fontsize=15, fontweight="bold", va="center")
-    facts = [f"{_count(n)} points" if n != 1 else "1 point"]
+    figure.text(0.03, 0.962, plain(title, 90), fontsize=15, fontweight="bold", va="center")
+    facts = [f"{thousands(n)} points" if n != 1 else "1 point"]
     if documents > 1:
         facts.append(f"{documents} documents")
-    facts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in (quality or {}).items()]
+    defined = {name: value for name, value in (quality or {}).items() if np.isfinite(value)}
+    facts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in defined.items()]
     figure.text(0.03, 0.934, "   ·   ".join(facts), fontsize=9, color=QUIET, va="center")
 
 
@@ -265,7 +244,7 @@ def _density(xy: np.ndarray, colours: np.ndarray, box: tuple[float, float], colu
     return image.reshape(rows, columns, 4)
 
 
-def _map_panel(figure: Figure, u: np.ndarray, colours: np.ndarray, groups: list[_Group]) -> None:
+def _map_panel(figure: Figure, u: np.ndarray, colours: np.ndarray, groups: list[Group]) -> None:
     axes = figure.add_axes((0.03, 0.415, 0.8, 0.5), label="map")
     width, height = _MAP_BOX
     _bare(axes, width, height)
@@ -285,7 +264,7 @@ def _densest_direction(u: np.ndarray, cap: float = 0.35) -> np.ndarray:
     return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 
-def _name_regions(axes: Axes, u: np.ndarray, groups: list[_Group]) -> None:
+def _name_regions(axes: Axes, u: np.ndarray, groups: list[Group]) -> None:
     """Write each document's name where it is densest; a name that would cover another one is left to the legend."""
     taken: list[tuple[float, float, float]] = []
     outline = [matplotlib.patheffects.withStroke(linewidth=2.6, foreground="white", alpha=0.92)]
@@ -294,7 +273,7 @@ def _name_regions(axes: Axes, u: np.ndarray, groups: list[_Group]) -> None:
         if len(points) < FEWEST_NAMED:
             continue
         x, y = hammer(_densest_direction(points)[None])[0].tolist()
-        text = _plain(group.name, 22)
+        text = plain(group.name, LONGEST_NAME)
         half = 0.034 * len(text)
         y = float(np.clip(y, -0.9 * _MAP_BOX[1], 0.9 * _MAP_BOX[1]))
         room = max(_MAP_BOX[0] * np.sqrt(1 - (y / _MAP_BOX[1]) ** 2) - half - 0.04, 0.0)
@@ -315,20 +294,6 @@ def _name_regions(axes: Axes, u: np.ndarray, groups: list[_Group]) -> None:
             path_effects=outline,
             zorder=5,
         )
-
-
-def _legend(figure: Figure, groups: list[_Group]) -> None:
-    handles = [Line2D([], [], linestyle="none", marker="o", markersize=6, color=group.colour) for group in groups]
-    labels = [f"{_plain(group.name, 20)}  {_count(int(group.members.sum()))}" for group in groups]
-    figure.legend(
-        handles,
-        labels,
-        loc="center left",
-        bbox_to_anchor=(0.838, 0.665),
-        frameon=False,
-        fontsize=8.5,
-        labelspacing=0.75,
-    )
 
 
 def _radius_scale(figure: Figure, norm: Normalize, place: tuple[float, float, float, float]) -> None:
@@ -389,5 +354,5 @@ def _energy_panel(axes: Axes, energy: Mapping[str, Any], steps: Integer[Numbers,
         x = np.arange(len(values)) if steps is None else np.asarray(steps)
         bold = name == "total"
         style: dict[str, Any] = {"color": TERM_COLOURS.get(name) or next(spare), "linewidth": 1.6 if bold else 1.1}
-        axes.plot(x, values, label=_plain(name, 18), zorder=3 if bold else 2, **style)
+        axes.plot(x, values, label=plain(name, 18), zorder=3 if bold else 2, **style)
     axes.legend(frameon=False, fontsize=7.5, handlelength=1.2, borderaxespad=0.2)

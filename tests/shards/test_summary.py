@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sphere_ebm import PlacementConfig, place
 from sphere_ebm.shards import ShardError, inspect_shard, read_shard, write_labels
 
 
@@ -42,6 +43,32 @@ def test_a_label_file_is_summarised(tmp_path, write, patches):
     write_labels(path, table, direction=up, radius=one, shell=shell, radius_std=one, angle_std=one, metadata={})
     summary = inspect_shard(path)
     assert (summary.layout, summary.patches, summary.dim, summary.problem) == ("sphere_labels_v1", 1, 3, None)
+
+
+def test_a_label_file_tells_its_source(tmp_path, write, patches):
+    table = read_shard(write(tmp_path / "doc.safetensors", patches([2])))
+    one, up = np.ones(1, np.float32), np.array([[0, 0, 1]], np.float32)
+    path = tmp_path / "renamed.sphere.safetensors"
+    shell = np.zeros(1, np.int32)
+    write_labels(path, table, direction=up, radius=one, shell=shell, radius_std=one, angle_std=one, metadata={})
+    assert inspect_shard(path).documents == ("doc.safetensors",)
+
+
+def test_a_placement_is_called_one(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    place(np.eye(3, dtype=np.float32), config=PlacementConfig(steps=2, average=2)).save(path)
+    summary = inspect_shard(path)
+    assert (summary.layout, summary.patches, summary.problem) == ("sphere_placement_v1", 3, None)
+    with pytest.raises(ShardError, match="is a placement"):
+        read_shard(path)
+
+
+@pytest.mark.parametrize("form", ["doc_part_{}", "doc_shard_{}_of_2"])
+def test_one_part_of_many_is_called_one(tmp_path, write, tokens, cut, form):
+    whole = tokens([0, 3], 6)
+    paths = [write(tmp_path / f"{form.format(i)}.safetensors", cut(whole, 3 * i, 3 * i + 3)) for i in range(2)]
+    for path in paths:
+        assert "is part of doc (2 files); label the folder" in str(inspect_shard(path).problem)
 
 
 def test_a_file_without_a_readable_header_is_an_error(tmp_path):

@@ -10,7 +10,7 @@ from typing import Literal
 from sphere_ebm.shards.container import Container, TensorInfo
 from sphere_ebm.shards.errors import ShardError
 
-LABEL_FORMAT = "sphere_labels_v1"
+LABEL_FORMAT, PLACEMENT_FORMAT = "sphere_labels_v1", "sphere_placement_v1"
 Layout = Literal["A-C", "D", "E", "F", "G", "H"]
 
 _PER_PATCH = ("bytes", "patch_entropies")
@@ -41,9 +41,10 @@ def detect_layout(container: Container) -> Layout:
 
 
 def readable_layout(container: Container) -> Layout:
-    """`detect_layout`; **raises** `ShardError` also for what holds no embeddings to place: layout E, label files."""
-    if is_labels(container):
-        problem = f"is a label file ({LABEL_FORMAT}), not a shard"
+    """`detect_layout`; **raises** `ShardError` also for what holds no embeddings to place: layout E, our own files."""
+    own = {LABEL_FORMAT: "label file", PLACEMENT_FORMAT: "placement"}.get(container.metadata.get("format", ""))
+    if own is not None:
+        problem = f"is a {own} ({container.metadata['format']}), not a shard"
         raise ShardError(container.path, problem, cure="name the shard it was made from")
     layout = detect_layout(container)
     if layout == "E":
