@@ -71,7 +71,7 @@ def place(
         ValueError: an input has the wrong shape, is not finite, or is no dense array of real numbers.
         NonFiniteEnergyError: the energy diverged during sampling.
 
-    Cost: the k-NN search, O(N² D) exact; then about 10 ms per step for 10 000 points on two cores.
+    Cost: the k-NN search, O(N² D) exact; then O(N · degree) and the osmotic evaluator's cost a step.
     """
     config = checked_config(config)
     embeddings = checked_embeddings(embeddings)

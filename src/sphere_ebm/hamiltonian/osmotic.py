@@ -40,7 +40,7 @@ MAX_SHARPNESS = MAX_ROWS / ROWS_PER_SHARPNESS
 # Mean repulsion per point, Q = N ln(1 + 4 s²) / (4 s²) for uniform points, below which the grid's own self-term, known
 # to a few per cent only, would be felt.
 LEAST_REPULSION = 10.0
-# Where only the direct sum is possible it is taken up to this many points; 0.2 s an evaluation on two cores.
+# Where only the direct sum is possible it is taken up to this many points; beyond, a run would take too long.
 DIRECT_LIMIT = 20_000
 
 Field = Callable[[Float[Array, "n 3"]], tuple[Float[Array, " n"], Float[Array, "n 3"]]]

@@ -68,8 +68,8 @@ def build_program(
 ) -> FactorSamplingProgram:
     """A THRML program that moves all nodes of `block` at once under the sum of `factors`.
 
-    Cost: Python, linear in nodes and edges (THRML 0.1.4: 4.5 s for 100 000 nodes of degree 15). Raises ValueError when
-    the sampler keeps a state of another precision than `dtype`.
+    Cost: THRML's loop in Python, linear in nodes and edges. Raises ValueError when the sampler keeps a state of another
+    precision than `dtype`.
     """
     if (kept := getattr(sampler, "dtype", dtype)) != dtype:
         raise ValueError(f"`dtype` of the program and of its sampler must agree; got {dtype} and {kept}.")
