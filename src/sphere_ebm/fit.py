@@ -28,8 +28,9 @@ from sphere_ebm.placement import Placement, shells_of
 from sphere_ebm.sampling.checkpoint import load_checkpoint, save_checkpoint
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.langevin import AbstractLangevin
+from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.nodes import build_program, sphere_block
-from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, empty_moments, run, run_chunk
+from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, run, run_chunk
 from sphere_ebm.sampling.schedules import Linear
 from sphere_ebm.sampling.underdamped import Underdamped
 from sphere_ebm.shells import Shells, assign_shells, ideal_radii
@@ -221,7 +222,7 @@ def _sample(
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
     program = build_program(block, hamiltonian(block, ideal, graph, config), sampler)
     state = SphereState(jnp.asarray(directions), jnp.asarray(ideal))
-    carry, trace = Carry(state, sampler.init(), empty_moments(state)), Trace()
+    carry, trace = Carry(state, [sampler.init()], empty_moments(state)), Trace()
     fingerprint = "" if checkpoint is None else _fingerprint(ideal, graph, directions, config)
     if checkpoint is not None:
         carry, trace = load_checkpoint(checkpoint, fingerprint, carry) or (carry, trace)
@@ -266,7 +267,7 @@ def _stability_notes(
     one = jnp.asarray(1, jnp.int32)
     after, _ = run_chunk(key, program, carry, one, one - 1)
     move = float(jnp.sqrt(jnp.mean(squared_chord(after.state.direction, carry.state.direction))))
-    thermal = float(sampler.thermal_move(carry.sampler_state.step))
+    thermal = float(sampler.thermal_move(carry.step))
     if move < max(3 * thermal, 0.3 / sharpness):
         return ()
     return (

@@ -84,6 +84,6 @@ def forces_of(block: Block) -> Callable[..., SphereState]:
     def forces(factors: Sequence[AbstractSphereFactor], state: SphereState, coupling: float = 1.0) -> SphereState:
         dtype = state.radius.dtype
         program = build_program(block, factors, ForceProbe(jnp.asarray(coupling, dtype)), dtype)
-        return advance(jax.random.key(0), program, state, None)[0]
+        return advance(jax.random.key(0), program, state, [None])[0]
 
     return forces

@@ -13,8 +13,9 @@ from thrml import AbstractConditionalSampler, Block, FactorSamplingProgram
 
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.nodes import build_program, sphere_block
-from sphere_ebm.sampling.run import Carry, empty_moments, run_chunk
+from sphere_ebm.sampling.run import Carry, run_chunk
 from sphere_ebm.sphere import normalise
 
 N_CHAINS = 40_000
@@ -41,7 +42,7 @@ class Chains(NamedTuple):
     ) -> Carry:
         program = eqx.tree_at(lambda p: p.samplers, self.program, [sampler])
         start = self.start if start is None else start
-        carry = Carry(start, sampler.init() if sampler_state is None else sampler_state, empty_moments(start))
+        carry = Carry(start, [sampler.init() if sampler_state is None else sampler_state], empty_moments(start))
         length, averaging = jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32)
         return run_chunk(jax.random.key(seed), program, carry, length, averaging)[0]
 

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.checkpoint import load_checkpoint, save_checkpoint
-from sphere_ebm.sampling.run import Carry, Moments, Trace
+from sphere_ebm.sampling.moments import Moments
+from sphere_ebm.sampling.run import Carry, Trace
 from sphere_ebm.shards.tensors import read_tensors, write_tensors
 
 
@@ -32,7 +33,7 @@ def carry(seed: int, points: int = 4) -> Carry:
         )
 
     sampler = Momentum(jnp.asarray(seed + 3, jnp.int32), state().direction)
-    return Carry(state(), sampler, Moments(jnp.asarray(1.0 * seed, jnp.float32), state(), state()))
+    return Carry(state(), [sampler], Moments(jnp.asarray(1.0 * seed, jnp.float32), state(), state()))
 
 
 TRACE = Trace([0, 25, 50], {"gravity": [1.0, 0.1, 1 / 3], "lateral": [2.0, -1e-30, 7.0]})
@@ -68,7 +69,7 @@ def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(path: Path) -> Non
     save_checkpoint(path, "this run", carry(5), TRACE)
     found = restored(path)
     assert found is not None
-    assert int(found[0].sampler_state.step) == 8
+    assert int(found[0].step) == 8
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

@@ -134,7 +134,7 @@ def test_at_temperature_zero_the_chain_is_gradient_descent(wells):
 
 
 def test_the_sampler_counts_its_steps(wells):
-    assert int(wells.simulate(EulerMaruyama(1.0, 0.3), 7).sampler_state.step) == 7
+    assert int(wells.simulate(EulerMaruyama(1.0, 0.3), 7).step) == 7
 
 
 def test_one_seed_gives_one_result_and_another_seed_another(wells):

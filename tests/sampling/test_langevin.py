@@ -9,8 +9,9 @@ import pytest
 from sphere_ebm.hamiltonian import SphereState
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, tangent_noise
+from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.nodes import build_program
-from sphere_ebm.sampling.run import Carry, empty_moments, run_chunk
+from sphere_ebm.sampling.run import Carry, run_chunk
 from sphere_ebm.sampling.schedules import AbstractSchedule, Constant, Linear, Switch
 from sphere_ebm.sampling.underdamped import Underdamped
 from sphere_ebm.sphere import normalise
@@ -30,7 +31,7 @@ def make_sampler(
 
 def advance_by(program, sampler: AbstractLangevin, start: SphereState, steps: int, runner=run_chunk) -> Carry:
     program = eqx.tree_at(lambda p: p.samplers, program, [sampler])
-    carry = Carry(start, sampler.init(), empty_moments(start))
+    carry = Carry(start, [sampler.init()], empty_moments(start))
     return runner(jax.random.key(0), program, carry, jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32))[0]
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.nodes import build_program
 from sphere_ebm.sampling.run import (
     WINDOW,
@@ -17,7 +18,6 @@ from sphere_ebm.sampling.run import (
     RunPlan,
     RunResult,
     Trace,
-    empty_moments,
     run,
 )
 from sphere_ebm.sampling.schedules import Linear
@@ -39,7 +39,7 @@ def program(small_block, small_factors) -> Any:
 
 @pytest.fixture(scope="module")
 def start(program, small_start) -> Carry:
-    return Carry(small_start, program.samplers[0].init(), empty_moments(small_start))
+    return Carry(small_start, [program.samplers[0].init()], empty_moments(small_start))
 
 
 def with_sampler(program, sampler) -> Any:
@@ -108,7 +108,7 @@ def test_trace_and_progress_tell_the_steps_and_energies_of_every_chunk(program, 
     exact = [float(factor.energy(result.carry.state)) for factor in small_factors]
     np.testing.assert_allclose(list(calls[-1][2].values()), exact, rtol=1e-5)
     np.testing.assert_allclose(result.trace.total()[-1], sum(exact), rtol=1e-5)
-    assert int(result.carry.sampler_state.step) == 35
+    assert int(result.carry.step) == 35
 
 
 def test_a_converged_energy_ends_the_annealing_early_and_always_at_the_same_step(program, start):

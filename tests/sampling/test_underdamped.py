@@ -85,7 +85,7 @@ def test_the_first_step_opens_with_one_half_kick_and_later_ones_close_the_step_b
         velocity *= keep
         carry = wells.simulate(still, step, start=start)
         np.testing.assert_allclose(carry.state.radius - IDEAL_RADIUS, stretch, atol=5e-6)
-        np.testing.assert_allclose(carry.sampler_state.velocity.radius, velocity, atol=5e-6)
+        np.testing.assert_allclose(carry.sampler_states[0].velocity.radius, velocity, atol=5e-6)
         np.testing.assert_array_equal(carry.state.direction, start.direction)
 
 
@@ -93,7 +93,7 @@ def test_the_first_step_opens_with_one_half_kick_and_later_ones_close_the_step_b
 def test_kinetic_energy_is_equipartitioned(wells, normal_p_value, temperature, passes):
     n = wells.start.radius.size
     mobile = sampler(temperature, n, direction_mobility=2.0)
-    kinetic = float(wells.simulate(mobile, 40, seed=3).sampler_state.kinetic_energy)
+    kinetic = float(wells.simulate(mobile, 40, seed=3).sampler_states[0].kinetic_energy)
     # two free components of variance T each, and the radial one with the variance of the discrete scheme
     components = np.asarray([1.0, 1.0, radius_covariance(40)[1]])
     deviation = np.sqrt(np.sum(components**2) / 2 / n)
@@ -104,7 +104,7 @@ def test_kinetic_energy_is_equipartitioned(wells, normal_p_value, temperature, p
 def test_velocities_of_free_directions_are_gaussian_and_tangent(wells, chi2_p_value, temperature, passes):
     n = wells.start.radius.size
     carry = wells.simulate(sampler(temperature, n, direction_mobility=2.0), 40, seed=4)
-    velocity = carry.sampler_state.velocity.direction
+    velocity = carry.sampler_states[0].velocity.direction
     np.testing.assert_allclose(jnp.sum(velocity * carry.state.direction, axis=1), 0, atol=3e-6)
     square = float(np.sum(np.asarray(velocity, np.float64) ** 2)) / 2.0
     assert (chi2_p_value(square, 2 * n) > 1e-3) == passes

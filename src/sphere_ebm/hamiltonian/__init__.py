@@ -1,5 +1,6 @@
 """The Hamiltonian, one file per energy term."""
 
+from sphere_ebm.hamiltonian.base import AbstractLocalInteraction as AbstractLocalInteraction
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor as AbstractSphereFactor
 from sphere_ebm.hamiltonian.base import AbstractSphereInteraction as AbstractSphereInteraction
 from sphere_ebm.hamiltonian.base import SphereState as SphereState

@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, final
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from thrml import AbstractFactor
 
@@ -58,26 +59,60 @@ class AbstractSphereInteraction(eqx.Module):
 
     `name` is the term's name in energy traces; interactions of one name are added. `annealed` says whether the
     sampler's coupling schedule multiplies the force of this term.
+
+    Everywhere `here` is the configuration of the block, shapes (nodes, 3) and (nodes,); `there` the tails of each head
+    node, shapes (nodes, k, 3) and (nodes, k); inactive slots are padding.
     """
 
     name: eqx.AbstractClassVar[str]
     annealed: eqx.AbstractClassVar[bool]
 
     @abc.abstractmethod
-    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
-        """This group's share of H (a scalar, at coupling 1).
+    def energy_and_force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> tuple[Float[Array, ""], SphereState]:
+        """This group's share of H (a scalar, at coupling 1) and -∂H/∂(u, r) of the whole term at each head node.
 
-        `here` is the configuration of the block, shapes (nodes, 3) and (nodes,); `there` the tails of each head node,
-        shapes (nodes, k, 3) and (nodes, k); inactive slots are padding. A pair listed under both of its ends
-        contributes half its energy at each.
+        A pair that is listed under both of its ends contributes half its energy at each. The direction part of the
+        force is an ambient vector: the sampler projects the sum of all terms on the tangent planes once.
         """
 
     @abc.abstractmethod
-    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
-        """-∂H/∂(u, r) of the whole term at each head node, the direction part as an ambient vector.
+    def gather(self, whole: SphereState) -> list[SphereState]:
+        """`there` for another configuration `whole` of the block, when the block holds all nodes of the factor.
 
-        The sampler projects the sum of all terms on the tangent planes once.
+        THRML gathers tails once, at the configuration before the step; a proposal needs them at the one after.
         """
+
+    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
+        """The first part of `energy_and_force`; a compiler drops the other."""
+        return self.energy_and_force(here, there, active)[0]
+
+    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
+        """The second part of `energy_and_force`; a compiler drops the other."""
+        return self.energy_and_force(here, there, active)[1]
+
+
+class AbstractLocalInteraction(AbstractSphereInteraction):
+    """A sum over nodes and pairs, so that what one node changes is known from its own slots.
+
+    `share` is what a head node owns of its slots' energy: 1 for a term of single nodes, 1/2 for pairs that are listed
+    under both ends.
+    """
+
+    share: eqx.AbstractClassVar[float]
+
+    @abc.abstractmethod
+    def local_energy_and_force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> tuple[Float[Array, " nodes"], SphereState]:
+        """All of the term's energy that depends on each head node (whole pairs), and minus its gradient."""
+
+    def energy_and_force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> tuple[Float[Array, ""], SphereState]:
+        energy, force = self.local_energy_and_force(here, there, active)
+        return self.share * jnp.sum(energy), force
 
 
 class AbstractSphereFactor(AbstractFactor):

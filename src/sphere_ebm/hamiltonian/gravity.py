@@ -7,25 +7,29 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from thrml import Block, InteractionGroup
 
-from sphere_ebm.hamiltonian.base import AbstractSphereFactor, AbstractSphereInteraction, SphereState
+from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, AbstractSphereFactor, SphereState
 
 
 @final
-class RadialGravity(AbstractSphereInteraction):
+class RadialGravity(AbstractLocalInteraction):
     """A harmonic well for the radius of each node."""
 
     stiffness: Float[Array, "nodes *k"]
     ideal_radius: Float[Array, "nodes *k"]
     name: ClassVar[str] = "gravity"
     annealed: ClassVar[bool] = False
+    share: ClassVar[float] = 1.0
 
-    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
+    def local_energy_and_force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> tuple[Float[Array, " nodes"], SphereState]:
         stretch = here.radius[:, None] - self.ideal_radius
-        return jnp.sum(jnp.where(active, self.stiffness * stretch**2, 0)) / 2
+        pull = jnp.where(active, self.stiffness * stretch, 0)
+        force = SphereState(jnp.zeros_like(here.direction), -jnp.sum(pull, axis=1))
+        return jnp.sum(pull * stretch, axis=1) / 2, force
 
-    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
-        pull = self.stiffness * (self.ideal_radius - here.radius[:, None])
-        return SphereState(jnp.zeros_like(here.direction), jnp.sum(jnp.where(active, pull, 0), axis=1))
+    def gather(self, whole: SphereState) -> list[SphereState]:
+        return []
 
 
 @final
@@ -62,4 +66,5 @@ class GravityFactor(AbstractSphereFactor):
         return [InteractionGroup(RadialGravity(self.stiffness, self.ideal_radius), self.node_groups[0], [])]
 
     def energy(self, state: SphereState) -> Float[Array, ""]:
-        return jnp.sum(self.stiffness * (state.radius - self.ideal_radius) ** 2) / 2
+        interaction = RadialGravity(self.stiffness[:, None], self.ideal_radius[:, None])
+        return interaction.energy(state, [], jnp.ones((len(self.stiffness), 1), bool))

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from typing import ClassVar, Literal, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from thrml import Block, InteractionGroup
 
 from sphere_ebm.hamiltonian.base import (
+    AbstractLocalInteraction,
     AbstractSphereFactor,
-    AbstractSphereInteraction,
     Shared,
     SphereState,
     opened,
@@ -31,33 +32,41 @@ KERNELS: tuple[str, ...] = tuple(_POTENTIALS)
 
 
 @final
-class LateralAttraction(AbstractSphereInteraction):
-    """Pairs (head node, neighbour), one slot per neighbour. `weight` holds w_ij, `strength` α, `sharpness` s."""
+class LateralAttraction(AbstractLocalInteraction):
+    """Pairs (head node, neighbour), one slot per neighbour. `weight` holds w_ij, `strength` α, `sharpness` s.
+
+    `tail` is the neighbour's position among the factor's `n_nodes` nodes.
+    """
 
     weight: Float[Array, "nodes *k"]
+    tail: Int[Array, "nodes *k"]
     strength: Float[Array, ""] | Shared[Array]
     sharpness: Float[Array, ""] | Shared[Array]
     kernel: str = eqx.field(static=True)
+    n_nodes: int = eqx.field(static=True)
     name: ClassVar[str] = "lateral"
     annealed: ClassVar[bool] = True
+    share: ClassVar[float] = 0.5
 
-    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
-        value, _ = _POTENTIALS[self.kernel]
-        x, _ = self._stretch(here, there)
-        # every edge is listed under both of its ends: half at each
-        return opened(self.strength).astype(x.dtype) * jnp.sum(jnp.where(active, self.weight * value(x), 0)) / 2
-
-    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
-        _, slope = _POTENTIALS[self.kernel]
-        x, stretch = self._stretch(here, there)
+    def local_energy_and_force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> tuple[Float[Array, " nodes"], SphereState]:
+        value, slope = _POTENTIALS[self.kernel]
+        dtype = here.direction.dtype
+        stretch, strength = opened(self.sharpness).astype(dtype) ** 2, opened(self.strength).astype(dtype)
+        x = stretch * squared_chord(here.direction[:, None, :], there[0].direction)
+        energy = strength * jnp.sum(jnp.where(active, self.weight * value(x), 0), axis=1)
         pull = jnp.where(active, self.weight * slope(x), 0)
-        scale = 2 * stretch * opened(self.strength).astype(x.dtype)
-        return SphereState(scale * jnp.einsum("nk,nkc->nc", pull, there[0].direction), jnp.zeros_like(here.radius))
+        direction = 2 * stretch * strength * jnp.einsum("nk,nkc->nc", pull, there[0].direction)
+        return energy, SphereState(direction, jnp.zeros_like(here.radius))
 
-    def _stretch(self, here: SphereState, there: list[SphereState]) -> tuple[Float[Array, "nodes k"], Float[Array, ""]]:
-        """x = s² chord² for every slot, and s²."""
-        stretch = opened(self.sharpness).astype(here.direction.dtype) ** 2
-        return stretch * squared_chord(here.direction[:, None, :], there[0].direction), stretch
+    def gather(self, whole: SphereState) -> list[SphereState]:
+        if (n := whole.radius.shape[0]) != self.n_nodes:
+            raise ValueError(
+                f"the block has {n} nodes and the lateral term {self.n_nodes}: moves that are accepted as a whole need "
+                "all of them in one block. Use build_program, or sample a coloured program node by node."
+            )
+        return [jax.tree.map(lambda x: x[self.tail], whole)]
 
 
 @final
@@ -117,13 +126,24 @@ class LateralFactor(AbstractSphereFactor):
         self.strength, self.sharpness, self.kernel = strength, sharpness, kernel
 
     def to_interaction_groups(self) -> list[InteractionGroup]:
-        senders, receivers = self.node_groups
-        both = jnp.asarray(np.concatenate([self.weight, self.weight]))
-        strength, sharpness = (Shared(jnp.asarray(x, both.dtype)) for x in (self.strength, self.sharpness))
-        interaction = LateralAttraction(both, strength, sharpness, self.kernel)
-        return [InteractionGroup(interaction, senders + receivers, [receivers + senders])]
+        heads, tails = self.node_groups[0] + self.node_groups[1], self.node_groups[1] + self.node_groups[0]
+        both = np.concatenate([self.weight, self.weight])
+        return [
+            InteractionGroup(self._interaction(both, np.concatenate([self.receivers, self.senders])), heads, [tails])
+        ]
 
     def energy(self, state: SphereState) -> Float[Array, ""]:
-        value, _ = _POTENTIALS[self.kernel]
-        gap = squared_chord(state.direction[self.senders], state.direction[self.receivers])
-        return self.strength * jnp.sum(jnp.asarray(self.weight) * value(self.sharpness**2 * gap))
+        here = jax.tree.map(lambda x: x[self.senders], state)
+        there = jax.tree.map(lambda x: x[self.receivers][:, None], state)
+        once = self._interaction(self.weight[:, None], self.receivers[:, None])
+        energy, _ = once.local_energy_and_force(here, [there], jnp.ones((len(self.senders), 1), bool))
+        return jnp.sum(energy)
+
+    def _interaction(
+        self, weight: Float[np.ndarray, "slots *k"], tail: Int[np.ndarray, "slots *k"]
+    ) -> LateralAttraction:
+        values = jnp.asarray(weight)
+        strength, sharpness = (Shared(jnp.asarray(x, values.dtype)) for x in (self.strength, self.sharpness))
+        return LateralAttraction(
+            values, jnp.asarray(tail, jnp.int32), strength, sharpness, self.kernel, len(self.block)
+        )

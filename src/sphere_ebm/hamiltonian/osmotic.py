@@ -50,8 +50,12 @@ Field = Callable[[Float[Array, "n 3"]], tuple[Float[Array, " n"], Float[Array, "
 class DirectField(eqx.Module):
     """Q(u_i) = Σ_{j≠i} q(u_i, u_j) and its gradient, by summing over all pairs in blocks."""
 
-    sharpness: float = eqx.field(static=True)
-    block_size: int = eqx.field(static=True, default=256)
+    sharpness: Float[Array, ""]
+    block_size: int = eqx.field(static=True)
+
+    def __init__(self, sharpness: float, block_size: int = 256):
+        self.sharpness = jnp.asarray(sharpness, jnp.result_type(float))
+        self.block_size = block_size
 
     def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         n = direction.shape[0]
@@ -59,12 +63,13 @@ class DirectField(eqx.Module):
         blocks = -(-n // size)
         padded = jnp.pad(direction, ((0, blocks * size - n), (0, 0)))
         everyone = jnp.arange(n, dtype=jnp.int32)
+        stretch = self.sharpness.astype(direction.dtype) ** 2
 
         def rows(start: Int[Array, ""], heads: Float[Array, "size 3"]) -> tuple[Array, Array]:
             itself = start + jnp.arange(size, dtype=jnp.int32)[:, None] == everyone[None]
-            q = 1 / (1 + self.sharpness**2 * squared_chord(heads[:, None], direction[None]))
+            q = 1 / (1 + stretch * squared_chord(heads[:, None], direction[None]))
             q = jnp.where(itself, 0, q)
-            return jnp.sum(q, axis=1), 2 * self.sharpness**2 * (q**2 @ direction)
+            return jnp.sum(q, axis=1), 2 * stretch * (q**2 @ direction)
 
         starts = jnp.arange(blocks, dtype=jnp.int32) * size
         potential, gradient = jax.lax.map(lambda block: rows(*block), (starts, padded.reshape(blocks, size, 3)))
@@ -118,7 +123,7 @@ def choose_evaluator(evaluator: str, sharpness: float, n_points: int) -> str:
 
 
 def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField | GridField:
-    """The field evaluator that `choose_evaluator` names, with its tables. Raises ValueError as that does."""
+    """The field evaluator that `choose_evaluator` names, tabulated in the default precision. Raises as that does."""
     if choose_evaluator(evaluator, sharpness, n_points) == "direct":
         return DirectField(sharpness)
     stretch = 2 * sharpness**2
@@ -126,6 +131,7 @@ def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField |
         grid_rows(sharpness),
         kernel=lambda c: 1 / (1 + stretch * (1 - c)),
         derivative=lambda c: stretch / (1 + stretch * (1 - c)) ** 2,
+        dtype=jnp.result_type(float),
     )
     return GridField(zonal)
 
@@ -139,16 +145,16 @@ class OsmoticPressure(AbstractSphereInteraction):
     name: ClassVar[str] = "osmotic"
     annealed: ClassVar[bool] = False
 
-    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
-        potential, _ = opened(self.field)(here.direction)
-        n = here.radius.shape[0]
-        return opened(self.strength).astype(potential.dtype) * n * jnp.log(jnp.sum(potential) / (n * (n - 1.0)))
-
-    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
+    def energy_and_force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> tuple[Float[Array, ""], SphereState]:
         potential, gradient = opened(self.field)(here.direction)
-        strength = opened(self.strength).astype(potential.dtype)
-        push = -2 * strength * potential.shape[0] / jnp.sum(potential)
-        return SphereState(push * gradient, jnp.zeros_like(here.radius))
+        strength, total, n = opened(self.strength).astype(potential.dtype), jnp.sum(potential), potential.shape[0]
+        force = SphereState(-2 * strength * n / total * gradient, jnp.zeros_like(here.radius))
+        return strength * n * jnp.log(total / (n * (n - 1.0))), force
+
+    def gather(self, whole: SphereState) -> list[SphereState]:
+        return []
 
 
 @final
@@ -176,10 +182,10 @@ class OsmoticFactor(AbstractSphereFactor):
         self.field = make_field(evaluator, sharpness, len(block))
 
     def to_interaction_groups(self) -> list[InteractionGroup]:
-        pressure = OsmoticPressure(Shared(jnp.asarray(self.strength, jnp.result_type(float))), Shared(self.field))
-        return [InteractionGroup(pressure, self.node_groups[0], [])]
+        return [InteractionGroup(self._interaction(), self.node_groups[0], [])]
 
     def energy(self, state: SphereState) -> Float[Array, ""]:
-        n = len(self.node_groups[0])
-        potential, _ = self.field(state.direction)
-        return self.strength * n * jnp.log(jnp.sum(potential) / (n * (n - 1.0)))
+        return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
+
+    def _interaction(self) -> OsmoticPressure:
+        return OsmoticPressure(Shared(jnp.asarray(self.strength, jnp.result_type(float))), Shared(self.field))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, tangent_noise
-from sphere_ebm.sampling.nodes import split_own_state, total_force
+from sphere_ebm.sampling.nodes import total_force
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
 from sphere_ebm.sphere import exponential_map, reflect_radius
 
@@ -53,6 +53,9 @@ class EulerMaruyama(AbstractLangevin):
     def init(self) -> EulerMaruyamaState:  # type: ignore[override]
         return EulerMaruyamaState(jnp.zeros((), jnp.int32))
 
+    def statistics(self, state: EulerMaruyamaState) -> dict[str, Float[Array, ""]]:
+        return {}
+
     def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
         # two degrees of freedom of variance 2 h μ T each
         return jnp.sqrt(4 * self.step_size(step) * self.direction_mobility * self.temperature(step))
@@ -66,13 +69,13 @@ class EulerMaruyama(AbstractLangevin):
         sampler_state: EulerMaruyamaState,
         output_sd: SphereState,
     ) -> tuple[SphereState, EulerMaruyamaState]:
-        here, terms = split_own_state(interactions, active_flags, states)
-        temperature, h, coupling = self.scheduled(sampler_state.step, here.radius.dtype)
-        mobility = self.mobility(here.radius.dtype)
+        here, terms, temperature, h, coupling, mobility, minimum = self.begin(
+            sampler_state.step, interactions, active_flags, states
+        )
         force = total_force(here, terms, coupling)
         spread = jax.tree.map(lambda mu: jnp.sqrt(2 * h * mu * temperature), mobility)
         noise = tangent_noise(key, here, spread, temperature)
         move = jax.tree.map(lambda mu, f, xi: h * mu * f + xi, mobility, force, noise)
-        radius, _ = reflect_radius(here.radius + move.radius, move.radius, self.minimum_radius.astype(h.dtype))
+        radius, _ = reflect_radius(here.radius + move.radius, move.radius, minimum)
         moved = SphereState(exponential_map(here.direction, move.direction), radius)
         return moved, EulerMaruyamaState(sampler_state.step + 1)

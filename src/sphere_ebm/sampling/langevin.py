@@ -1,7 +1,7 @@
-"""What all Langevin schemes share: schedules, mobilities, tangent noise."""
+"""What all Langevin schemes share: schedules, mobilities, free motion, tangent noise."""
 
 import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,13 +10,22 @@ from jaxtyping import Array, Float, Int, Key
 from thrml import AbstractConditionalSampler
 
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.nodes import Terms, split_own_state
 from sphere_ebm.sampling.schedules import AbstractSchedule, Constant, Number
-from sphere_ebm.sphere import project_tangent
+from sphere_ebm.sphere import geodesic_flow, project_tangent, reflect_radius
 
 
 def as_schedule(value: AbstractSchedule | Number) -> AbstractSchedule:
     """A number becomes a constant schedule."""
     return value if isinstance(value, AbstractSchedule) else Constant(value)
+
+
+def check_warm(temperature: AbstractSchedule) -> None:
+    """Raises ValueError for a constant temperature that is known and not positive."""
+    if not isinstance(temperature, Constant) or isinstance(temperature.value, jax.core.Tracer):
+        return
+    if not jnp.all(temperature.value > 0):
+        raise ValueError(f"`temperature` must be positive to accept and reject by; got {temperature.value}.")
 
 
 class AbstractLangevin(AbstractConditionalSampler):
@@ -41,20 +50,56 @@ class AbstractLangevin(AbstractConditionalSampler):
         """The sampler state before the first step; it has a field `step`."""
 
     @abc.abstractmethod
+    def statistics(self, state: Any) -> dict[str, Float[Array, ""]]:
+        """What the sampler itself measured in its last step, by name: a kinetic energy, an acceptance."""
+
+    @abc.abstractmethod
     def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """Root mean square angle by which a free direction moves in one step at the scheduled temperature, radians."""
 
-    def scheduled(self, step: Int[Array, ""], dtype: Any) -> tuple[Array, Array, Array]:
-        """Temperature, step size and coupling at `step`, in the precision of the state."""
-        return (
+    def begin(
+        self, step: Int[Array, ""], interactions: list[Any], active: list[Array], states: list[list[SphereState]]
+    ) -> "Stage":
+        """What every scheme needs first, from what THRML hands to `sample`."""
+        here, terms = split_own_state(interactions, active, states)
+        dtype = here.radius.dtype
+        mobility = SphereState(self.direction_mobility.astype(dtype), self.radius_mobility.astype(dtype))
+        return Stage(
+            here,
+            terms,
             self.temperature(step).astype(dtype),
             self.step_size(step).astype(dtype),
             self.coupling(step).astype(dtype),
+            mobility,
+            self.minimum_radius.astype(dtype),
         )
 
-    def mobility(self, dtype: Any) -> SphereState:
-        """Mobilities as a field that scales forces: shapes () and ()."""
-        return SphereState(self.direction_mobility.astype(dtype), self.radius_mobility.astype(dtype))
+
+class Stage(NamedTuple):
+    """One step's configuration of the block, energy terms, and numbers in the precision of the state.
+
+    `mobility` scales forces: shapes () and ().
+    """
+
+    here: SphereState
+    terms: Terms
+    temperature: Float[Array, ""]
+    step_size: Float[Array, ""]
+    coupling: Float[Array, ""]
+    mobility: SphereState
+    minimum_radius: Float[Array, ""]
+
+
+def flow(
+    here: SphereState, velocity: SphereState, time: SphereState, minimum_radius: Float[Array, ""]
+) -> tuple[SphereState, SphereState]:
+    """Free motion: directions along geodesics, radii plainly, reflected at the minimum. Reversible; keeps volume.
+
+    `time` has shapes () and (). Returns the configuration reached and the velocity, transported to it.
+    """
+    direction, turned = geodesic_flow(here.direction, velocity.direction, time.direction)
+    radius, speed = reflect_radius(here.radius + time.radius * velocity.radius, velocity.radius, minimum_radius)
+    return SphereState(direction, radius), SphereState(turned, speed)
 
 
 def tangent_noise(

@@ -1,8 +1,11 @@
 """`SphereNode` and the THRML program: the one file that knows THRML's internals.
 
-All points live in one free block and move together: a mean-field term needs the whole configuration, and that is what
-a Langevin step is. A THRML sampler is handed interactions and tails but not the block's own state, so the program
-starts with one extra interaction group, `OwnState`, whose tail is the node itself.
+A Langevin step moves all points at once, so they live in one free block; a coloured program has one block per colour
+of the neighbour graph, sampled in turn. A THRML sampler is handed interactions and tails but not its block's own
+state, so a program starts with one extra interaction group, `OwnState`, whose tail is the node itself.
+
+Outside this file a configuration is always one `SphereState` of all points in the order they were given; blocks are
+cut out of it and put back here.
 """
 
 import functools
@@ -12,19 +15,25 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
 from thrml import (
     AbstractConditionalSampler,
     AbstractNode,
     Block,
     BlockGibbsSpec,
+    BlockSamplingProgram,
     FactorSamplingProgram,
     InteractionGroup,
     sample_blocks,
 )
+from thrml.block_management import block_state_to_global
 
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, AbstractSphereInteraction, SphereState, unwrap_shared
 from sphere_ebm.sphere import project_tangent
+
+Terms = list[tuple[AbstractSphereInteraction, list[SphereState], Bool[Array, "nodes _"]]]
+"""Energy terms as a sampler sees them: interaction, tails of each head node, which slots are real."""
 
 
 class SphereNode(AbstractNode):
@@ -46,12 +55,20 @@ def sphere_block(n_points: int) -> Block:
 
 @final
 class OwnState(eqx.Module):
-    """Marks the interaction whose single tail is the head node itself."""
+    """Marks the interaction whose single tail is the head node itself.
+
+    `position` is the node's place among all points.
+    """
+
+    position: Int[Array, "nodes *k"]
 
 
 def own_state_group(block: Block) -> InteractionGroup:
-    """The interaction group that hands a sampler the state of its own block; it must come first in a program."""
-    return InteractionGroup(OwnState(), block, [block])
+    """The interaction group that hands samplers the state of their own block; it must come first in a program.
+
+    `block` holds all points, whatever blocks they are sampled in.
+    """
+    return InteractionGroup(OwnState(jnp.arange(len(block), dtype=jnp.int32)), block, [block])
 
 
 @functools.lru_cache(maxsize=2)
@@ -78,60 +95,127 @@ def build_program(
     )
 
 
+def build_coloured_program(
+    block: Block,
+    factors: Sequence[AbstractSphereFactor],
+    sampler: AbstractConditionalSampler,
+    colour: Int[np.ndarray, " nodes"],
+    dtype: Any = jnp.float32,
+) -> FactorSamplingProgram:
+    """A THRML program that moves the nodes of one colour after those of the other, each class with `sampler`.
+
+    `colour` numbers the class of every node of `block` from 0 (see `sphere_ebm.graph.proper_colouring`). Raises
+    ValueError when a factor couples two nodes of one colour: moving them together would not leave its law unchanged.
+    """
+    groups = [group for factor in factors for group in factor.to_interaction_groups()]
+    place = {node: i for i, node in enumerate(block)}
+    for group in groups:
+        heads = np.asarray([place[node] for node in group.head_nodes])
+        for tail in group.tail_nodes:
+            tails = np.asarray([place[node] for node in tail])
+            if (clash := np.flatnonzero(colour[heads] == colour[tails])).size:
+                i, j = heads[clash[0]], tails[clash[0]]
+                raise ValueError(
+                    f"`colour` must differ at both ends of every edge; nodes {i} and {j} have {colour[i]}."
+                )
+    classes = [Block([block[int(i)] for i in np.flatnonzero(colour == c)]) for c in range(int(colour.max()) + 1)]
+    spec = BlockGibbsSpec(classes, [], node_template(dtype))
+    return unwrap_shared(FactorSamplingProgram(spec, [sampler] * len(classes), list(factors), [own_state_group(block)]))
+
+
+def initial_sampler_states(program: BlockSamplingProgram) -> list[Any]:
+    """The state of each block's sampler before the first step."""
+    samplers: list[Any] = program.samplers
+    return [sampler.init() for sampler in samplers]
+
+
+def split_blocks(program: BlockSamplingProgram, state: SphereState) -> list[SphereState]:
+    """The configuration of each free block of `program`."""
+    if len(program.gibbs_spec.free_blocks) == 1:
+        return [state]
+    return [jax.tree.map(lambda x, i=index: x[i], state) for index in _positions(program)]
+
+
+def join_blocks(program: BlockSamplingProgram, blocks: list[SphereState]) -> SphereState:
+    """The configuration of all points from those of the free blocks."""
+    if len(blocks) == 1:
+        return blocks[0]
+    order = jnp.concatenate(_positions(program))
+    return jax.tree.map(
+        lambda *parts: jnp.zeros_like(jnp.concatenate(parts)).at[order].set(jnp.concatenate(parts)), *blocks
+    )
+
+
+def _positions(program: BlockSamplingProgram) -> list[Int[Array, " nodes"]]:
+    return [_own_state(interactions).position[:, 0] for interactions in program.per_block_interactions]
+
+
 def advance(
-    key: Key[Array, ""], program: FactorSamplingProgram, state: SphereState, sampler_state: Any
-) -> tuple[SphereState, Any]:
-    """One THRML iteration of a single-block program, the sampler's state carried along."""
-    free, carried = sample_blocks(key, [state], [], program, [sampler_state])
-    return free[0], carried[0]
+    key: Key[Array, ""], program: FactorSamplingProgram, state: SphereState, sampler_states: list[Any]
+) -> tuple[SphereState, list[Any]]:
+    """One THRML iteration (every block once) without clamped blocks, the samplers' states carried along."""
+    free, carried = sample_blocks(key, split_blocks(program, state), [], program, list(sampler_states))
+    return join_blocks(program, free), carried
 
 
-def split_own_state(
-    interactions: list[Any], active: list[Array], states: list[list[SphereState]]
-) -> tuple[SphereState, list[tuple[AbstractSphereInteraction, list[SphereState], Bool[Array, "nodes _"]]]]:
-    """Own configuration of the block and the energy terms, from what THRML hands to `sample`."""
+def _own_state(interactions: list[Any]) -> OwnState:
     if not interactions or not isinstance(interactions[0], OwnState):
         raise ValueError(
             "the program's first interaction group must be own_state_group(block): pass it to FactorSamplingProgram "
             "as `other_interaction_groups`."
         )
+    return interactions[0]
+
+
+def split_own_state(
+    interactions: list[Any], active: list[Array], states: list[list[SphereState]]
+) -> tuple[SphereState, Terms]:
+    """Own configuration of the block and the energy terms, from what THRML hands to `sample`."""
+    _own_state(interactions)
     here = jax.tree.map(lambda x: x[:, 0], states[0][0])
     return here, list(zip(interactions[1:], states[1:], active[1:], strict=True))
 
 
-def total_force(
-    here: SphereState,
-    terms: list[tuple[AbstractSphereInteraction, list[SphereState], Bool[Array, "nodes _"]]],
-    coupling: Float[Array, ""],
-) -> SphereState:
+def total_force(here: SphereState, terms: Terms, coupling: Float[Array, ""]) -> SphereState:
     """Sum of the forces of all terms, tangent to the sphere; annealed terms are multiplied by `coupling`."""
+    return total_energy_and_force(here, terms, coupling)[1]
+
+
+def total_energy_and_force(
+    here: SphereState, terms: Terms, coupling: Float[Array, ""]
+) -> tuple[Float[Array, ""], SphereState]:
+    """Energy and tangent force of all terms; annealed ones are multiplied by `coupling`."""
+    energy = jnp.zeros((), here.radius.dtype)
     direction, radius = jnp.zeros_like(here.direction), jnp.zeros_like(here.radius)
     for interaction, there, active in terms:
-        force = interaction.force(here, there, active)
+        value, force = interaction.energy_and_force(here, there, active)
         scale = coupling if interaction.annealed else jnp.ones_like(coupling)
+        energy = energy + scale * value
         direction, radius = direction + scale * force.direction, radius + scale * force.radius
-    return SphereState(project_tangent(here.direction, direction), radius)
+    return energy, SphereState(project_tangent(here.direction, direction), radius)
 
 
-def energies(program: FactorSamplingProgram, state: SphereState) -> dict[str, Float[Array, ""]]:
+def energies(program: BlockSamplingProgram, state: SphereState) -> dict[str, Float[Array, ""]]:
     """Energy of each term, at coupling 1, with the arrays that the program holds.
 
-    Raises ValueError for a program with more than one block: tails are looked up in `state` alone.
+    Raises ValueError for a program with a clamped block: the share of pairs across its border is not known here.
     """
-    if len(program.gibbs_spec.blocks) != 1:
-        raise ValueError(
-            f"the program must have one free block and no clamped one; got {len(program.gibbs_spec.blocks)}."
-        )
+    spec = program.gibbs_spec
+    if spec.clamped_blocks:
+        raise ValueError(f"the program must have no clamped blocks; got {len(spec.clamped_blocks)}.")
+    blocks = split_blocks(program, state)
+    everything = block_state_to_global(blocks, spec)[0]
     total: dict[str, Array] = {}
-    for interaction, slices, active in zip(
-        program.per_block_interactions[0],
-        program.per_block_interaction_global_slices[0],
-        program.per_block_interaction_active[0],
-        strict=True,
-    ):
-        if isinstance(interaction, OwnState):
-            continue
-        there = [jax.tree.map(lambda x, s=tail: x[s], state) for tail in slices]
-        value = interaction.energy(state, there, active)
-        total[interaction.name] = total[interaction.name] + value if interaction.name in total else value
+    for block, here in enumerate(blocks):
+        for interaction, slices, active in zip(
+            program.per_block_interactions[block],
+            program.per_block_interaction_global_slices[block],
+            program.per_block_interaction_active[block],
+            strict=True,
+        ):
+            if isinstance(interaction, OwnState):
+                continue
+            there = [jax.tree.map(lambda x, s=tail: x[s], everything) for tail in slices]
+            value = interaction.energy(here, there, active)
+            total[interaction.name] = total[interaction.name] + value if interaction.name in total else value
     return total

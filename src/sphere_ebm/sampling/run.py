@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from thrml import FactorSamplingProgram
 
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.moments import Moments, accumulate
 from sphere_ebm.sampling.nodes import advance, energies
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -31,33 +32,17 @@ class NonFiniteEnergyError(FloatingPointError):
     """The energy became infinite or not a number; the message names the step, the terms and likely causes."""
 
 
-class Moments(NamedTuple):
-    """Running mean and sum of squared deviations of every point (Welford 1962), over `count` samples."""
-
-    count: Float[Array, ""]  # type: ignore[assignment]  # hides tuple.count
-    mean: SphereState
-    deviation: SphereState
-
-
 class Carry(NamedTuple):
     """Everything that a run carries from chunk to chunk, and all that a checkpoint holds."""
 
     state: SphereState
-    sampler_state: Any
+    sampler_states: list[Any]
     moments: Moments
 
-
-def empty_moments(state: SphereState) -> Moments:
-    zero = jax.tree.map(jnp.zeros_like, state)
-    return Moments(jnp.zeros((), state.radius.dtype), zero, zero)
-
-
-def _accumulate(moments: Moments, state: SphereState) -> Moments:
-    count = moments.count + 1
-    before = jax.tree.map(jnp.subtract, state, moments.mean)
-    mean = jax.tree.map(lambda m, d: m + d / count, moments.mean, before)
-    deviation = jax.tree.map(lambda s, x, m, d: s + d * (x - m), moments.deviation, state, mean, before)
-    return Moments(count, mean, deviation)
+    @property
+    def step(self) -> Int[Array, ""]:
+        """Number of steps done."""
+        return self.sampler_states[0].step
 
 
 @eqx.filter_jit
@@ -74,10 +59,10 @@ def run_chunk(
     """
 
     def body(_: Array, carry: Carry) -> Carry:
-        step_key = jax.random.fold_in(key, carry.sampler_state.step)
-        state, sampler_state = advance(step_key, program, carry.state, carry.sampler_state)
-        moments = jax.lax.cond(averaging > 0, _accumulate, lambda moments, _: moments, carry.moments, state)
-        return Carry(state, sampler_state, moments)
+        step_key = jax.random.fold_in(key, carry.step)
+        state, sampler_states = advance(step_key, program, carry.state, carry.sampler_states)
+        moments = jax.lax.cond(averaging > 0, accumulate, lambda moments, _: moments, carry.moments, state)
+        return Carry(state, sampler_states, moments)
 
     carry = jax.lax.fori_loop(0, n_steps, body, carry)
     return carry, energies(program, carry.state)
@@ -167,13 +152,13 @@ def run(
     NonFiniteEnergyError as soon as an energy is not finite.
     """
     n_points = carry.state.radius.shape[0]
-    done = int(carry.sampler_state.step)
+    done = int(carry.step)
     trace = Trace() if trace is None else trace
     if not trace.steps:
         zero = jnp.asarray(0, jnp.int32)
         _, values = run_chunk(key, program, carry, zero, zero)
         floats = {name: float(value) for name, value in values.items()}
-        _check_finite(floats, done)
+        check_finite(floats, done)
         trace.append(done, floats)
     annealed = _annealing_end(trace, plan, n_points)
     while done < annealed + plan.average:
@@ -183,7 +168,7 @@ def run(
         )
         done += length
         floats = {name: float(value) for name, value in values.items()}
-        _check_finite(floats, done)
+        check_finite(floats, done)
         trace.append(done, floats)
         annealed = _annealing_end(trace, plan, n_points)
         if progress is not None:
@@ -205,7 +190,8 @@ def _annealing_end(trace: Trace, plan: RunPlan, n_points: int) -> int:
     return plan.steps
 
 
-def _check_finite(values: dict[str, float], step: int) -> None:
+def check_finite(values: dict[str, float], step: int) -> None:
+    """Raises NonFiniteEnergyError when the energy of a term is not a finite number."""
     if all(np.isfinite(value) for value in values.values()):
         return
     terms = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, tangent_noise
-from sphere_ebm.sampling.nodes import split_own_state, total_force
+from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, flow, tangent_noise
+from sphere_ebm.sampling.nodes import total_force
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
-from sphere_ebm.sphere import geodesic_flow, project_tangent, reflect_radius
+from sphere_ebm.sphere import project_tangent
 
 
 class UnderdampedState(NamedTuple):
@@ -76,6 +76,9 @@ class Underdamped(AbstractLangevin):
         zero = jnp.zeros((), self.dtype)
         return UnderdampedState(jnp.zeros((), jnp.int32), zero, rest, zero)
 
+    def statistics(self, state: UnderdampedState) -> dict[str, Float[Array, ""]]:
+        return {"kinetic_energy": state.kinetic_energy}
+
     def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
         # two degrees of freedom of velocity variance μ T each
         return self.step_size(step) * jnp.sqrt(2 * self.direction_mobility * self.temperature(step))
@@ -89,9 +92,9 @@ class Underdamped(AbstractLangevin):
         sampler_state: UnderdampedState,
         output_sd: SphereState,
     ) -> tuple[SphereState, UnderdampedState]:
-        here, terms = split_own_state(interactions, active_flags, states)
-        temperature, h, coupling = self.scheduled(sampler_state.step, here.radius.dtype)
-        mobility = self.mobility(here.radius.dtype)
+        here, terms, temperature, h, coupling, mobility, minimum = self.begin(
+            sampler_state.step, interactions, active_flags, states
+        )
         force = total_force(here, terms, coupling)
         acceleration = jax.tree.map(jnp.multiply, mobility, force)
         # B of the step before, then B of this one
@@ -101,20 +104,11 @@ class Underdamped(AbstractLangevin):
             self.n_nodes, h.dtype
         )
         velocity = jax.tree.map(lambda v, a: v + h / 2 * a, whole, acceleration)
-        here, velocity = self._drift(here, velocity, h / 2)
-        velocity = self._thermalise(key, here, velocity, temperature, h)
-        here, velocity = self._drift(here, velocity, h / 2)
+        half = SphereState(h / 2, h / 2)
+        here, velocity = flow(here, velocity, half, minimum)
+        velocity = self._thermalise(key, here, velocity, temperature, h, mobility)
+        here, velocity = flow(here, velocity, half, minimum)
         return here, UnderdampedState(sampler_state.step + 1, h, velocity, kinetic)
-
-    def _drift(
-        self, here: SphereState, velocity: SphereState, time: Float[Array, ""]
-    ) -> tuple[SphereState, SphereState]:
-        """A: free motion along geodesics, reflecting at the minimum radius."""
-        direction, turned = geodesic_flow(here.direction, velocity.direction, time)
-        radius, speed = reflect_radius(
-            here.radius + time * velocity.radius, velocity.radius, self.minimum_radius.astype(time.dtype)
-        )
-        return SphereState(direction, radius), SphereState(turned, speed)
 
     def _thermalise(
         self,
@@ -123,10 +117,11 @@ class Underdamped(AbstractLangevin):
         velocity: SphereState,
         temperature: Float[Array, ""],
         h: Float[Array, ""],
+        mobility: SphereState,
     ) -> SphereState:
         """O: v ← e^{-γh} v + sqrt((1 - e^{-2γh}) μ T) ξ, exact for any h."""
         keep = jnp.exp(-self.friction.astype(h.dtype) * h)
-        spread = jax.tree.map(lambda mu: jnp.sqrt((1 - keep**2) * mu * temperature), self.mobility(h.dtype))
+        spread = jax.tree.map(lambda mu: jnp.sqrt((1 - keep**2) * mu * temperature), mobility)
         noise = tangent_noise(key, here, spread, temperature)
         mixed = jax.tree.map(lambda v, xi: keep * v + xi, velocity, noise)
         return SphereState(project_tangent(here.direction, mixed.direction), mixed.radius)

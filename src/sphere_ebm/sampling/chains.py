@@ -1,0 +1,240 @@
+"""Sampling at equilibrium: several chains at a fixed temperature, observed as they go.
+
+Where `run` cools one configuration, `sample_chains` warms up several and then draws from the Gibbs law. Chain i takes
+its keys from `fold_in(key, i)`, and step t of it from `fold_in(..., t)`: no chain depends on how many there are, and
+no draw on how many follow.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key
+from thrml import AbstractObserver, FactorSamplingProgram
+
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.langevin import AbstractLangevin
+from sphere_ebm.sampling.nodes import advance, initial_sampler_states, split_blocks
+from sphere_ebm.sampling.observers import ConfigurationObserver, EnergyObserver, MomentObserver
+from sphere_ebm.sampling.run import NonFiniteEnergyError, check_finite
+from sphere_ebm.sampling.samples import Samples
+
+ChainProgress = Callable[[int, int], None]
+"""Called as progress(steps done, steps in all), counted along one chain."""
+
+
+class Chain(NamedTuple):
+    """What one chain carries from step to step. In a run every leaf has a leading axis of chains."""
+
+    state: SphereState
+    sampler_states: list[Any]
+    memory: list[Any]
+
+    @property
+    def step(self) -> Int[Array, "..."]:
+        """Number of steps done."""
+        return self.sampler_states[0].step
+
+
+@eqx.filter_jit
+def advance_chains(
+    keys: Key[Array, " chains"],
+    program: FactorSamplingProgram,
+    samplers: list[AbstractLangevin],
+    chains: Chain,
+    observers: list[AbstractObserver],
+    first: Int[Array, ""],
+    draws: Int[Array, ""],
+    thin: Int[Array, ""],
+    capacity: int,
+) -> tuple[Chain, list[Any]]:
+    """`draws` times `thin` steps of every chain and one look by each observer; at most `capacity` draws.
+
+    The leaves of `samplers` have an axis of chains. `first` is the iteration number of the first look. Returns the
+    chains and what observers recorded, shape (chains, capacity, ...), of which the first `draws` are filled; the last
+    record is that of the samplers' own statistics. `draws` and `thin` are traced: one compilation serves any.
+    """
+
+    def one_chain(key: Key[Array, ""], samplers: list[AbstractLangevin], chain: Chain) -> tuple[Chain, list[Any]]:
+        own = eqx.tree_at(lambda p: p.samplers, program, samplers)
+
+        def step(_: Array, chain: Chain) -> Chain:
+            state, sampler_states = advance(jax.random.fold_in(key, chain.step), own, chain.state, chain.sampler_states)
+            return Chain(state, sampler_states, chain.memory)
+
+        def look(chain: Chain, iteration: Int[Array, ""]) -> tuple[list[Any], list[Any]]:
+            free = split_blocks(own, chain.state)
+            seen = [
+                each(own, free, [], memory, iteration) for each, memory in zip(observers, chain.memory, strict=True)
+            ]
+            return [memory for memory, _ in seen], [*(record for _, record in seen), _statistics(own, chain)]
+
+        def draw(i: Int[Array, ""], carried: tuple[Chain, list[Any]]) -> tuple[Chain, list[Any]]:
+            chain, records = carried
+            chain = jax.lax.fori_loop(0, thin, step, chain)
+            memory, record = look(chain, first + i)
+            records = jax.tree.map(lambda kept, new: kept.at[i].set(new), records, record)
+            return Chain(chain.state, chain.sampler_states, memory), records
+
+        shapes = jax.eval_shape(look, chain, first)[1]
+        empty = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
+        return jax.lax.fori_loop(0, draws, draw, (chain, empty))
+
+    return jax.vmap(one_chain)(keys, samplers, chains)
+
+
+def _statistics(program: FactorSamplingProgram, chain: Chain) -> dict[str, Array]:
+    """The samplers' own statistics, averaged over the points of all blocks."""
+    sizes = [len(block) for block in program.gibbs_spec.free_blocks]
+    total: dict[str, Array] = {}
+    samplers: list[Any] = program.samplers
+    for sampler, state, size in zip(samplers, chain.sampler_states, sizes, strict=True):
+        for name, value in sampler.statistics(state).items():
+            total[name] = total.get(name, jnp.zeros_like(value)) + value * (size / sum(sizes))
+    return total
+
+
+def sample_chains(
+    key: Key[Array, ""],
+    program: FactorSamplingProgram,
+    start: SphereState,
+    *,
+    chains: int = 4,
+    warmup: int = 1000,
+    draws: int = 1000,
+    thin: int = 1,
+    observers: Sequence[AbstractObserver] = (),
+    keep_states: bool = False,
+    samplers: Sequence[AbstractLangevin] | None = None,
+    progress: ChainProgress | None = None,
+) -> Samples:
+    """Draw from the law of `program`: `warmup` steps that are thrown away, then `draws` draws, `thin` steps apart.
+
+    Args:
+        program: from `build_program` or `build_coloured_program`; its samplers' schedules must be constant, and any
+            adaptation over, by the end of the warm-up.
+        start: configuration to start from, shapes (n, 3) and (n,), the same for all chains, or one for each, shapes
+            (chains, n, 3) and (chains, n). R-hat can only find what chains disagree about if they start far apart.
+        observers: more of them; the energy of each term, moments and the samplers' statistics are always recorded.
+            Those that return a dictionary of scalars add to `Samples.observables`.
+        keep_states: keep every configuration drawn, 16 n bytes each. Otherwise memory does not depend on n · draws.
+        samplers: one for each chain, instead of the program's for all (a ladder of temperatures).
+        progress: called now and then.
+
+    Raises:
+        ValueError: numbers that make no run, or a law that still changes after the warm-up.
+        NonFiniteEnergyError: an energy was not finite.
+    """
+    _check_counts(chains, warmup, draws, thin)
+    stacked = _stacked(program, samplers, chains)
+    _check_settled(list(program.samplers) if samplers is None else list(samplers), warmup, warmup + draws * thin)
+    state = _one_each(start, chains)
+    like = jax.tree.map(lambda x: x[0], state)
+    looking = [EnergyObserver(), MomentObserver(like), *([ConfigurationObserver()] if keep_states else []), *observers]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(chains, dtype=jnp.uint32))
+    sampler_states = _one_each(initial_sampler_states(program), chains, force=True)
+    carried = Chain(state, sampler_states, _one_each([each.init() for each in looking], chains, force=True))
+    capacity = min(draws, _CAPACITY)
+    total = warmup + draws * thin
+
+    def proceed(carried: Chain, first: int, draws: int, thin: int) -> tuple[Chain, list[Any]]:
+        start, count, steps = (jnp.asarray(each, jnp.int32) for each in (first, draws, thin))
+        after, records = advance_chains(keys, program, stacked, carried, looking, start, count, steps, capacity)
+        records = jax.tree.map(lambda x: np.asarray(x[:, :draws]), records)
+        _check_energies(records[0], int(after.step[0]))
+        if progress is not None:
+            progress(int(after.step[0]), total)
+        return after, records
+
+    fresh = carried.memory
+    done = 0
+    while done < warmup:
+        length = min(_CAPACITY * thin, warmup - done)
+        carried, _ = proceed(carried, 0, 1, length)
+        done += length
+    carried = Chain(carried.state, carried.sampler_states, fresh)
+    parts = []
+    for first in range(0, draws, capacity):
+        carried, records = proceed(carried, first, min(capacity, draws - first), thin)
+        parts.append(records)
+    joined = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
+    scalars: dict[str, np.ndarray] = {}
+    for record in (joined[-1], *joined[(3 if keep_states else 2) : -1]):
+        scalars |= record if isinstance(record, dict) else {}
+    settled = jnp.asarray(total, jnp.int32)
+    return Samples(
+        temperature=np.asarray(jax.vmap(lambda sampler: sampler.temperature(settled))(stacked[0]), np.float64),
+        energy=joined[0],
+        observables=scalars,
+        moments=jax.tree.map(np.asarray, carried.memory[1]),
+        last=jax.tree.map(np.asarray, carried.state),
+        thin=thin,
+        warmup=warmup,
+        states=joined[2] if keep_states else None,
+    )
+
+
+_CAPACITY = 100
+"""Draws between two looks at the clock: progress, and the check that energies are finite."""
+
+
+def _one_each(tree: Any, chains: int, force: bool = False) -> Any:
+    """Every leaf with a leading axis of chains, repeated where it has none yet."""
+    if not force and tree.radius.ndim == 2:
+        if len(tree.radius) != chains:
+            raise ValueError(f"`start` must hold one configuration, or chains={chains}; got {len(tree.radius)}.")
+        return jax.tree.map(_strong, tree)
+    return jax.tree.map(lambda x: jnp.repeat(_strong(x)[None], chains, axis=0), tree)
+
+
+def _strong(x: Any) -> Array:
+    """The array without JAX's weak type, for which everything would be compiled once more."""
+    return jnp.asarray(x, x.dtype)
+
+
+def _stacked(
+    program: FactorSamplingProgram, samplers: Sequence[AbstractLangevin] | None, chains: int
+) -> list[AbstractLangevin]:
+    """The samplers of every block, leaves with an axis of chains."""
+    if samplers is None:
+        return _one_each(program.samplers, chains, force=True)
+    if len(samplers) != chains:
+        raise ValueError(f"`samplers` must hold one for each of chains={chains}; got {len(samplers)}.")
+    return [jax.tree.map(lambda *leaves: jnp.stack(leaves), *samplers)] * len(program.samplers)
+
+
+def _check_counts(chains: int, warmup: int, draws: int, thin: int) -> None:
+    for name, value, least in (("chains", chains, 1), ("warmup", warmup, 0), ("draws", draws, 1), ("thin", thin, 1)):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}; got {value}.")
+
+
+def _check_settled(samplers: list[Any], warmup: int, total: int) -> None:
+    """Raises ValueError when what the samplers draw from is not one law from `warmup` to `total` steps."""
+    first, last = jnp.asarray(warmup, jnp.int32), jnp.asarray(total, jnp.int32)
+    for sampler in samplers:
+        for name in ("temperature", "step_size", "coupling"):
+            schedule = getattr(sampler, name)
+            before, after = float(schedule(first)), float(schedule(last))
+            if before != after or (name == "coupling" and after != 1):
+                raise ValueError(
+                    f"`{name}` must be constant{' and 1' if name == 'coupling' else ''} after the warm-up of {warmup} "
+                    f"steps; got {before:.4g} there and {after:.4g} at step {total}. Use a longer `warmup`."
+                )
+        if (steps := int(getattr(sampler, "adapt_steps", 0))) > warmup:
+            raise ValueError(f"`adapt_steps` must be at most warmup={warmup}; got {steps}. Use a longer `warmup`.")
+
+
+def _check_energies(energies: dict[str, np.ndarray], step: int) -> None:
+    """Raises NonFiniteEnergyError naming the first chain whose energy is not finite."""
+    sums = {name: values.sum(axis=1) for name, values in energies.items()}
+    finite = np.all([np.isfinite(each) for each in sums.values()], axis=0)
+    bad = np.flatnonzero(~np.atleast_1d(finite))
+    for chain in bad[:1]:
+        try:
+            check_finite({name: float(each[chain]) for name, each in sums.items()}, step)
+        except NonFiniteEnergyError as error:
+            raise NonFiniteEnergyError(f"chain {chain}: {error}") from None
