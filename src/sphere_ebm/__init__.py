@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from sphere_ebm.config import PlacementConfig as PlacementConfig
+from sphere_ebm.equilibrium import sample as sample
 from sphere_ebm.fit import hamiltonian as hamiltonian
 from sphere_ebm.fit import make_sampler as make_sampler
 from sphere_ebm.fit import place as place
@@ -17,9 +18,15 @@ from sphere_ebm.plotting import plot_map as plot_map
 from sphere_ebm.plotting import save_figure as save_figure
 from sphere_ebm.quality import QualityReport as QualityReport
 from sphere_ebm.quality import measure_quality as measure_quality
-from sphere_ebm.sampling.euler_maruyama import EulerMaruyama as EulerMaruyama
-from sphere_ebm.sampling.nodes import SphereNode as SphereNode
-from sphere_ebm.sampling.underdamped import Underdamped as Underdamped
+from sphere_ebm.sampling import MALA as MALA
+from sphere_ebm.sampling import EulerMaruyama as EulerMaruyama
+from sphere_ebm.sampling import LeimkuhlerMatthews as LeimkuhlerMatthews
+from sphere_ebm.sampling import MetropolisWithinGibbs as MetropolisWithinGibbs
+from sphere_ebm.sampling import Samples as Samples
+from sphere_ebm.sampling import SphereNode as SphereNode
+from sphere_ebm.sampling import Underdamped as Underdamped
+from sphere_ebm.sampling import replica_exchange as replica_exchange
+from sphere_ebm.sampling import sample_chains as sample_chains
 from sphere_ebm.shards import Labels as Labels
 from sphere_ebm.shards import PatchTable as PatchTable
 from sphere_ebm.shards import ShardError as ShardError
@@ -28,5 +35,6 @@ from sphere_ebm.shards import read_shard as read_shard
 from sphere_ebm.shells import Shells as Shells
 from sphere_ebm.shells import make_shells as make_shells
 from sphere_ebm.sphere_map import SphereMap as SphereMap
+from sphere_ebm.thermodynamics import thermodynamics as thermodynamics
 
 __version__ = version("sphere-ebm")

@@ -11,9 +11,9 @@ from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
 from sphere_ebm.hamiltonian.osmotic import EVALUATORS, MAX_SHARPNESS, Evaluator
 from sphere_ebm.shells import SPACINGS, RadiusOrder, make_shells
 
-Scheme = Literal["underdamped", "euler-maruyama"]
+Scheme = Literal["underdamped", "leimkuhler-matthews", "euler-maruyama"]
 Start = Literal["pca", "random", "spectral"]
-SCHEMES: tuple[str, ...] = ("underdamped", "euler-maruyama")
+SCHEMES: tuple[str, ...] = ("underdamped", "leimkuhler-matthews", "euler-maruyama")
 STARTS: tuple[str, ...] = ("pca", "random", "spectral")
 
 
@@ -48,7 +48,7 @@ class PlacementConfig:
         radius_order: `"outer"`: high prominence outside; `"core"`: inside.
 
     Dynamics:
-        scheme: `"underdamped"` or `"euler-maruyama"`.
+        scheme: `"underdamped"`, `"leimkuhler-matthews"` or `"euler-maruyama"`.
         steps: annealing steps at most.
         average: steps after annealing over which mean and spread are taken; at least 2. Samples are correlated, so a
             short average understates the spread.

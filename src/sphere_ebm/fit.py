@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -15,29 +15,26 @@ from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram
 
 from sphere_ebm.config import PlacementConfig
-from sphere_ebm.graph import NeighbourGraph, add_edges, graph_from_neighbours
+from sphere_ebm.graph import NeighbourGraph
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.heuristics.initial import pca_directions, random_directions, spectral_directions
 from sphere_ebm.inputs import ExtraEdges as ExtraEdges
-from sphere_ebm.inputs import checked_config, checked_edges, checked_embeddings, checked_prominence, checked_start
-from sphere_ebm.neighbours import nearest_neighbours
+from sphere_ebm.inputs import checked_config, checked_edges, checked_embeddings, checked_start
 from sphere_ebm.placement import Placement, shells_of
+from sphere_ebm.problem import StageProgress as StageProgress
+from sphere_ebm.problem import pose
+from sphere_ebm.sampling.catalogue import build_sampler
 from sphere_ebm.sampling.checkpoint import load_checkpoint, save_checkpoint
-from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.nodes import build_program, sphere_block
 from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, run, run_chunk
 from sphere_ebm.sampling.schedules import Linear
-from sphere_ebm.sampling.underdamped import Underdamped
-from sphere_ebm.shells import Shells, assign_shells, ideal_radii
+from sphere_ebm.shells import assign_shells
 from sphere_ebm.sphere import squared_chord
-
-StageProgress = Callable[[str, int, int], None]
-"""Called as progress(stage, done, total); stages are `"neighbours"` and `"steps"`."""
 
 
 def place(
@@ -76,12 +73,9 @@ def place(
     """
     config = checked_config(config)
     embeddings = checked_embeddings(embeddings)
-    order, order_notes = checked_prominence(prominence, embeddings)
-    shells = shells_of(config)
-    ideal = ideal_radii(order, shells, config.radius_order, seed=config.seed)
     given_start = None if start is None else checked_start(start, len(embeddings))
-    graph, notes = _graph(embeddings, config, checked_edges(extra_edges), progress)
-    notes += (*order_notes, *_radius_notes(config, shells))
+    problem = pose(embeddings, prominence, config, checked_edges(extra_edges), progress)
+    ideal, graph, notes = problem.ideal_radius, problem.graph, problem.notes
     directions = _start(embeddings, graph, config) if given_start is None else given_start
     if len(embeddings) == 0:
         result, found = None, _Points(directions, ideal, ideal, ideal)
@@ -92,10 +86,10 @@ def place(
     return Placement(
         direction=found.direction,
         radius=found.radius,
-        shell=assign_shells(found.radius, shells),
+        shell=assign_shells(found.radius, problem.shells),
         radius_std=found.radius_std,
         angle_std=found.angle_std,
-        prominence=order.astype(np.float32),
+        prominence=problem.prominence.astype(np.float32),
         energy={name: np.asarray(values) for name, values in result.trace.energy.items()} if result else {},
         step=np.asarray(result.trace.steps if result else [], np.int64),
         converged=bool(result and result.converged),
@@ -145,58 +139,17 @@ def make_sampler(n_points: int, config: PlacementConfig, minimum_radius: float =
     coupling = Linear(config.coupling_start, 1.0, ramp)
     direction_mobility = 1.0 / config.sharpness(n_points) ** 2
     radius_mobility = 1.0 / config.radius_stiffness
-    if config.scheme == "underdamped":
-        return Underdamped(
-            n_points,
-            temperature,
-            config.step_size,
-            config.friction,
-            coupling,
-            direction_mobility=direction_mobility,
-            radius_mobility=radius_mobility,
-            minimum_radius=minimum_radius,
-        )
-    return EulerMaruyama(
+    return build_sampler(
+        config.scheme,
+        n_points,
         temperature,
         config.step_size,
         coupling,
+        friction=config.friction,
         direction_mobility=direction_mobility,
         radius_mobility=radius_mobility,
         minimum_radius=minimum_radius,
     )
-
-
-def _graph(
-    embeddings: Float32[np.ndarray, "points width"],
-    config: PlacementConfig,
-    extra_edges: ExtraEdges | None,
-    progress: StageProgress | None,
-) -> tuple[NeighbourGraph, tuple[str, ...]]:
-    found = nearest_neighbours(
-        embeddings,
-        config.neighbours,
-        search=config.neighbour_search,
-        seed=config.seed,
-        progress=None if progress is None else lambda done, total: progress("neighbours", done, total),
-    )
-    graph = graph_from_neighbours(
-        found, affinity=config.affinity, perplexity=config.perplexity, max_degree=config.max_degree
-    )
-    if extra_edges is not None:
-        graph = add_edges(graph, *extra_edges, max_degree=config.max_degree)
-    empty = int(np.count_nonzero(~embeddings.any(axis=1)))
-    notes = [] if found.note is None else [found.note]
-    if empty:
-        notes.append(f"{empty} of {len(embeddings)} embeddings are zero vectors: no direction, no lateral edges")
-    return graph, tuple(notes)
-
-
-def _radius_notes(config: PlacementConfig, shells: Shells) -> tuple[str, ...]:
-    """A note when the law spreads radii, by sqrt(T / κ), over more than half of the smallest shell either way."""
-    spread = math.sqrt(config.temperature_end / config.radius_stiffness)
-    if spread <= 0.5 * float(np.diff(shells.edges).min()):
-        return ()
-    return ("radii spread over more than a shell at temperature_end: raise radius_stiffness or lower temperature_end",)
 
 
 def _start(

@@ -4,11 +4,13 @@ from sphere_ebm.sampling.chains import advance_chains as advance_chains
 from sphere_ebm.sampling.chains import sample_chains as sample_chains
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama as EulerMaruyama
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyamaState as EulerMaruyamaState
+from sphere_ebm.sampling.exchange import ExchangeResult as ExchangeResult
+from sphere_ebm.sampling.exchange import replica_exchange as replica_exchange
 from sphere_ebm.sampling.langevin import AbstractLangevin as AbstractLangevin
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews as LeimkuhlerMatthews
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthewsState as LeimkuhlerMatthewsState
 from sphere_ebm.sampling.mala import MALA as MALA
-from sphere_ebm.sampling.mala import MetropolisState as MetropolisState
+from sphere_ebm.sampling.metropolis import MetropolisState as MetropolisState
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs as MetropolisWithinGibbs
 from sphere_ebm.sampling.moments import Moments as Moments
 from sphere_ebm.sampling.moments import empty_moments as empty_moments

@@ -5,7 +5,9 @@ its keys from `fold_in(key, i)`, and step t of it from `fold_in(..., t)`: no cha
 no draw on how many follow.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -27,16 +29,24 @@ ChainProgress = Callable[[int, int], None]
 
 
 class Chain(NamedTuple):
-    """What one chain carries from step to step. In a run every leaf has a leading axis of chains."""
+    """What one chain carries from step to step. In a run every leaf has a leading axis of chains.
+
+    `replica` tells whose configuration it is: chains of a ladder of temperatures exchange theirs.
+    """
 
     state: SphereState
     sampler_states: list[Any]
     memory: list[Any]
+    replica: Int[Array, "..."]
 
     @property
     def step(self) -> Int[Array, "..."]:
         """Number of steps done."""
         return self.sampler_states[0].step
+
+
+Exchange = Callable[[FactorSamplingProgram, list[AbstractLangevin], Chain], Chain]
+"""Lets chains exchange configurations; called as exchange(program, samplers, chains) with all chains at once."""
 
 
 @eqx.filter_jit
@@ -50,46 +60,52 @@ def advance_chains(
     draws: Int[Array, ""],
     thin: Int[Array, ""],
     capacity: int,
+    exchange: Exchange | None = None,
 ) -> tuple[Chain, list[Any]]:
     """`draws` times `thin` steps of every chain and one look by each observer; at most `capacity` draws.
 
     The leaves of `samplers` have an axis of chains. `first` is the iteration number of the first look. Returns the
     chains and what observers recorded, shape (chains, capacity, ...), of which the first `draws` are filled; the last
     record is that of the samplers' own statistics. `draws` and `thin` are traced: one compilation serves any.
+    `exchange` is called after every `thin` steps, before the look.
     """
 
-    def one_chain(key: Key[Array, ""], samplers: list[AbstractLangevin], chain: Chain) -> tuple[Chain, list[Any]]:
+    def steps(key: Key[Array, ""], samplers: list[AbstractLangevin], chain: Chain) -> Chain:
         own = eqx.tree_at(lambda p: p.samplers, program, samplers)
 
         def step(_: Array, chain: Chain) -> Chain:
-            state, sampler_states = advance(jax.random.fold_in(key, chain.step), own, chain.state, chain.sampler_states)
-            return Chain(state, sampler_states, chain.memory)
+            key_step = jax.random.fold_in(key, chain.step)
+            state, sampler_states = advance(key_step, own, chain.state, chain.sampler_states)
+            return chain._replace(state=state, sampler_states=sampler_states)
 
-        def look(chain: Chain, iteration: Int[Array, ""]) -> tuple[list[Any], list[Any]]:
-            free = split_blocks(own, chain.state)
-            seen = [
-                each(own, free, [], memory, iteration) for each, memory in zip(observers, chain.memory, strict=True)
-            ]
-            return [memory for memory, _ in seen], [*(record for _, record in seen), _statistics(own, chain)]
+        return jax.lax.fori_loop(0, thin, step, chain)
 
-        def draw(i: Int[Array, ""], carried: tuple[Chain, list[Any]]) -> tuple[Chain, list[Any]]:
-            chain, records = carried
-            chain = jax.lax.fori_loop(0, thin, step, chain)
-            memory, record = look(chain, first + i)
-            records = jax.tree.map(lambda kept, new: kept.at[i].set(new), records, record)
-            return Chain(chain.state, chain.sampler_states, memory), records
+    def look(samplers: list[AbstractLangevin], chain: Chain, iteration: Int[Array, ""]) -> tuple[list[Any], list[Any]]:
+        own = eqx.tree_at(lambda p: p.samplers, program, samplers)
+        free = split_blocks(own, chain.state)
+        seen = [each(own, free, [], memory, iteration) for each, memory in zip(observers, chain.memory, strict=True)]
+        return [memory for memory, _ in seen], [*(record for _, record in seen), _statistics(own, chain)]
 
-        shapes = jax.eval_shape(look, chain, first)[1]
-        empty = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
-        return jax.lax.fori_loop(0, draws, draw, (chain, empty))
+    look_at_all = jax.vmap(look, in_axes=(0, 0, None))
 
-    return jax.vmap(one_chain)(keys, samplers, chains)
+    def draw(i: Int[Array, ""], carried: tuple[Chain, list[Any]]) -> tuple[Chain, list[Any]]:
+        chains, records = carried
+        chains = jax.vmap(steps)(keys, samplers, chains)
+        if exchange is not None:
+            chains = exchange(program, samplers, chains)
+        memory, record = look_at_all(samplers, chains, first + i)
+        records = jax.tree.map(lambda kept, new: kept.at[:, i].set(new), records, record)
+        return chains._replace(memory=memory), records
+
+    shapes = jax.eval_shape(look_at_all, samplers, chains, first)[1]
+    empty = jax.tree.map(lambda s: jnp.zeros((s.shape[0], capacity, *s.shape[1:]), s.dtype), shapes)
+    return jax.lax.fori_loop(0, draws, draw, (chains, empty))
 
 
 def _statistics(program: FactorSamplingProgram, chain: Chain) -> dict[str, Array]:
-    """The samplers' own statistics, averaged over the points of all blocks."""
+    """The samplers' own statistics, averaged over the points of all blocks, and whose configuration it is."""
     sizes = [len(block) for block in program.gibbs_spec.free_blocks]
-    total: dict[str, Array] = {}
+    total: dict[str, Array] = {"replica": chain.replica}
     samplers: list[Any] = program.samplers
     for sampler, state, size in zip(samplers, chain.sampler_states, sizes, strict=True):
         for name, value in sampler.statistics(state).items():
@@ -109,6 +125,7 @@ def sample_chains(
     observers: Sequence[AbstractObserver] = (),
     keep_states: bool = False,
     samplers: Sequence[AbstractLangevin] | None = None,
+    exchange: Exchange | None = None,
     progress: ChainProgress | None = None,
 ) -> Samples:
     """Draw from the law of `program`: `warmup` steps that are thrown away, then `draws` draws, `thin` steps apart.
@@ -122,6 +139,7 @@ def sample_chains(
             Those that return a dictionary of scalars add to `Samples.observables`.
         keep_states: keep every configuration drawn, 16 n bytes each. Otherwise memory does not depend on n · draws.
         samplers: one for each chain, instead of the program's for all (a ladder of temperatures).
+        exchange: lets chains exchange configurations after every `thin` steps; see `replica_exchange`.
         progress: called now and then.
 
     Raises:
@@ -136,49 +154,64 @@ def sample_chains(
     looking = [EnergyObserver(), MomentObserver(like), *([ConfigurationObserver()] if keep_states else []), *observers]
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(chains, dtype=jnp.uint32))
     sampler_states = _one_each(initial_sampler_states(program), chains, force=True)
-    carried = Chain(state, sampler_states, _one_each([each.init() for each in looking], chains, force=True))
+    memory = _one_each([each.init() for each in looking], chains, force=True)
+    carried = Chain(state, sampler_states, memory, jnp.arange(chains, dtype=jnp.int32))
     capacity = min(draws, _CAPACITY)
     total = warmup + draws * thin
 
     def proceed(carried: Chain, first: int, draws: int, thin: int) -> tuple[Chain, list[Any]]:
         start, count, steps = (jnp.asarray(each, jnp.int32) for each in (first, draws, thin))
-        after, records = advance_chains(keys, program, stacked, carried, looking, start, count, steps, capacity)
+        after, records = advance_chains(
+            keys, program, stacked, carried, looking, start, count, steps, capacity, exchange
+        )
         records = jax.tree.map(lambda x: np.asarray(x[:, :draws]), records)
         _check_energies(records[0], int(after.step[0]))
         if progress is not None:
             progress(int(after.step[0]), total)
         return after, records
 
-    fresh = carried.memory
-    done = 0
-    while done < warmup:
-        length = min(_CAPACITY * thin, warmup - done)
-        carried, _ = proceed(carried, 0, 1, length)
-        done += length
-    carried = Chain(carried.state, carried.sampler_states, fresh)
+    for draws_before, length in _warmup_chunks(warmup, thin, capacity, exchange is not None):
+        carried, _ = proceed(carried, 0, draws_before, length)
+    carried = carried._replace(memory=memory)
     parts = []
     for first in range(0, draws, capacity):
         carried, records = proceed(carried, first, min(capacity, draws - first), thin)
         parts.append(records)
-    joined = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
-    scalars: dict[str, np.ndarray] = {}
-    for record in (joined[-1], *joined[(3 if keep_states else 2) : -1]):
-        scalars |= record if isinstance(record, dict) else {}
-    settled = jnp.asarray(total, jnp.int32)
+    records = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
+    if exchange is None:
+        del records[-1]["replica"]
+    temperature = jax.vmap(lambda sampler: sampler.temperature(jnp.asarray(total, jnp.int32)))(stacked[0])
     return Samples(
-        temperature=np.asarray(jax.vmap(lambda sampler: sampler.temperature(settled))(stacked[0]), np.float64),
-        energy=joined[0],
-        observables=scalars,
+        temperature=np.asarray(temperature, np.float64),
+        energy=records[0],
+        # of the samplers first, then of observers that the caller gave
+        observables=functools.reduce(operator.or_, filter(_is_dictionary, records[2 + keep_states :][::-1]), {}),
         moments=jax.tree.map(np.asarray, carried.memory[1]),
         last=jax.tree.map(np.asarray, carried.state),
         thin=thin,
         warmup=warmup,
-        states=joined[2] if keep_states else None,
+        states=records[2] if keep_states else None,
     )
+
+
+def _is_dictionary(record: Any) -> bool:
+    return isinstance(record, dict)
 
 
 _CAPACITY = 100
 """Draws between two looks at the clock: progress, and the check that energies are finite."""
+
+
+def _warmup_chunks(warmup: int, thin: int, capacity: int, exchanging: bool) -> Iterator[tuple[int, int]]:
+    """(draws, steps between them) that add up to `warmup` steps: draws only where chains must meet."""
+    done = 0
+    while done < warmup:
+        left = warmup - done
+        draws, length = (1, min(_CAPACITY * thin, left))
+        if exchanging and left >= thin:
+            draws, length = min(capacity, left // thin), thin
+        yield draws, length
+        done += draws * length
 
 
 def _one_each(tree: Any, chains: int, force: bool = False) -> Any:

@@ -6,14 +6,71 @@ Gaussian densities of d and of the way back and no Jacobian, whatever the length
 with reflections at the minimum radius. References: Roberts & Tweedie 1996 (MALA); Green 1995 (involutions).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.langevin import Stage, flow, tangent_noise
+from sphere_ebm.sampling.adaptation import DualAveraging
+from sphere_ebm.sampling.langevin import AbstractLangevin, Stage, flow, tangent_noise
+
+Evaluate = Callable[[SphereState], tuple[Float[Array, "*nodes"], SphereState]]
+"""Energy and tangent force at a configuration: one energy for all nodes, shape (), or each node's, shape (nodes,)."""
+
+
+class MetropolisState(NamedTuple):
+    """`acceptance` and `step_size` are those of the last step: a probability, and the h that it was made with."""
+
+    step: Int[Array, ""]
+    adaptation: DualAveraging
+    acceptance: Float[Array, ""]
+    step_size: Float[Array, ""]
+
+
+class AbstractMetropolis(AbstractLangevin):
+    """A Langevin step that is accepted or rejected, with a step size that adapts during warm-up.
+
+    During the first `adapt_steps` steps h is `step_size` times a factor that dual averaging drives to
+    `target_acceptance`; from then on the factor stays. What is drawn before does not follow the law.
+    """
+
+    adapt_steps: eqx.AbstractVar[Int[Array, ""]]
+    target_acceptance: eqx.AbstractVar[Float[Array, ""]]
+
+    def init(self) -> MetropolisState:  # type: ignore[override]
+        zero = jnp.zeros((), jnp.result_type(float))
+        return MetropolisState(jnp.zeros((), jnp.int32), DualAveraging.start(zero.dtype), zero, zero)
+
+    def statistics(self, state: MetropolisState) -> dict[str, Float[Array, ""]]:
+        return {"acceptance": state.acceptance, "step_size": state.step_size}
+
+    def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        # of a proposal at the scheduled step size
+        return jnp.sqrt(4 * self.step_size(step) * self.direction_mobility * self.temperature(step))
+
+    def adjusted_step(
+        self, key: Key[Array, ""], stage: Stage, state: MetropolisState, here: Evaluate, there: Evaluate
+    ) -> tuple[SphereState, MetropolisState]:
+        """Propose, evaluate at either end, accept or not: all nodes together or each alone, as energies come."""
+        key_move, key_accept = jax.random.split(key)
+        dtype = stage.here.radius.dtype
+        h = stage.step_size * state.adaptation.factor(state.step, self.adapt_steps).astype(dtype)
+        energy, force = here(stage.here)
+        proposal = propose(key_move, stage, force, h)
+        energy_there, force_there = there(proposal.there)
+        ways = log_way_back(stage, proposal, force_there, h) - proposal.log_forward
+        log_ratio = (energy - energy_there) / stage.temperature + (jnp.sum(ways) if energy.ndim == 0 else ways)
+        # an energy that is not a number rejects
+        accepted = jnp.log(jax.random.uniform(key_accept, log_ratio.shape, dtype)) < log_ratio
+        probability = jnp.mean(jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0))))
+        probability = probability.astype(state.acceptance.dtype)
+        adaptation = state.adaptation.after(probability, self.target_acceptance, state.step, self.adapt_steps)
+        carried = MetropolisState(state.step + 1, adaptation, probability, h.astype(probability.dtype))
+        return choose(accepted, proposal.there, stage.here), carried
 
 
 class Proposal(NamedTuple):

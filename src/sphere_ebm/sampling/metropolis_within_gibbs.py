@@ -2,21 +2,19 @@
 
 from typing import Any, final
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState
-from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, check_warm
-from sphere_ebm.sampling.mala import MetropolisState
-from sphere_ebm.sampling.metropolis import choose, log_way_back, propose
+from sphere_ebm.sampling.langevin import as_schedule, check_warm
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
 from sphere_ebm.sampling.nodes import Terms
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
 from sphere_ebm.sphere import project_tangent
 
 
 @final
-class MetropolisWithinGibbs(AbstractLangevin):
+class MetropolisWithinGibbs(AbstractMetropolis):
     """A Langevin step for each node of a block, accepted on its own; exact whatever the number of points.
 
     Nodes of a block must not interact with each other: sample the colours of a proper colouring in turn
@@ -24,7 +22,7 @@ class MetropolisWithinGibbs(AbstractLangevin):
     nodes of a block are independent given the others, and every sweep leaves p ∝ exp(-H / T) unchanged. Only sums over
     nodes and pairs can be sampled so: gravity and lateral attraction, not the osmotic pressure, which couples all.
 
-    Step sizes adapt as in `MALA`, per block, to the mean acceptance of its nodes. Reference: Geman & Geman 1984 (Gibbs
+    Step sizes adapt per block, to the mean acceptance of its nodes. Reference: Geman & Geman 1984 (Gibbs
     sampling); Roberts & Tweedie 1996 (the proposal).
     """
 
@@ -57,16 +55,6 @@ class MetropolisWithinGibbs(AbstractLangevin):
         self.adapt_steps = jnp.asarray(adapt_steps, jnp.int32)
         self.target_acceptance = as_scalar(target_acceptance)
 
-    def init(self) -> MetropolisState:  # type: ignore[override]
-        return MetropolisState.start()
-
-    def statistics(self, state: MetropolisState) -> dict[str, Float[Array, ""]]:
-        return {"acceptance": state.acceptance, "step_size": state.step_size}
-
-    def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        # of a proposal at the scheduled step size
-        return jnp.sqrt(4 * self.step_size(step) * self.direction_mobility * self.temperature(step))
-
     def sample(  # type: ignore[override]
         self,
         key: Key[Array, ""],
@@ -76,23 +64,13 @@ class MetropolisWithinGibbs(AbstractLangevin):
         sampler_state: MetropolisState,
         output_sd: SphereState,
     ) -> tuple[SphereState, MetropolisState]:
-        step = sampler_state.step
-        key_move, key_accept = jax.random.split(key)
-        stage = self.begin(step, interactions, active_flags, states)
-        dtype = stage.here.radius.dtype
-        h = stage.step_size * sampler_state.adaptation.factor(step, self.adapt_steps).astype(dtype)
-        energy, force = _local_energy_and_force(stage.here, stage.terms, stage.coupling)
-        proposal = propose(key_move, stage, force, h)
-        energy_there, force_there = _local_energy_and_force(proposal.there, stage.terms, stage.coupling)
-        ways = log_way_back(stage, proposal, force_there, h) - proposal.log_forward
-        log_ratio = (energy - energy_there) / stage.temperature + ways
-        # an energy that is not a number rejects
-        accepted = jnp.log(jax.random.uniform(key_accept, log_ratio.shape, dtype)) < log_ratio
-        acceptance = jnp.mean(jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0))))
-        acceptance = acceptance.astype(sampler_state.acceptance.dtype)
-        adaptation = sampler_state.adaptation.after(acceptance, self.target_acceptance, step, self.adapt_steps)
-        carried = MetropolisState(step + 1, adaptation, acceptance, h.astype(acceptance.dtype))
-        return choose(accepted, proposal.there, stage.here), carried
+        stage = self.begin(sampler_state.step, interactions, active_flags, states)
+
+        def own(at: SphereState) -> tuple[Float[Array, " nodes"], SphereState]:
+            return _local_energy_and_force(at, stage.terms, stage.coupling)
+
+        # the tails belong to other colours: they are the same at either end
+        return self.adjusted_step(key, stage, sampler_state, own, own)
 
 
 def _local_energy_and_force(

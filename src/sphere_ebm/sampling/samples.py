@@ -60,7 +60,7 @@ class Samples:
         the map, dimensions (chain, draw). Group `sample_stats`: `lp`, the logarithm of the unnormalised density
         -H / T, and what samplers recorded.
         """
-        base = _need("arviz_base")
+        base = need("arviz_base")
         energy = {"energy": self.total_energy} | {f"energy_{name}": values for name, values in self.energy.items()}
         own = {name: values for name, values in self.observables.items() if name in _SAMPLER_STATISTICS}
         seen = {name: values for name, values in self.observables.items() if name not in own}
@@ -73,7 +73,7 @@ class Samples:
         One row for each variable of the group `posterior`. Chains of one temperature only. Warns (ConvergenceWarning)
         of variables whose R-hat is above 1.05 or unknown. Needs the extra `studies`.
         """
-        stats = _need("arviz_stats")
+        stats = need("arviz_stats")
         if np.ptp(self.temperature) > 0:
             raise ValueError("`summary` compares chains of one temperature; pick one: samples.at_temperature(T).")
         table = stats.summary(self.to_arviz(), round_to="none")
@@ -111,7 +111,7 @@ class Samples:
 _SAMPLER_STATISTICS = ("acceptance", "step_size", "kinetic_energy")
 
 
-def _need(name: str) -> Any:
+def need(name: str) -> Any:
     try:
         return __import__(name)
     except ModuleNotFoundError:

@@ -1,0 +1,83 @@
+"""What a placement and an equilibrium study start from: ideal radii, the neighbour graph and notes about both."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from numpy.typing import ArrayLike
+
+from sphere_ebm.config import PlacementConfig
+from sphere_ebm.graph import NeighbourGraph, add_edges, graph_from_neighbours
+from sphere_ebm.inputs import ExtraEdges, checked_prominence
+from sphere_ebm.neighbours import nearest_neighbours
+from sphere_ebm.placement import shells_of
+from sphere_ebm.shells import Shells, ideal_radii
+
+StageProgress = Callable[[str, int, int], None]
+"""Called as progress(stage, done, total); stages are `"neighbours"` and `"steps"`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The Hamiltonian's data for one set of points: what `config` makes of embeddings and prominence."""
+
+    config: PlacementConfig
+    prominence: Float64[np.ndarray, " points"]
+    shells: Shells
+    ideal_radius: Float32[np.ndarray, " points"]
+    graph: NeighbourGraph
+    notes: tuple[str, ...]
+
+
+def pose(
+    embeddings: Float32[np.ndarray, "points width"],
+    prominence: ArrayLike | None,
+    config: PlacementConfig,
+    extra_edges: ExtraEdges | None = None,
+    progress: StageProgress | None = None,
+) -> Problem:
+    """Rank prominence, lay out shells and search neighbours, for checked embeddings and edges.
+
+    Raises ValueError for a prominence of the wrong shape or not finite, and for edges between points that are none.
+    """
+    order, order_notes = checked_prominence(prominence, embeddings)
+    shells = shells_of(config)
+    ideal = ideal_radii(order, shells, config.radius_order, seed=config.seed)
+    graph, graph_notes = _graph(embeddings, config, extra_edges, progress)
+    notes = (*graph_notes, *order_notes, *_radius_notes(config, shells))
+    return Problem(config, order, shells, ideal, graph, notes)
+
+
+def _graph(
+    embeddings: Float32[np.ndarray, "points width"],
+    config: PlacementConfig,
+    extra_edges: ExtraEdges | None,
+    progress: StageProgress | None,
+) -> tuple[NeighbourGraph, tuple[str, ...]]:
+    found = nearest_neighbours(
+        embeddings,
+        config.neighbours,
+        search=config.neighbour_search,
+        seed=config.seed,
+        progress=None if progress is None else lambda done, total: progress("neighbours", done, total),
+    )
+    graph = graph_from_neighbours(
+        found, affinity=config.affinity, perplexity=config.perplexity, max_degree=config.max_degree
+    )
+    if extra_edges is not None:
+        graph = add_edges(graph, *extra_edges, max_degree=config.max_degree)
+    empty = int(np.count_nonzero(~embeddings.any(axis=1)))
+    notes = [] if found.note is None else [found.note]
+    if empty:
+        notes.append(f"{empty} of {len(embeddings)} embeddings are zero vectors: no direction, no lateral edges")
+    return graph, tuple(notes)
+
+
+def _radius_notes(config: PlacementConfig, shells: Shells) -> tuple[str, ...]:
+    """A note when the law spreads radii, by sqrt(T / κ), over more than half of the smallest shell either way."""
+    spread = math.sqrt(config.temperature_end / config.radius_stiffness)
+    if spread <= 0.5 * float(np.diff(shells.edges).min()):
+        return ()
+    return ("radii spread over more than a shell at temperature_end: raise radius_stiffness or lower temperature_end",)
