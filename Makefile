@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OUTPUT ?= labels
 
-.PHONY: install label test lint check clean
+.PHONY: install label test lint check notebooks clean
 
 install: $(VENV)/.installed
 
@@ -26,7 +26,11 @@ lint: install
 	$(VENV)/bin/mypy
 
 check: install
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# Runs the notebooks and keeps their outputs; the tests run them too and keep nothing.
+notebooks: install
+	$(VENV)/bin/python notebooks/execute.py
 
 # Labels are results: `clean` leaves them where they are.
 clean:

@@ -141,3 +141,29 @@ def test_osmotic_has_one_row_per_map_with_small_errors(benchmark, tmp_path):
     assert [row[:2] for row in rows] == [[kind, n] for kind in ("uniform", "clustered") for n in ("300", "600")]
     assert all(0 < float(row[header.index("force error")].split()[0]) < 10 for row in rows)
     assert all(0 < float(row[header.index("potential error")].split()[0]) < 1 for row in rows)
+
+
+def test_laws_has_a_row_per_scheme_and_names_what_was_missed(benchmark, tmp_path):
+    laws = benchmark("laws")
+    output = tmp_path / "laws.md"
+    # two hundred chains see no error of 5 % in T: a report with missed targets
+    common = ["--keys", "1", "--chains", "200", "--schemes", "Euler-Maruyama"]
+    assert laws.main([*common, "--output", str(output)]) == 1
+    text = output.read_text(encoding="utf-8")
+    header, *rows = table_after("## Rejections", text)
+    assert header == ["scheme", *laws.LAWS]
+    assert [row[0] for row in rows] == ["Euler-Maruyama", "Euler-Maruyama, h = 0.1, by the Gibbs law"]
+    assert [row[0] for row in table_after("## Order", text)[1:]] == ["Euler-Maruyama"]
+    assert any(row[3] == "**FAIL**" for row in table_after("## Targets", text)[1:])
+
+
+def test_the_fitted_order_is_the_slope_of_a_power_law(benchmark):
+    laws = benchmark("laws")
+    biases = [laws.Bias(h, -3 * h**2, 0.1 * h**2) for h in (0.1, 0.2, 0.4)]
+    order, error = laws.fitted_order(biases)
+    assert order == pytest.approx(2)
+    # relative errors of 1/30 at three points whose logarithms are log 2 apart
+    assert error == pytest.approx(1 / 30 / (math.log(2) * math.sqrt(2)))
+    assert [check.passed for check in laws.order_checks("Leimkuhler-Matthews", biases)] == [True]
+    assert [check.passed for check in laws.order_checks("Euler-Maruyama", biases)] == [False]
+    assert [check.passed for check in laws.order_checks("MALA", biases)] == [False]

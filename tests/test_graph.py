@@ -1,12 +1,13 @@
 """The neighbour graph: symmetric weights, a hard degree bound, nobody isolated."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, milp
 
-from sphere_ebm.graph import NeighbourGraph, add_edges, build_graph, graph_from_neighbours
+from sphere_ebm.graph import NeighbourGraph, add_edges, build_graph, graph_from_neighbours, proper_colouring
 from sphere_ebm.neighbours import Neighbours, nearest_neighbours
 
 AFFINITIES = ("uniform", "perplexity")
@@ -316,3 +317,49 @@ def test_a_graph_that_breaks_its_rules_is_refused(senders, receivers, weights):
     ends = np.array([senders, receivers], np.int32)
     with pytest.raises(ValueError, match="must"):
         NeighbourGraph(3, ends[0], ends[1], np.array(weights, np.float32))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_edge_joins_two_points_of_one_colour_and_colours_are_few(seed):
+    graph = graph_from_neighbours(hubs(60, seed))
+    colour = proper_colouring(60, graph.senders, graph.receivers)
+    assert (colour.shape, colour.dtype) == ((60,), np.dtype("int32"))
+    assert np.all(colour[graph.senders] != colour[graph.receivers])
+    assert set(colour) == set(range(colour.max() + 1)), "numbered from 0 without gaps"
+    assert colour.max() <= graph.max_degree
+
+
+@pytest.mark.parametrize(
+    ("n", "ends", "colours"),
+    [
+        (6, [(i, i + 1) for i in range(5)], 2),
+        (5, [(i, (i + 1) % 5) for i in range(5)], 3),
+        (4, list(itertools.combinations(range(4), 2)), 4),
+        (5, [(0, i) for i in range(1, 5)], 2),
+        (3, [(1, 2)], 2),
+    ],
+    ids=["path", "odd ring", "complete", "star", "with a point alone"],
+)
+def test_simple_graphs_get_as_many_colours_as_they_need(n, ends, colours):
+    senders, receivers = np.asarray(ends, np.int32).T
+    colour = proper_colouring(n, senders, receivers)
+    assert np.all(colour[senders] != colour[receivers])
+    assert len(set(colour)) == colours
+
+
+def test_points_without_edges_are_of_one_colour():
+    nobody = np.zeros(0, np.int32)
+    np.testing.assert_array_equal(proper_colouring(4, nobody, nobody), [0, 0, 0, 0])
+
+
+def test_one_graph_is_always_coloured_in_the_same_way():
+    graph = build_graph(points(200), max_degree=8)
+    one, other = (proper_colouring(200, graph.senders, graph.receivers) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_missing_networkx_names_the_extra_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    nobody = np.zeros(0, np.int32)
+    with pytest.raises(ModuleNotFoundError, match=r"networkx is not installed.*'sphere-ebm\[studies\]'"):
+        proper_colouring(4, nobody, nobody)

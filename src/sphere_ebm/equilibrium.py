@@ -21,7 +21,7 @@ from sphere_ebm.heuristics.initial import random_directions
 from sphere_ebm.inputs import checked_config, checked_embeddings, checked_start
 from sphere_ebm.problem import Problem, pose
 from sphere_ebm.sampling.catalogue import build_sampler
-from sphere_ebm.sampling.chains import ChainProgress, sample_chains
+from sphere_ebm.sampling.chains import ChainProgress, check_counts, sample_chains
 from sphere_ebm.sampling.nodes import build_coloured_program, build_program, sphere_block
 from sphere_ebm.sampling.observers import DisplacementObserver, OrderObserver, OverlapObserver
 from sphere_ebm.sampling.samples import Samples
@@ -79,6 +79,7 @@ def sample(
     """
     given = checked_embeddings(embeddings)
     config = _checked(config, len(given), temperature, scheme)
+    check_counts(chains, warmup, draws, thin)
     directions = None if start is None else checked_start(start, len(given))
     problem = pose(given, prominence, config)
     block = sphere_block(len(given))

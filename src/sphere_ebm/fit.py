@@ -77,6 +77,7 @@ def place(
     problem = pose(embeddings, prominence, config, checked_edges(extra_edges), progress)
     ideal, graph, notes = problem.ideal_radius, problem.graph, problem.notes
     directions = _start(embeddings, graph, config) if given_start is None else given_start
+    restless: tuple[str, ...] = ()
     if len(embeddings) == 0:
         result, found = None, _Points(directions, ideal, ideal, ideal)
     else:
@@ -92,7 +93,7 @@ def place(
         prominence=problem.prominence.astype(np.float32),
         energy={name: np.asarray(values) for name, values in result.trace.energy.items()} if result else {},
         step=np.asarray(result.trace.steps if result else [], np.int64),
-        converged=bool(result and result.converged),
+        converged=bool(result and result.converged and not restless),
         config=config,
         notes=notes,
         embeddings=embeddings,

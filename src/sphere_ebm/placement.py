@@ -35,7 +35,8 @@ class Placement:
         prominence: (N,) what the radii order.
         energy: energy per term, (chunks,) each, at coupling 1; the sum over terms is the Hamiltonian.
         step: (chunks,) steps done at each entry of the trace.
-        converged: whether the energy stood still after cooling, so that annealing ended early, or at the end.
+        converged: whether the energy stood still after cooling, so that annealing ended early, or at the end; never
+            true of unstable dynamics.
         config: how it was made.
         notes: what the user should know (zero vectors, a search that fell back), one line each.
         embeddings: (N, D) the input, for `quality`; not saved.

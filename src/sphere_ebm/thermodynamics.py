@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sphere_ebm.sampling.samples import Samples, need
+from sphere_ebm.sampling.samples import OF_THE_DYNAMICS, Samples, need
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def thermodynamics(samples: Samples) -> ThermodynamicCurve:
     groups = [samples.at_temperature(float(t)) for t in temperature]
     energy = np.asarray([_mean_and_error(group.total_energy) for group in groups])
     spread = np.asarray([_spread_and_error(group.total_energy) for group in groups])
-    names = [name for name in samples.observables if name not in ("acceptance", "step_size", "replica")]
+    names = [name for name in samples.observables if name not in OF_THE_DYNAMICS]
     order = {name: np.asarray([_mean_and_error(group.observables[name]) for group in groups]) for name in names}
     slope, slope_error = _slope(temperature, energy[:, 0], energy[:, 1])
     return ThermodynamicCurve(

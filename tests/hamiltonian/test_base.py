@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from sphere_ebm.hamiltonian import OsmoticFactor, OsmoticPressure, SphereState
+from sphere_ebm.hamiltonian import AbstractLocalInteraction, OsmoticFactor, OsmoticPressure, SphereState
 from sphere_ebm.hamiltonian.base import Shared, opened, unwrap_shared
 from sphere_ebm.hamiltonian.osmotic import DirectField
 from sphere_ebm.sampling.nodes import build_program, energies
@@ -146,3 +146,84 @@ def test_shared_values_survive_the_builder_unsliced_and_opened(block, factors, p
     assert lateral.strength.shape == lateral.sharpness.shape == osmotic.strength.shape == ()
     assert isinstance(osmotic, OsmoticPressure)
     assert isinstance(osmotic.field, DirectField)
+
+
+LOCAL = ("gravity", "cauchy", "gaussian", "harmonic")
+
+
+def interaction_of(program, state: SphereState):
+    """The one term of a program: the interaction, its tails at `state`, and which slots are real."""
+    (_, interaction), (_, active) = program.per_block_interactions[0], program.per_block_interaction_active[0]
+    there = [
+        jax.tree.map(lambda x, s=slots: x[s], state) for slots in program.per_block_interaction_global_slices[0][1]
+    ]
+    return interaction, there, active
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_shares_of_local_energies_add_up_to_the_energy(block, factors, probe, state, name):
+    interaction, there, active = interaction_of(build_program(block, [factors[name]], probe), state)
+    assert isinstance(interaction, AbstractLocalInteraction)
+    local, force = interaction.local_energy_and_force(state, there, active)
+    assert local.shape == state.radius.shape
+    np.testing.assert_allclose(interaction.share * jnp.sum(local), factors[name].energy(state), rtol=2e-6)
+    energy, same_force = interaction.energy_and_force(state, there, active)
+    np.testing.assert_allclose(energy, factors[name].energy(state), rtol=2e-6)
+    np.testing.assert_array_equal(force.direction, same_force.direction)
+    np.testing.assert_array_equal(force.radius, same_force.radius)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["gravity", "cauchy"])
+def test_the_local_energy_is_all_that_a_node_changes_of_the_whole(block, factors, probe, state, name):
+    """Moving one node alone, the others at rest, changes H by the change of its local energy."""
+    interaction, there, active = interaction_of(build_program(block, [factors[name]], probe, jnp.float64), state)
+    elsewhere = SphereState(-state.direction, state.radius + 1)
+    own = [interaction.local_energy_and_force(here, there, active)[0] for here in (state, elsewhere)]
+
+    def moved_energy(i: jax.Array) -> jax.Array:
+        one = SphereState(
+            state.direction.at[i].set(elsewhere.direction[i]), state.radius.at[i].set(elsewhere.radius[i])
+        )
+        return factors[name].energy(one)
+
+    change = jax.jit(jax.vmap(moved_energy))(jnp.arange(24)) - factors[name].energy(state)
+    assert float(jnp.max(jnp.abs(change))) > 0.1
+    np.testing.assert_allclose(own[1] - own[0], change, atol=1e-10)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", LOCAL)
+def test_the_force_is_minus_the_gradient_of_the_local_energy_by_the_head_alone(block, factors, probe, state, name):
+    interaction, there, active = interaction_of(build_program(block, [factors[name]], probe, jnp.float64), state)
+
+    @jax.jit
+    def gradient(here: SphereState) -> SphereState:
+        return jax.grad(lambda at: jnp.sum(interaction.local_energy_and_force(at, there, active)[0]))(here)
+
+    expected, force = gradient(state), interaction.local_energy_and_force(state, there, active)[1]
+    project = project_tangent
+    np.testing.assert_allclose(
+        project(state.direction, force.direction), -project(state.direction, expected.direction), atol=1e-11
+    )
+    np.testing.assert_allclose(force.radius, -expected.radius, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_gathering_tails_gives_what_thrml_gathers(block, factors, probe, state, name):
+    program = build_program(block, [factors[name]], probe)
+    interaction, there, active = interaction_of(program, state)
+    gathered = interaction.gather(state)
+    assert len(gathered) == len(there)
+    for ours, theirs in zip(gathered, there, strict=True):
+        np.testing.assert_array_equal(ours.direction[active], theirs.direction[active])
+        np.testing.assert_array_equal(ours.radius[active], theirs.radius[active])
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_energy_and_force_with_gathered_tails_are_those_of_the_other_configuration(block, factors, probe, state, name):
+    interaction, _, active = interaction_of(build_program(block, [factors[name]], probe), state)
+    elsewhere = SphereState(jnp.roll(state.direction, 5, axis=0), state.radius + 0.5)
+    energy = interaction.energy(elsewhere, interaction.gather(elsewhere), active)
+    np.testing.assert_allclose(energy, factors[name].energy(elsewhere), rtol=2e-6)
+    assert abs(float(energy) - float(factors[name].energy(state))) > 0.01 or name == "osmotic"

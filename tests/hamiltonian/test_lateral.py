@@ -53,3 +53,21 @@ def test_close_points_keep_the_digits_of_their_chord():
 def test_bad_arguments_are_refused_by_name(edges, options, message):
     with pytest.raises(ValueError, match=message):
         LateralFactor(sphere_block(2), *edges, **{"sharpness": 1.0, **options})
+
+
+def test_tails_are_gathered_only_where_all_nodes_are(probe):
+    factor = LateralFactor(sphere_block(2), *EDGE, sharpness=1.5)
+    lateral = build_program(sphere_block(2), [factor], probe).per_block_interactions[0][1]
+    (tails,) = lateral.gather(ANTIPODES)
+    np.testing.assert_array_equal(tails.direction[:, 0], ANTIPODES.direction[::-1])
+    np.testing.assert_array_equal(tails.radius[:, 0], ANTIPODES.radius[::-1])
+    half = SphereState(ANTIPODES.direction[:1], ANTIPODES.radius[:1])
+    with pytest.raises(ValueError, match=r"the block has 1 nodes and the lateral term 2.*node by node"):
+        lateral.gather(half)
+
+
+def test_each_end_of_an_edge_owns_the_whole_pair(probe):
+    factor = LateralFactor(sphere_block(2), *EDGE, sharpness=1.5, strength=3.0)
+    lateral = build_program(sphere_block(2), [factor], probe).per_block_interactions[0][1]
+    local, _ = lateral.local_energy_and_force(ANTIPODES, lateral.gather(ANTIPODES), jnp.ones((2, 1), bool))
+    np.testing.assert_allclose(local, float(factor.energy(ANTIPODES)), rtol=1e-6)

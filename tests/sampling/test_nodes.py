@@ -10,14 +10,20 @@ from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule
 from sphere_ebm.hamiltonian import SphereState
 from sphere_ebm.hamiltonian.base import Shared
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
 from sphere_ebm.sampling.nodes import (
+    OwnState,
     SphereNode,
     advance,
+    build_coloured_program,
     build_program,
     energies,
+    initial_sampler_states,
+    join_blocks,
     node_template,
     own_state_group,
     sphere_block,
+    split_blocks,
 )
 from sphere_ebm.sampling.underdamped import Underdamped
 
@@ -91,3 +97,76 @@ def test_energies_of_a_program_with_a_clamped_block_are_refused(small_block, sma
     program = FactorSamplingProgram(spec, [EulerMaruyama(1.0, 0.01)], small_factors, [own_state_group(small_block)])
     with pytest.raises(ValueError, match="no clamped blocks; got 1"):
         energies(program, small_start)
+
+
+# unequal classes, neither of them in the order of the points
+COLOUR = np.where(np.isin(np.arange(30), [4, 12]), 2, np.arange(30) % 2)
+
+
+@pytest.fixture(scope="module")
+def coloured(small_block, small_factors) -> FactorSamplingProgram:
+    return build_coloured_program(small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01), COLOUR)
+
+
+def test_a_coloured_program_has_one_block_for_each_colour_sampled_in_turn(coloured, small_block):
+    classes = coloured.gibbs_spec.free_blocks
+    for colour, block in enumerate(classes):
+        assert list(block) == [small_block[int(i)] for i in np.flatnonzero(colour == COLOUR)]
+    assert coloured.gibbs_spec.sampling_order == [[0], [1], [2]]
+    assert [int(state.step) for state in initial_sampler_states(coloured)] == [0, 0, 0]
+
+
+def test_every_block_knows_the_places_of_its_nodes_among_all_points(coloured):
+    for colour, interactions in enumerate(coloured.per_block_interactions):
+        assert isinstance(interactions[0], OwnState)
+        np.testing.assert_array_equal(interactions[0].position[:, 0], np.flatnonzero(colour == COLOUR))
+
+
+def test_cutting_a_configuration_into_blocks_and_joining_them_gives_it_back(coloured, small_start):
+    blocks = split_blocks(coloured, small_start)
+    assert [block.radius.size for block in blocks] == [13, 15, 2]
+    for colour, block in enumerate(blocks):
+        np.testing.assert_array_equal(block.direction, small_start.direction[colour == COLOUR])
+        np.testing.assert_array_equal(block.radius, small_start.radius[colour == COLOUR])
+    whole = join_blocks(coloured, blocks)
+    np.testing.assert_array_equal(whole.direction, small_start.direction)
+    np.testing.assert_array_equal(whole.radius, small_start.radius)
+
+
+def test_one_block_is_the_configuration_itself(small_block, small_factors, small_start):
+    program = build_program(small_block, small_factors, EulerMaruyama(1.0, 0.01))
+    (block,) = split_blocks(program, small_start)
+    assert block is small_start
+    assert join_blocks(program, [block]) is small_start
+
+
+def test_energies_do_not_depend_on_the_blocks(coloured, small_block, small_factors, small_start):
+    single = build_program(small_block, small_factors[:2], EulerMaruyama(1.0, 0.01))
+    one, many = (eqx.filter_jit(energies)(program, small_start) for program in (single, coloured))
+    assert list(one) == list(many) == ["gravity", "lateral"]
+    np.testing.assert_allclose(list(many.values()), list(one.values()), rtol=2e-6)
+    exact = [factor.energy(small_start) for factor in small_factors[:2]]
+    np.testing.assert_allclose(list(many.values()), exact, rtol=2e-6)
+
+
+def test_one_step_of_a_coloured_program_moves_all_its_nodes_where_they_are(coloured, small_start):
+    step = eqx.filter_jit(advance)
+    moved, states = step(jax.random.key(0), coloured, small_start, initial_sampler_states(coloured))
+    assert [int(state.step) for state in states] == [1, 1, 1]
+    distance = jnp.linalg.norm(moved.direction - small_start.direction, axis=1)
+    # an accepted move is small, and in the place of the same point
+    assert float(jnp.mean((distance > 0).astype(jnp.float32))) > 0.8
+    assert float(distance.max()) < 0.8
+    again, _ = step(jax.random.key(1), coloured, moved, states)
+    further = jnp.linalg.norm(again.direction - small_start.direction, axis=1)
+    assert bool(jnp.all(further > 0))
+
+
+def test_one_colour_is_the_program_of_one_block(small_block, small_factors, small_start):
+    gravity, sampler = small_factors[:1], MetropolisWithinGibbs(1.0, 0.01)
+    one = build_program(small_block, gravity, sampler)
+    same = build_coloured_program(small_block, gravity, sampler, np.zeros(30, int))
+    key, step = jax.random.key(0), eqx.filter_jit(advance)
+    ends = [step(key, program, small_start, initial_sampler_states(program))[0] for program in (one, same)]
+    np.testing.assert_array_equal(ends[0].direction, ends[1].direction)
+    np.testing.assert_array_equal(ends[0].radius, ends[1].radius)

@@ -1,12 +1,10 @@
 """Sampling at equilibrium: several chains at a fixed temperature, observed as they go.
 
 Where `run` cools one configuration, `sample_chains` warms up several and then draws from the Gibbs law. Chain i takes
-its keys from `fold_in(key, i)`, and step t of it from `fold_in(..., t)`: no chain depends on how many there are, and
-no draw on how many follow.
+its keys from `fold_in(key, i)`, and step t of it from `fold_in(..., t)`: no chain's random numbers depend on how many
+there are, and no draw on how many follow. (Compiled code may round differently for another number of chains.)
 """
 
-import functools
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -146,7 +144,7 @@ def sample_chains(
         ValueError: numbers that make no run, or a law that still changes after the warm-up.
         NonFiniteEnergyError: an energy was not finite.
     """
-    _check_counts(chains, warmup, draws, thin)
+    check_counts(chains, warmup, draws, thin)
     stacked = _stacked(program, samplers, chains)
     _check_settled(list(program.samplers) if samplers is None else list(samplers), warmup, warmup + draws * thin)
     state = _one_each(start, chains)
@@ -180,22 +178,20 @@ def sample_chains(
     records = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
     if exchange is None:
         del records[-1]["replica"]
+    scalars: dict[str, np.ndarray] = {}
+    for record in [records[-1], *records[2 + keep_states : -1]]:
+        scalars |= record if isinstance(record, dict) else {}
     temperature = jax.vmap(lambda sampler: sampler.temperature(jnp.asarray(total, jnp.int32)))(stacked[0])
     return Samples(
         temperature=np.asarray(temperature, np.float64),
         energy=records[0],
-        # of the samplers first, then of observers that the caller gave
-        observables=functools.reduce(operator.or_, filter(_is_dictionary, records[2 + keep_states :][::-1]), {}),
+        observables=scalars,
         moments=jax.tree.map(np.asarray, carried.memory[1]),
         last=jax.tree.map(np.asarray, carried.state),
         thin=thin,
         warmup=warmup,
         states=records[2] if keep_states else None,
     )
-
-
-def _is_dictionary(record: Any) -> bool:
-    return isinstance(record, dict)
 
 
 _CAPACITY = 100
@@ -236,10 +232,14 @@ def _stacked(
         return _one_each(program.samplers, chains, force=True)
     if len(samplers) != chains:
         raise ValueError(f"`samplers` must hold one for each of chains={chains}; got {len(samplers)}.")
-    return [jax.tree.map(lambda *leaves: jnp.stack(leaves), *samplers)] * len(program.samplers)
+    distinct, which = np.unique([id(sampler) for sampler in samplers], return_inverse=True)
+    by_identity = {id(sampler): sampler for sampler in samplers}
+    each = [by_identity[int(identity)] for identity in distinct]
+    return [jax.tree.map(lambda *leaves: jnp.stack(leaves)[which], *each)] * len(program.samplers)
 
 
-def _check_counts(chains: int, warmup: int, draws: int, thin: int) -> None:
+def check_counts(chains: int, warmup: int, draws: int, thin: int) -> None:
+    """Raises ValueError for numbers that make no run."""
     for name, value, least in (("chains", chains, 1), ("warmup", warmup, 0), ("draws", draws, 1), ("thin", thin, 1)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}; got {value}.")
@@ -248,7 +248,7 @@ def _check_counts(chains: int, warmup: int, draws: int, thin: int) -> None:
 def _check_settled(samplers: list[Any], warmup: int, total: int) -> None:
     """Raises ValueError when what the samplers draw from is not one law from `warmup` to `total` steps."""
     first, last = jnp.asarray(warmup, jnp.int32), jnp.asarray(total, jnp.int32)
-    for sampler in samplers:
+    for sampler in {id(each): each for each in samplers}.values():
         for name in ("temperature", "step_size", "coupling"):
             schedule = getattr(sampler, name)
             before, after = float(schedule(first)), float(schedule(last))

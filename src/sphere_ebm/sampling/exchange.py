@@ -89,7 +89,7 @@ def replica_exchange(
     key: Key[Array, ""],
     program: FactorSamplingProgram,
     start: SphereState,
-    temperatures: Sequence[float],
+    temperatures: Sequence[float] | Float[np.ndarray, " rungs"],
     *,
     ladders: int = 1,
     warmup: int = 1000,

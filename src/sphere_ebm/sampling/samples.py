@@ -56,13 +56,13 @@ class Samples:
     def to_arviz(self) -> Any:
         """An `xarray.DataTree` in ArviZ's form. Needs the extra `studies`.
 
-        Group `posterior`: `energy` (the total), `energy_<term>` and the observables, all invariant under rotations of
-        the map, dimensions (chain, draw). Group `sample_stats`: `lp`, the logarithm of the unnormalised density
-        -H / T, and what samplers recorded.
+        Group `posterior`: `energy` (the total), `energy_<term>` and the observables that the law determines, all
+        invariant under rotations of the map, dimensions (chain, draw). Group `sample_stats`: `lp`, the logarithm of the
+        unnormalised density -H / T, and what tells of the dynamics, `OF_THE_DYNAMICS`.
         """
         base = need("arviz_base")
         energy = {"energy": self.total_energy} | {f"energy_{name}": values for name, values in self.energy.items()}
-        own = {name: values for name, values in self.observables.items() if name in _SAMPLER_STATISTICS}
+        own = {name: values for name, values in self.observables.items() if name in OF_THE_DYNAMICS}
         seen = {name: values for name, values in self.observables.items() if name not in own}
         lp = -self.total_energy / self.temperature[:, None]
         return base.from_dict({"posterior": energy | seen, "sample_stats": {"lp": lp} | own})
@@ -108,7 +108,8 @@ class Samples:
         )
 
 
-_SAMPLER_STATISTICS = ("acceptance", "step_size", "kinetic_energy")
+OF_THE_DYNAMICS = ("acceptance", "step_size", "kinetic_energy", "squared_displacement", "moved", "replica")
+"""Observables that tell of the way, not of the law: chains at equilibrium need not agree about them."""
 
 
 def need(name: str) -> Any:

@@ -1,0 +1,326 @@
+"""MALA at equilibrium on real data, at several temperatures: `python -m benchmarks.equilibrium --data DIR`.
+
+Exit code 0 when every target is met, 1 when one is missed, 2 for wrong usage.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy import stats
+from thrml import Block, FactorSamplingProgram
+
+from benchmarks.datasets import Dataset, load
+from benchmarks.diagnostics import Diagnosis, diagnose, standard_score
+from benchmarks.report import Check, check_table, machine, markdown_table, publish, say, spread
+from sphere_ebm import NeighbourGraph, PlacementConfig, Underdamped, build_graph, hamiltonian
+from sphere_ebm.hamiltonian import SphereState
+from sphere_ebm.hamiltonian.base import AbstractSphereFactor
+from sphere_ebm.heuristics.initial import random_directions
+from sphere_ebm.placement import shells_of
+from sphere_ebm.quality import neighbour_recall
+from sphere_ebm.sampling.chains import sample_chains
+from sphere_ebm.sampling.langevin import AbstractLangevin
+from sphere_ebm.sampling.mala import MALA
+from sphere_ebm.sampling.nodes import build_program, sphere_block
+from sphere_ebm.sampling.samples import Samples
+from sphere_ebm.sampling.schedules import Linear
+from sphere_ebm.shells import ideal_radii
+from sphere_ebm.sphere import normalise
+
+DEFAULT_OUTPUT = Path(__file__).parent / "results" / "equilibrium.md"
+PACKAGES = ("sphere-ebm", "arviz-stats", "jax", "thrml", "numpy")
+LEAST_ACCEPTANCE, MOST_ACCEPTANCE, R_HAT_LIMIT = 0.5, 0.7, 1.05
+ANNEALING_STEP, UNDERDAMPED_STEP, FRICTION = 0.3, 0.1, 0.7
+HEADER = (
+    "T",
+    "acceptance",
+    "step size h",
+    "H per point",
+    "R-hat of H",
+    "R-hat of the lateral term",
+    "ESS of H",
+    "steps of all chains per effective sample",
+    "seconds per effective sample",
+    "recall@15",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Points of a set with the Hamiltonian that `place` gives them, osmotic pressure by the direct sum."""
+
+    embeddings: Float32[np.ndarray, "points width"]
+    graph: NeighbourGraph
+    ideal: Float32[np.ndarray, " points"]
+    config: PlacementConfig
+    block: Block
+    factors: list[AbstractSphereFactor]
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def dynamics(self) -> dict[str, float]:
+        """What every sampler gets: mobilities 1/s² and 1/κ, and the wall for radii, all as in `place`."""
+        return {
+            "direction_mobility": 1 / self.config.sharpness(len(self)) ** 2,
+            "radius_mobility": 1 / self.config.radius_stiffness,
+            "minimum_radius": float(shells_of(self.config).edges[0]),
+        }
+
+    def underdamped(self, temperature: float, step_size: float, coupling: Linear | float = 1.0) -> Underdamped:
+        return Underdamped(len(self), temperature, step_size, FRICTION, coupling, **self.dynamics())
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Chains, and along each of them: steps of annealing and of warm-up, draws, and steps between two draws."""
+
+    chains: int
+    anneal: int
+    warmup: int
+    draws: int
+    thin: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of drawing, all chains together."""
+        return self.chains * self.draws * self.thin
+
+
+@dataclass(frozen=True, eq=False)
+class Equilibrium:
+    """One sampler at one temperature; `seconds` of drawing, warm-up and compilation left out, and recall by chain."""
+
+    samples: Samples
+    steps: int
+    seconds: float
+    recall: tuple[float, ...]
+
+    @property
+    def temperature(self) -> float:
+        return float(self.samples.temperature[0])
+
+    def energy(self) -> Diagnosis:
+        """H per point."""
+        return diagnose(self.samples.total_energy / self.samples.last.radius.shape[1])
+
+    def cells(self) -> list[str]:
+        energy = self.energy()
+        return [
+            f"{self.temperature:g}",
+            spread(list(self.samples.acceptance)),
+            spread(list(self.samples.observables["step_size"][:, -1].astype(float))),
+            f"{energy.mean:.4f} ± {energy.mcse:.4f}",
+            f"{energy.r_hat:.3f}",
+            f"{diagnose(self.samples.energy['lateral']).r_hat:.3f}",
+            f"{energy.ess:.0f}",
+            f"{self.steps / energy.ess:.0f}",
+            f"{self.seconds / energy.ess:.2f}",
+            spread(self.recall),
+        ]
+
+
+def pose(data: Dataset, points: int, seed: int) -> Problem:
+    """`points` of a set, drawn by `seed`; radii by the norms of the embeddings, as `place` does."""
+    config = PlacementConfig(osmotic_evaluator="direct", seed=seed)
+    chosen = np.sort(np.random.default_rng(seed).choice(len(data), points, replace=False))
+    embeddings = data.embeddings[chosen]
+    graph = build_graph(embeddings, neighbours=config.neighbours, max_degree=config.max_degree, seed=seed)
+    ideal = ideal_radii(np.linalg.norm(embeddings, axis=1), shells_of(config), config.radius_order, seed=seed)
+    block = sphere_block(points)
+    return Problem(embeddings, graph, ideal, config, block, hamiltonian(block, ideal, graph, config))
+
+
+def anneal(problem: Problem, temperature: float, budget: Budget) -> SphereState:
+    """Every chain from random directions of its own, coupling 8 to 1 at T by underdamped dynamics; (chains, n, ...)."""
+    n, config = len(problem), problem.config
+    directions = np.stack([random_directions(n, seed) for seed in range(budget.chains)])
+    start = SphereState(jnp.asarray(directions), jnp.asarray(np.tile(problem.ideal, (budget.chains, 1))))
+    coupling = Linear(config.coupling_start, 1.0, config.cooling * budget.anneal)
+    program = _program(problem, problem.underdamped(temperature, ANNEALING_STEP, coupling))
+    key = jax.random.key(config.seed)
+    last = sample_chains(key, program, start, chains=budget.chains, warmup=budget.anneal, draws=1).last
+    return SphereState(normalise(jnp.asarray(last.direction)), jnp.asarray(last.radius))
+
+
+def draw(problem: Problem, sampler: AbstractLangevin, start: SphereState, budget: Budget) -> Equilibrium:
+    """Warm up and draw. The clock starts after the warm-up, by when everything is compiled."""
+    clock: dict[int, float] = {}
+    samples = sample_chains(
+        jax.random.key(problem.config.seed + 1),
+        _program(problem, sampler),
+        start,
+        chains=budget.chains,
+        warmup=budget.warmup,
+        draws=budget.draws,
+        thin=budget.thin,
+        progress=lambda done, _: clock.setdefault(done, time.perf_counter()),
+    )
+    seconds = max(clock.values()) - clock[budget.warmup]
+    recall = tuple(neighbour_recall(problem.embeddings, u, queries=None) for u in samples.last.direction)
+    found = Equilibrium(samples, budget.steps, seconds, recall)
+    energy, name = found.energy(), type(sampler).__name__
+    say(f"equilibrium: T = {found.temperature:g}, {name}: H per point {energy}, acceptance {samples.acceptance}")
+    say(f"equilibrium: {seconds:.1f} s for {budget.draws * budget.thin} steps of all chains, recall {recall}")
+    return found
+
+
+def sample_mala(problem: Problem, temperature: float, start: SphereState, budget: Budget) -> Equilibrium:
+    sampler = MALA(temperature, 0.1, adapt_steps=budget.warmup // 2, **problem.dynamics())
+    return draw(problem, sampler, start, budget)
+
+
+def _program(problem: Problem, sampler: AbstractLangevin) -> FactorSamplingProgram:
+    return build_program(problem.block, problem.factors, sampler)
+
+
+def exact_energy(problem: Problem, state: SphereState) -> float:
+    """H of one configuration in float64, written down again in NumPy from its definition. O(N²) memory."""
+    u, r = np.asarray(state.direction, np.float64), np.asarray(state.radius, np.float64)
+    n, config, graph = len(r), problem.config, problem.graph
+    stretch = config.sharpness(n) ** 2
+    gravity = config.radius_stiffness / 2 * np.sum((r - problem.ideal) ** 2)
+    chord = np.sum((u[graph.senders] - u[graph.receivers]) ** 2, axis=1)
+    lateral = config.lateral_strength * np.sum(graph.weights * np.log1p(stretch * chord))
+    repulsion = 1 / (1 + stretch * np.sum((u[:, None] - u[None]) ** 2, axis=2))
+    pairs = (repulsion.sum() - n) / (n * (n - 1))
+    return float(gravity + lateral + config.osmotic_strength * n * np.log(pairs))
+
+
+def rounding(problem: Problem, reached: Equilibrium, moves: int) -> Float[np.ndarray, " moves"]:
+    """Error of the change of H / T over accepted moves of MALA: float32, summed as MALA does, against float64."""
+    step_size = float(reached.samples.observables["step_size"][0, -1])
+    samples = sample_chains(
+        jax.random.key(problem.config.seed + 2),
+        _program(problem, MALA(reached.temperature, step_size, **problem.dynamics())),
+        jax.tree.map(lambda x: jnp.asarray(x[0]), reached.samples.last),
+        chains=1,
+        warmup=0,
+        draws=moves,
+        keep_states=True,
+    )
+    total = sum(each[0] for each in samples.energy.values())
+    configurations = (jax.tree.map(lambda x, i=i: x[0, i], samples.states) for i in range(moves))
+    exact = np.asarray([exact_energy(problem, state) for state in configurations])
+    moved = np.diff(exact) != 0
+    return (np.diff(total.astype(np.float64)) - np.diff(exact))[moved] / reached.temperature
+
+
+def checks(main: Equilibrium) -> list[Check]:
+    """Targets at the temperature that is meant to be in equilibrium."""
+    at = f"T = {main.temperature:g}"
+    acceptance = main.samples.acceptance
+    return [
+        Check(f"{at}: lowest acceptance of a chain", float(acceptance.min()), ">=", LEAST_ACCEPTANCE),
+        Check(f"{at}: highest acceptance of a chain", float(acceptance.max()), "<=", MOST_ACCEPTANCE),
+        Check(f"{at}: R-hat of H", main.energy().r_hat, "<", R_HAT_LIMIT),
+    ]
+
+
+def against(main: Equilibrium, other: Equilibrium) -> str:
+    """MALA beside underdamped dynamics, which has an error of O(h²) and no rejections."""
+    p = 2 * stats.norm.sf(abs(standard_score(main.energy(), other.energy())))
+    rows = []
+    for name, found in (("MALA", main), (f"Underdamped, h = {UNDERDAMPED_STEP}", other)):
+        energy = found.energy()
+        evaluations = (2 if name == "MALA" else 1) * found.steps
+        mean = f"{energy.mean:.4f} ± {energy.mcse:.4f}"
+        per = [f"{energy.ess:.0f}", f"{evaluations / energy.ess:.0f}", f"{found.seconds / energy.ess:.2f}"]
+        rows.append([name, mean, f"{energy.r_hat:.3f}", *per])
+    header = ["sampler", "H per point", "R-hat of H", "ESS of H", "gradients per effective sample", "seconds per it"]
+    return f"{markdown_table(header, rows)}\n\nThe means differ with p = {p:.2g} (z-test)."
+
+
+def build_report(problem: Problem, name: str, main: float, others: Sequence[float], budget: Budget) -> tuple[str, bool]:
+    """Sample at every temperature; the report in Markdown, and whether every target is met."""
+    header = machine(PACKAGES)
+    found: dict[float, Equilibrium] = {}
+    start = anneal(problem, main, budget)
+    for temperature in [main, *others]:
+        begin = start if temperature == main else anneal(problem, temperature, budget)
+        found[temperature] = sample_mala(problem, temperature, begin, budget)
+    reference = draw(problem, problem.underdamped(main, UNDERDAMPED_STEP), start, budget)
+    error = rounding(problem, found[main], min(100, budget.draws))
+    targets = checks(found[main])
+    met = [check.passed for check in targets]
+    rows = [found[temperature].cells() for temperature in sorted(found, reverse=True)]
+    text = f"""# MALA at equilibrium on {len(problem)} points of {name}
+
+{header}
+- {budget.chains} chains from random directions of their own, {budget.anneal} steps of annealing, {budget.warmup} of
+  warm-up (h adapted in the first half), then {budget.draws} draws, {budget.thin} steps apart
+- R-hat is rank-normalised, the effective sample size (ESS) is the bulk one, means ± their Monte-Carlo standard error;
+  acceptance, h and recall (of the last configurations): mean over chains (lowest..highest)
+- seconds are wall time of drawing, all chains in one process; no warm-up and no compilation in them
+
+## Targets: {sum(met)} of {len(met)} met
+
+{check_table(targets)}
+
+## MALA by temperature
+
+{markdown_table(HEADER, rows)}
+
+## Against underdamped dynamics at T = {main:g}
+
+{against(found[main], reference)}
+
+## Float32 at T = {main:g}
+
+Change of H / T over {len(error)} accepted moves, float32 less float64: mean {error.mean():.1e}, standard deviation
+{error.std():.1e}."""
+    return text, all(met)
+
+
+def parser() -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(prog="python -m benchmarks.equilibrium", description=__doc__)
+    cli.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz (digits needs none)")
+    cli.add_argument("--set", default="wordnet-2k", metavar="NAME", help="default: wordnet-2k")
+    cli.add_argument("--points", type=_positive, default=1000, help="drawn from the set (default 1000)")
+    cli.add_argument("--seed", type=int, default=0, help="of the points and of all random numbers (default 0)")
+    cli.add_argument("--temperature", type=float, default=0.2, metavar="T", help="what targets hold for (default .2)")
+    cli.add_argument(
+        "--others", nargs="*", type=float, default=[1.0, 0.5, 0.1], metavar="T", help="measured too (default 1 .5 .1)"
+    )
+    cli.add_argument("--chains", type=_positive, default=4, help="default 4")
+    cli.add_argument("--anneal", type=_positive, default=2000, metavar="STEPS", help="default 2000")
+    cli.add_argument("--warmup", type=_positive, default=1000, metavar="STEPS", help="default 1000")
+    cli.add_argument("--draws", type=_positive, default=3000, help="of each chain (default 3000)")
+    cli.add_argument("--thin", type=_positive, default=10, metavar="STEPS", help="default 10")
+    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    return cli
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    cli = parser()
+    options = cli.parse_args(arguments)
+    try:
+        data = load(options.set, options.data)
+    except FileNotFoundError as error:
+        cli.error(f"{error.filename} is missing; name the folder with --data or choose a set with --set.")
+    if options.points > len(data):
+        cli.error(f"--points must be at most {len(data)}, all of {options.set}; got {options.points}.")
+    problem = pose(data, options.points, options.seed)
+    budget = Budget(options.chains, options.anneal, options.warmup, options.draws, options.thin)
+    text, passed = build_report(problem, options.set, options.temperature, options.others, budget)
+    publish(text, options.output)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

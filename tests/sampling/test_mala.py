@@ -1,0 +1,195 @@
+"""MALA against its definition, worked out once more in NumPy: who is accepted, and with what probability."""
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from thrml import AbstractConditionalSampler, Block
+
+from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
+from sphere_ebm.sampling import MALA, build_coloured_program, build_program, sample_chains, sphere_block
+from sphere_ebm.sampling.nodes import advance, initial_sampler_states
+from sphere_ebm.sphere import normalise
+
+TEMPERATURE, COUPLING, WALL = 0.6, 2.5, 1.5
+MOBILITY = (0.5, 1.7)
+IDEAL, STIFFNESS = np.asarray([1.6, 1.9, 2.2]), 3.0
+EDGES, WEIGHTS = np.asarray([[0, 1], [1, 2]]), np.asarray([0.8, 1.4])
+STRENGTH, SHARPNESS, PRESSURE = 0.9, 1.3, 0.7
+one_step = eqx.filter_jit(advance)
+
+
+@final
+class FixedKey(AbstractConditionalSampler):
+    """A sampler that is always handed the same key, so that a test knows its random numbers."""
+
+    inner: MALA
+    key: jax.Array
+
+    def init(self) -> Any:
+        return self.inner.init()
+
+    def sample(
+        self, key: Any, interactions: Any, active: Any, states: Any, sampler_state: Any, output: Any
+    ) -> tuple[SphereState, Any]:
+        return self.inner.sample(self.key, interactions, active, states, sampler_state, output)
+
+
+def three_points() -> tuple[Block, list[Any]]:
+    block = sphere_block(3)
+    lateral = LateralFactor(block, *EDGES.T, WEIGHTS, sharpness=SHARPNESS, strength=STRENGTH)
+    osmotic = OsmoticFactor(block, sharpness=SHARPNESS, strength=PRESSURE, evaluator="direct")
+    return block, [GravityFactor(block, IDEAL, STIFFNESS), lateral, osmotic]
+
+
+def chord2(u: np.ndarray, i: int, j: int) -> float:
+    return float(np.sum((u[i] - u[j]) ** 2))
+
+
+def energy(u: np.ndarray, r: np.ndarray) -> float:
+    """H at the coupling of the sampler, from the formulas of the energy terms."""
+    pairs = zip(EDGES, WEIGHTS, strict=True)
+    lateral = sum(w * np.log1p(SHARPNESS**2 * chord2(u, i, j)) for (i, j), w in pairs)
+    mean = np.mean([1 / (1 + SHARPNESS**2 * chord2(u, i, j)) for i in range(3) for j in range(3) if i != j])
+    return float(STIFFNESS / 2 * np.sum((r - IDEAL) ** 2) + COUPLING * STRENGTH * lateral + PRESSURE * 3 * np.log(mean))
+
+
+def force(u: np.ndarray, r: np.ndarray, eps: float = 1e-6) -> tuple[np.ndarray, np.ndarray]:
+    """Minus the gradient by central differences, tangent on directions."""
+    along = np.zeros((3, 3))
+    for i in range(3):
+        for k in range(3):
+            shift = np.zeros((3, 3))
+            shift[i, k] = eps
+            along[i, k] = -(energy(u + shift, r) - energy(u - shift, r)) / (2 * eps)
+    return along - u * np.sum(u * along, axis=1, keepdims=True), -STIFFNESS * (r - IDEAL)
+
+
+def log_gaussian(way: tuple[Any, Any], drift: tuple[Any, Any], h: float) -> float:
+    return sum(
+        -float(np.sum((d - h * mu * f) ** 2)) / (4 * h * mu * TEMPERATURE)
+        for mu, d, f in zip(MOBILITY, way, drift, strict=True)
+    )
+
+
+def expected(u: np.ndarray, r: np.ndarray, key: Any, h: float) -> tuple[float, bool, np.ndarray, np.ndarray, bool]:
+    """Log of the acceptance ratio, whether it is accepted, the proposal, and whether a radius was reflected."""
+    key_move, key_accept = jax.random.split(key)
+    key_direction, key_radius = jax.random.split(key_move)
+    noise_u = np.asarray(jax.random.normal(key_direction, (3, 3)))
+    noise_u = noise_u - u * np.sum(u * noise_u, axis=1, keepdims=True)
+    noise = (noise_u, np.asarray(jax.random.normal(key_radius, (3,))))
+    here = force(u, r)
+    du, dr = (
+        h * mu * f + np.sqrt(2 * h * mu * TEMPERATURE) * x for mu, f, x in zip(MOBILITY, here, noise, strict=True)
+    )
+    length = np.linalg.norm(du, axis=1, keepdims=True)
+    there = u * np.cos(length) + du / length * np.sin(length)
+    back_u = u * length * np.sin(length) - du * np.cos(length)
+    below = r + dr < WALL
+    radius, back_r = np.where(below, 2 * WALL - r - dr, r + dr), np.where(below, dr, -dr)
+    ways = log_gaussian((back_u, back_r), force(there, radius), h) - log_gaussian((du, dr), here, h)
+    ratio = (energy(u, r) - energy(there, radius)) / TEMPERATURE + ways
+    accepted = float(jnp.log(jax.random.uniform(key_accept, ()))) < ratio
+    return ratio, accepted, there, radius, bool(below.any())
+
+
+def test_acceptance_and_outcome_are_those_of_the_definition():
+    rng = np.random.default_rng(1)
+    outcomes = set()
+    with jax.enable_x64(True):
+        block, terms = three_points()
+        mobility = {"direction_mobility": MOBILITY[0], "radius_mobility": MOBILITY[1]}
+        program = None
+        for trial in range(24):
+            h = (0.05, 0.2, 0.5)[trial % 3]
+            key = jax.random.key(trial)
+            sampler = FixedKey(MALA(TEMPERATURE, h, COUPLING, minimum_radius=WALL, **mobility), key)
+            program = build_program(block, terms, sampler, jnp.float64) if program is None else program
+            program = eqx.tree_at(lambda p: p.samplers, program, [sampler])
+            u = rng.standard_normal((3, 3))
+            u, r = u / np.linalg.norm(u, axis=1, keepdims=True), rng.uniform(WALL, 2.5, 3)
+            start = SphereState(jnp.asarray(u), jnp.asarray(r))
+            end, states = one_step(key, program, start, [sampler.init()])
+            ratio, accepted, there, radius, reflected = expected(u, r, key, h)
+            assert float(states[0].acceptance) == pytest.approx(np.exp(min(ratio, 0)), rel=1e-6)
+            assert float(states[0].step_size) == pytest.approx(h)
+            np.testing.assert_allclose(end.direction, there if accepted else u, atol=1e-8)
+            np.testing.assert_allclose(end.radius, radius if accepted else r, atol=1e-8)
+            outcomes.add((accepted, reflected, ratio < 0))
+    # both decisions, with and without a reflection, also of what was not sure to be accepted
+    assert {outcome[:2] for outcome in outcomes} == {(True, True), (True, False), (False, True), (False, False)}
+    assert {(True, True, True), (True, False, True)} & outcomes
+
+
+@pytest.fixture(scope="module")
+def program(small_block, small_factors) -> Any:
+    return build_program(small_block, small_factors, MALA(1.0, 0.01))
+
+
+@pytest.fixture(scope="module")
+def system(program, small_start) -> Any:
+
+    def step(step_size: float, seed: int = 0, **options: Any) -> tuple[SphereState, Any]:
+        sampler = MALA(1.0, step_size, **options)
+        using = eqx.tree_at(lambda p: p.samplers, program, [sampler])
+        end, states = one_step(jax.random.key(seed), using, small_start, [sampler.init()])
+        return end, states[0]
+
+    return step
+
+
+def test_a_tiny_step_is_accepted(system, small_start):
+    end, state = system(1e-7)
+    assert float(state.acceptance) > 0.99
+    assert bool(jnp.all(end.radius != small_start.radius))
+
+
+# 1e38: the proposal is not finite, and neither is its energy
+@pytest.mark.parametrize("step_size", [10.0, 1e4, 1e38])
+def test_a_huge_step_is_rejected_and_changes_no_bit(system, small_start, step_size):
+    for seed in range(5):
+        end, state = system(step_size, seed)
+        assert float(state.acceptance) == 0
+        np.testing.assert_array_equal(end.direction, small_start.direction)
+        np.testing.assert_array_equal(end.radius, small_start.radius)
+        assert int(state.step) == 1
+
+
+@pytest.mark.parametrize("step_size", [0.01, 1.0, 50.0])
+def test_without_energy_every_proposal_is_accepted(small_start, step_size):
+    with jax.enable_x64(True):
+        block = sphere_block(30)
+        sampler = MALA(0.7, step_size, minimum_radius=1.0)
+        program = build_program(block, [], sampler, jnp.float64)
+        state = SphereState(
+            normalise(jnp.asarray(small_start.direction, float)), jnp.asarray(small_start.radius, float)
+        )
+        sampler_states = initial_sampler_states(program)
+        for seed in range(5):
+            before = state
+            state, sampler_states = one_step(jax.random.key(seed), program, before, sampler_states)
+            assert float(sampler_states[0].acceptance) == pytest.approx(1, abs=1e-9)
+            assert bool(jnp.all(state.radius != before.radius))
+        assert float(state.radius.min()) >= 1.0
+
+
+@pytest.mark.parametrize("target", [0.574, 0.85])
+def test_the_step_size_adapts_to_the_target_and_then_stays(program, small_start, target):
+    sampler = MALA(0.5, 0.1, adapt_steps=500, target_acceptance=target)
+    adapting = eqx.tree_at(lambda p: p.samplers, program, [sampler])
+    drawn = sample_chains(jax.random.key(1), adapting, small_start, chains=2, warmup=600, draws=800)
+    np.testing.assert_allclose(drawn.acceptance, target, atol=0.05)
+    sizes = drawn.observables["step_size"]
+    assert np.all(sizes == sizes[:, :1]), "frozen"
+    assert len(np.unique(sizes)) == 2, "each chain its own"
+    assert np.all(sizes < 0.1)
+
+
+def test_points_whose_neighbours_are_in_another_block_are_refused(small_block, small_factors, small_start):
+    program = build_coloured_program(small_block, small_factors[:2], MALA(1.0, 0.01), np.arange(30) % 2)
+    with pytest.raises(ValueError, match=r"the block has 15 nodes and the lateral term 30.*Use build_program"):
+        one_step(jax.random.key(0), program, small_start, initial_sampler_states(program))
