@@ -203,6 +203,7 @@ def test_each_chain_may_have_its_own_temperature(draw):
         (EulerMaruyama(1.0, 0.1, Linear(2.0, 1.0, 20)), {"warmup": 5}, "`coupling` must be constant and 1 after"),
         (EulerMaruyama(1.0, 0.1, 2.0), {}, "`coupling` must be constant and 1 after"),
         (MALA(1.0, 0.1, adapt_steps=11), {"warmup": 10}, "`adapt_steps` must be at most warmup=10; got 11"),
+        (None, {"samplers": [MALA(1.0, 0.1)] * 2}, "of the program's own scheme; got EulerMaruyama, MALA"),
         (
             None,
             {"samplers": [EulerMaruyama(1.0, 0.1), EulerMaruyama(1.0, 0.1, 2.0)]},
@@ -251,12 +252,15 @@ def test_one_compilation_serves_warmup_and_draws_and_all_values(draw, start, mon
     counted = eqx.filter_jit(eqx.debug.assert_max_traces(advance_chains.__wrapped__, max_traces=1))
     monkeypatch.setattr(chains_module, "advance_chains", counted)
     starts = SphereState(jnp.stack([start.direction] * 2), jnp.stack([start.radius] * 2))
+    weak = jnp.full(N, 2.0)
+    assert weak.weak_type, "what JAX compiles anew for"
     seen = [
         draw(warmup=150, draws=250),
         draw(warmup=10, draws=120, thin=3),
         draw(EulerMaruyama(0.7, 0.01, direction_mobility=0.3)),
         draw(samplers=[EulerMaruyama(0.1, 0.02), EulerMaruyama(2.0, 0.02)]),
         draw(start=starts, warmup=1),
+        draw(start=start._replace(radius=weak)),
     ]
     assert len({float(each.last.radius.sum()) for each in seen}) == len(seen)
 

@@ -193,3 +193,11 @@ def test_points_whose_neighbours_are_in_another_block_are_refused(small_block, s
     program = build_coloured_program(small_block, small_factors[:2], MALA(1.0, 0.01), np.arange(30) % 2)
     with pytest.raises(ValueError, match=r"the block has 15 nodes and the lateral term 30.*Use build_program"):
         one_step(jax.random.key(0), program, small_start, initial_sampler_states(program))
+
+
+def test_what_has_no_mobility_stays_and_does_not_keep_the_rest_from_moving(program, small_start):
+    turning = eqx.tree_at(lambda p: p.samplers, program, [MALA(0.5, 0.01, radius_mobility=0.0)])
+    drawn = sample_chains(jax.random.key(1), turning, small_start, chains=2, warmup=0, draws=20)
+    np.testing.assert_array_equal(drawn.last.radius, np.stack([small_start.radius] * 2))
+    assert np.all(drawn.acceptance > 0.1)
+    assert np.all(np.abs(drawn.last.direction - np.asarray(small_start.direction)).max(axis=(1, 2)) > 0.01)

@@ -162,6 +162,12 @@ def test_one_step_of_a_coloured_program_moves_all_its_nodes_where_they_are(colou
     assert bool(jnp.all(further > 0))
 
 
+@pytest.mark.parametrize("colour", [np.arange(29) % 2, np.arange(30) % 2 - 1, 2 * (np.arange(30) % 2)])
+def test_every_node_needs_a_colour_and_every_colour_a_node(small_block, small_factors, colour):
+    with pytest.raises(ValueError, match=r"class of each of 30 nodes, from 0 and without gaps; got shape"):
+        build_coloured_program(small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01), colour)
+
+
 def test_one_colour_is_the_program_of_one_block(small_block, small_factors, small_start):
     gravity, sampler = small_factors[:1], MetropolisWithinGibbs(1.0, 0.01)
     one = build_program(small_block, gravity, sampler)

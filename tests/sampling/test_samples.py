@@ -74,6 +74,11 @@ def test_lp_is_minus_the_energy_over_the_temperature_of_its_chain():
     np.testing.assert_allclose(drawn.to_arviz()["sample_stats"]["lp"], expected, rtol=1e-12)
 
 
+def test_there_is_no_law_at_temperature_zero():
+    with pytest.raises(ValueError, match="a law needs a positive temperature; got T = 0"):
+        samples(temperature=(0.0, 0.5, 0.5, 0.5)).to_arviz()
+
+
 def test_the_summary_has_a_row_for_each_variable_and_says_how_sure_it_is():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -94,8 +99,6 @@ def test_chains_that_are_stuck_apart_are_warned_of_by_name():
     assert table.loc["energy_gravity", "r_hat"] > R_HAT_LIMIT
 
 
-# ArviZ divides by the spread
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_what_never_changes_has_no_r_hat_and_is_warned_of():
     with pytest.warns(ConvergenceWarning, match=r"above 1.05 for constant \(nan\)\."):
         samples(constant=np.zeros((CHAINS, DRAWS))).summary()

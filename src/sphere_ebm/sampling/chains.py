@@ -232,6 +232,9 @@ def _stacked(
         return _one_each(program.samplers, chains, force=True)
     if len(samplers) != chains:
         raise ValueError(f"`samplers` must hold one for each of chains={chains}; got {len(samplers)}.")
+    kinds = {type(sampler).__name__ for sampler in [*samplers, *program.samplers]}
+    if len(kinds) > 1:
+        raise ValueError(f"`samplers` must be of the program's own scheme; got {', '.join(sorted(kinds))}.")
     distinct, which = np.unique([id(sampler) for sampler in samplers], return_inverse=True)
     by_identity = {id(sampler): sampler for sampler in samplers}
     each = [by_identity[int(identity)] for identity in distinct]

@@ -102,7 +102,12 @@ def log_way_back(
 
 def _log_gaussian(noise: SphereState, spread: SphereState) -> Float[Array, " nodes"]:
     x, y, z = (noise.direction[:, k] for k in range(3))
-    return -((x**2 + y**2 + z**2) / spread.direction**2 + (noise.radius / spread.radius) ** 2) / 2
+    return -(_ratio(x**2 + y**2 + z**2, spread.direction**2) + _ratio(noise.radius**2, spread.radius**2)) / 2
+
+
+def _ratio(square: Float[Array, " nodes"], variance: Float[Array, ""]) -> Float[Array, " nodes"]:
+    """Zero where nothing moves: a part of mobility 0 stays where it is, which is no reason to reject."""
+    return jnp.where(variance > 0, square / jnp.where(variance > 0, variance, 1), 0)
 
 
 def choose(accepted: Array, there: SphereState, here: SphereState) -> SphereState:

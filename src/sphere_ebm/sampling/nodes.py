@@ -105,8 +105,14 @@ def build_coloured_program(
     """A THRML program that moves the nodes of one colour after those of the other, each class with `sampler`.
 
     `colour` numbers the class of every node of `block` from 0 (see `sphere_ebm.graph.proper_colouring`). Raises
-    ValueError when a factor couples two nodes of one colour: moving them together would not leave its law unchanged.
+    ValueError when nodes lack a colour or a colour lacks nodes, and when a factor couples two nodes of one colour:
+    moving them together would not leave its law unchanged.
     """
+    if colour.shape != (len(block),) or not np.array_equal(np.unique(colour), np.arange(colour.max() + 1)):
+        raise ValueError(
+            f"`colour` must number the class of each of {len(block)} nodes, from 0 and without gaps; got shape "
+            f"{colour.shape} with the values {np.unique(colour).tolist()}."
+        )
     groups = [group for factor in factors for group in factor.to_interaction_groups()]
     place = {node: i for i, node in enumerate(block)}
     for group in groups:

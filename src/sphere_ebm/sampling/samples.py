@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.moments import Moments
@@ -35,7 +35,7 @@ class Samples:
 
     temperature: Float[np.ndarray, " chains"]
     energy: dict[str, Float[np.ndarray, "chains draws"]]
-    observables: dict[str, Float[np.ndarray, "chains draws"]]
+    observables: dict[str, Shaped[np.ndarray, "chains draws"]]
     moments: Moments
     last: SphereState
     thin: int
@@ -58,12 +58,14 @@ class Samples:
 
         Group `posterior`: `energy` (the total), `energy_<term>` and the observables that the law determines, all
         invariant under rotations of the map, dimensions (chain, draw). Group `sample_stats`: `lp`, the logarithm of the
-        unnormalised density -H / T, and what tells of the dynamics, `OF_THE_DYNAMICS`.
+        unnormalised density -H / T, and what tells of the dynamics, `OF_THE_DYNAMICS`. Raises ValueError at T = 0.
         """
         base = need("arviz_base")
         energy = {"energy": self.total_energy} | {f"energy_{name}": values for name, values in self.energy.items()}
         own = {name: values for name, values in self.observables.items() if name in OF_THE_DYNAMICS}
         seen = {name: values for name, values in self.observables.items() if name not in own}
+        if not np.all(self.temperature > 0):
+            raise ValueError(f"a law needs a positive temperature; got T = {self.temperature.min()}.")
         lp = -self.total_energy / self.temperature[:, None]
         return base.from_dict({"posterior": energy | seen, "sample_stats": {"lp": lp} | own})
 
@@ -76,7 +78,9 @@ class Samples:
         stats = need("arviz_stats")
         if np.ptp(self.temperature) > 0:
             raise ValueError("`summary` compares chains of one temperature; pick one: samples.at_temperature(T).")
-        table = stats.summary(self.to_arviz(), round_to="none")
+        # what never changes, as a term of strength 0, has no R-hat
+        with np.errstate(invalid="ignore", divide="ignore"):
+            table = stats.summary(self.to_arviz(), round_to="none")
         bad = [f"{name} ({value:.3f})" for name, value in table["r_hat"].items() if not value <= R_HAT_LIMIT]
         if bad:
             warnings.warn(
