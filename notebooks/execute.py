@@ -26,9 +26,10 @@ def executed(path: Path) -> nbformat.NotebookNode:
     cells' executions, the version of Python) is left out.
     """
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=LONGEST_CELL, kernel_name="python3", record_timing=False, cwd=FOLDER).execute(
-        cwd=str(FOLDER)
-    )
+    where = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(
+        notebook, timeout=LONGEST_CELL, kernel_name="python3", record_timing=False, resources=where
+    ).execute()
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     )

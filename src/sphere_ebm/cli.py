@@ -138,7 +138,8 @@ def _add_config_options(group: Any) -> None:
             f"--{field.name.replace('_', '-')}",
             type=kind,
             choices=choices,
-            metavar=None if choices else kind.__name__.upper(),
+            # the help text names long choices; argparse would not break their line
+            metavar=None if choices and len(",".join(choices)) < 40 else kind.__name__.upper(),
             default=field.default,
             help=(texts.get(field.name, "") + default).replace("%", "%%"),
         )
