@@ -24,7 +24,7 @@ from sphere_ebm import NeighbourGraph, PlacementConfig, Underdamped, build_graph
 from sphere_ebm.hamiltonian import SphereState
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor
 from sphere_ebm.heuristics.initial import random_directions
-from sphere_ebm.placement import shells_of
+from sphere_ebm.config import shells_of
 from sphere_ebm.quality import neighbour_recall
 from sphere_ebm.sampling.chains import sample_chains
 from sphere_ebm.sampling.langevin import AbstractLangevin

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from sphere_ebm import PlacementConfig, sample
+from sphere_ebm import PlacementConfig, sample, sample_ladder
 from sphere_ebm.sampling.samples import Samples
 from sphere_ebm.thermodynamics import thermodynamics
 
@@ -98,8 +99,10 @@ def test_a_start_is_taken_as_given(embeddings: np.ndarray) -> None:
     [
         ({"temperature": 0.0}, "`temperature` must be a positive number; got 0.0"),
         ({"temperature": float("nan")}, "`temperature` must be a positive number"),
+        ({"step_size": 0.0}, "`step_size` must be a positive number, or None; got 0.0"),
+        ({"start": np.zeros((3, 24, 3))}, r"or \(2, 24, 3\) for each chain; got \(3, 24, 3\)"),
         ({"scheme": "hmc"}, "`scheme` must be one of mala, metropolis-within-gibbs"),
-        ({"chains": 0}, "`chains` must be at least 1; got 0"),
+        ({"chains": 0}, "`chains` must be at least 1, an integer; got 0"),
         ({"start": np.zeros((3, 3))}, r"`start` must have shape \(24, 3\)"),
         ({"prominence": np.ones(3)}, r"`prominence` must have shape \(24,\)"),
     ],
@@ -112,3 +115,35 @@ def test_bad_input_is_refused_with_the_reason(embeddings: np.ndarray, options: d
 def test_one_point_has_no_map_to_sample() -> None:
     with pytest.raises(ValueError, match="at least 2 points; got 1"):
         sample(np.ones((1, 3)), **QUICK)
+
+
+def test_a_chain_continues_from_where_another_ended(embeddings: np.ndarray) -> None:
+    first = sample(embeddings, config=CONFIG, **QUICK)
+    short = QUICK | {"warmup": 0, "draws": 1, "thin": 1}
+    second = sample(embeddings, config=CONFIG, start=first.last.direction, **short)
+    assert np.mean(np.sum(second.last.direction * first.last.direction, axis=-1)) > 0.9
+
+
+def test_notes_about_the_input_come_with_the_draws(embeddings: np.ndarray) -> None:
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    notes = sample(unit, config=CONFIG, **QUICK).notes
+    assert any("normalised" in note for note in notes)
+
+
+def test_in_double_precision_everything_is(embeddings: np.ndarray) -> None:
+    with jax.enable_x64(True):
+        samples = sample(embeddings, config=CONFIG, **QUICK)
+    assert samples.last.direction.dtype == samples.energy["osmotic"].dtype == np.float64
+    np.testing.assert_allclose(np.linalg.norm(samples.last.direction, axis=-1), 1, rtol=1e-14)
+
+
+def test_a_ladder_draws_at_every_temperature_from_chains_that_start_apart(embeddings: np.ndarray) -> None:
+    result = sample_ladder(embeddings, config=CONFIG, temperatures=(0.4, 0.6, 0.9), warmup=200, draws=40, thin=5)
+    assert result.samples.temperature.tolist() == pytest.approx([0.4, 0.6, 0.9] * 2)
+    curve = thermodynamics(result.samples)
+    assert np.all(np.diff(curve.energy) > 0)
+    assert np.all(np.isfinite(curve.r_hat))
+    assert set(curve.order) == {"polar_order", "nematic_order", "neighbour_overlap"}
+    assert np.all(result.swap_acceptance > 0)
+    with pytest.raises(ValueError, match="keeps velocities or noise"):
+        sample_ladder(embeddings, config=CONFIG, temperatures=(0.4, 0.6), scheme="underdamped", warmup=5, draws=1)

@@ -4,11 +4,13 @@ from importlib.metadata import version
 
 from sphere_ebm.config import PlacementConfig as PlacementConfig
 from sphere_ebm.equilibrium import sample as sample
+from sphere_ebm.equilibrium import sample_ladder as sample_ladder
 from sphere_ebm.fit import hamiltonian as hamiltonian
 from sphere_ebm.fit import make_sampler as make_sampler
 from sphere_ebm.fit import place as place
 from sphere_ebm.graph import NeighbourGraph as NeighbourGraph
 from sphere_ebm.graph import build_graph as build_graph
+from sphere_ebm.graph import proper_colouring as proper_colouring
 from sphere_ebm.labelling import LabelRun as LabelRun
 from sphere_ebm.labelling import label as label
 from sphere_ebm.labelling import measure_map as measure_map
@@ -19,12 +21,17 @@ from sphere_ebm.plotting import save_figure as save_figure
 from sphere_ebm.quality import QualityReport as QualityReport
 from sphere_ebm.quality import measure_quality as measure_quality
 from sphere_ebm.sampling import MALA as MALA
+from sphere_ebm.sampling import ConvergenceWarning as ConvergenceWarning
 from sphere_ebm.sampling import EulerMaruyama as EulerMaruyama
+from sphere_ebm.sampling import ExchangeResult as ExchangeResult
 from sphere_ebm.sampling import LeimkuhlerMatthews as LeimkuhlerMatthews
 from sphere_ebm.sampling import MetropolisWithinGibbs as MetropolisWithinGibbs
+from sphere_ebm.sampling import NonFiniteEnergyError as NonFiniteEnergyError
 from sphere_ebm.sampling import Samples as Samples
 from sphere_ebm.sampling import SphereNode as SphereNode
 from sphere_ebm.sampling import Underdamped as Underdamped
+from sphere_ebm.sampling import build_coloured_program as build_coloured_program
+from sphere_ebm.sampling import build_program as build_program
 from sphere_ebm.sampling import replica_exchange as replica_exchange
 from sphere_ebm.sampling import sample_chains as sample_chains
 from sphere_ebm.shards import Labels as Labels
@@ -35,6 +42,7 @@ from sphere_ebm.shards import read_shard as read_shard
 from sphere_ebm.shells import Shells as Shells
 from sphere_ebm.shells import make_shells as make_shells
 from sphere_ebm.sphere_map import SphereMap as SphereMap
+from sphere_ebm.thermodynamics import ThermodynamicCurve as ThermodynamicCurve
 from sphere_ebm.thermodynamics import thermodynamics as thermodynamics
 
 __version__ = version("sphere-ebm")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
 from sphere_ebm.hamiltonian.osmotic import EVALUATORS, MAX_SHARPNESS, Evaluator
-from sphere_ebm.shells import SPACINGS, RadiusOrder, make_shells
+from sphere_ebm.shells import SPACINGS, RadiusOrder, Shells, make_shells
 
 Scheme = Literal["underdamped", "leimkuhler-matthews", "euler-maruyama"]
 Start = Literal["pca", "random", "spectral"]
@@ -153,6 +153,17 @@ class PlacementConfig:
         if unknown:
             raise ValueError(f"unknown parameters {', '.join(unknown)}: written by a newer version of sphere_ebm?")
         return cls(**values)
+
+
+def shells_of(config: PlacementConfig) -> Shells:
+    """The shells that a configuration describes."""
+    return make_shells(
+        config.shells,
+        spacing=config.shell_spacing,
+        inner_radius=config.inner_radius,
+        outer_radius=config.outer_radius,
+        capacity_exponent=config.capacity_exponent,
+    )
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

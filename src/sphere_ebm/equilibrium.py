@@ -1,14 +1,14 @@
-"""`sample`: embeddings in, draws from the Gibbs law of their map out."""
+"""`sample` and `sample_ladder`: embeddings in, draws from the Gibbs law of their map out."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Key
+from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 from thrml import AbstractObserver, Block, FactorSamplingProgram
 
@@ -18,10 +18,11 @@ from sphere_ebm.graph import proper_colouring
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.osmotic import DIRECT_LIMIT
 from sphere_ebm.heuristics.initial import random_directions
-from sphere_ebm.inputs import checked_config, checked_embeddings, checked_start
+from sphere_ebm.inputs import checked_config, checked_embeddings, checked_start, real_array
 from sphere_ebm.problem import Problem, pose
 from sphere_ebm.sampling.catalogue import build_sampler
 from sphere_ebm.sampling.chains import ChainProgress, check_counts, sample_chains
+from sphere_ebm.sampling.exchange import ExchangeResult, replica_exchange
 from sphere_ebm.sampling.nodes import build_coloured_program, build_program, sphere_block
 from sphere_ebm.sampling.observers import DisplacementObserver, OrderObserver, OverlapObserver
 from sphere_ebm.sampling.samples import Samples
@@ -35,6 +36,8 @@ STEP_SIZES: dict[str, float] = {
     "euler-maruyama": 0.005,
 }
 """Default step sizes in units of the interaction time; the first two only start the adaptation."""
+
+_OVERLAP_LIMIT = 5000
 
 
 def sample(
@@ -61,75 +64,154 @@ def sample(
     nematic order, the squared displacement and, up to 5 000 points, the neighbour overlap.
 
     Args:
-        temperature: T > 0, in units of energy per point. The neighbourhoods of a map fade above about 1.
+        config: graph, energy, shells and seed are used; of the dynamics only the annealing (`steps`, `step_size`,
+            `friction`, `coupling_start`, `cooling`, and `temperature_start` where it is above T).
+        temperature: T > 0, in units of energy per point.
         scheme: `"mala"` and `"metropolis-within-gibbs"` (two-term Hamiltonian only: `osmotic_strength=0`) sample the
             law itself, with step sizes adapted during three quarters of the warm-up; `"underdamped"`,
             `"leimkuhler-matthews"` and `"euler-maruyama"` sample one that tends to it with the step size.
-        step_size: h, in units of the interaction time, see `PlacementConfig`; None: `STEP_SIZES[scheme]`.
-        start: directions (N, 3) to start every chain from, instead of annealed ones; radii start at their ideal.
+        step_size: h > 0, in units of the interaction time, see `PlacementConfig`; None: `STEP_SIZES[scheme]`.
+        start: directions to start from instead of annealed ones, (N, 3) for all chains or (chains, N, 3), as in
+            `Samples.last.direction`; radii start at their ideal.
         observers, keep_states: see `sample_chains`.
+        progress: told of warm-up and draws, not of the search for neighbours and the annealing.
 
     Others as in `place` and `sample_chains`. With `osmotic_evaluator="auto"` the field is summed directly up to 20 000
     points, so that force and energy belong to each other exactly.
 
     Raises:
         ValueError: bad input, as in `place` and `sample_chains`; fewer than two points; an osmotic term with the
-            coloured scheme; a temperature that is not positive.
+            coloured scheme; a temperature or step size that is not positive.
         NonFiniteEnergyError: an energy was not finite.
     """
-    given = checked_embeddings(embeddings)
-    config = _checked(config, len(given), temperature, scheme)
     check_counts(chains, warmup, draws, thin)
-    directions = None if start is None else checked_start(start, len(given))
-    problem = pose(given, prominence, config)
-    block = sphere_block(len(given))
-    factors = hamiltonian(block, problem.ideal_radius, problem.graph, config)
-    key_start, key_chains = jax.random.split(jax.random.key(config.seed))
-    if directions is None:
-        begin = _annealed(key_start, block, factors, problem, temperature, chains)
-    else:
-        begin = SphereState(jnp.asarray(directions), jnp.asarray(problem.ideal_radius))
-    like = SphereState(jnp.zeros((len(given), 3)), jnp.zeros(len(given)))
-    return sample_chains(
+    study = _study(embeddings, prominence, config, [temperature], scheme, step_size)
+    key_start, key_chains = jax.random.split(jax.random.key(study.problem.config.seed))
+    directions = None if start is None else _given_start(start, len(study.block), chains)
+    begin = _annealed(key_start, study, [temperature] * chains) if directions is None else _at_rest(study, directions)
+    samples = sample_chains(
         key_chains,
-        _program(block, factors, problem, temperature, scheme, step_size, adapt_steps=3 * warmup // 4),
+        _program(study, temperature, scheme, step_size, adapt_steps=3 * warmup // 4),
         begin,
         chains=chains,
         warmup=warmup,
         draws=draws,
         thin=thin,
-        observers=[OrderObserver(), DisplacementObserver(like), *_overlap(problem), *observers],
+        observers=[DisplacementObserver(_like(study)), *_order(study.problem), *observers],
         keep_states=keep_states,
         progress=progress,
     )
+    return dataclasses.replace(samples, notes=study.problem.notes)
 
 
-_OVERLAP_LIMIT = 5000
+def sample_ladder(
+    embeddings: ArrayLike,
+    prominence: ArrayLike | None = None,
+    config: PlacementConfig | None = None,
+    *,
+    temperatures: Sequence[float] | Float[np.ndarray, " rungs"],
+    scheme: str = "mala",
+    step_size: float | None = None,
+    ladders: int = 2,
+    warmup: int = 2000,
+    draws: int = 500,
+    thin: int = 10,
+    observers: Sequence[AbstractObserver] = (),
+    keep_states: bool = False,
+    progress: ChainProgress | None = None,
+) -> ExchangeResult:
+    """Draw maps at several temperatures that swap configurations: for laws with basins that one chain does not leave.
+
+    Every chain starts as in `sample`, annealed to its own temperature. `ladders` independent ladders run side by side.
+    See `replica_exchange` for `temperatures` and what is returned, and `sample` for the rest; only the exact schemes
+    and `"euler-maruyama"` can exchange. `thermodynamics(result.samples)` makes curves of it.
+    """
+    check_counts(ladders, warmup, draws, thin)
+    rungs = [float(each) for each in temperatures]
+    study = _study(embeddings, prominence, config, rungs, scheme, step_size)
+    key_start, key_chains = jax.random.split(jax.random.key(study.problem.config.seed))
+    result = replica_exchange(
+        key_chains,
+        _program(study, rungs[0], scheme, step_size, adapt_steps=3 * warmup // 4),
+        _annealed(key_start, study, rungs * ladders),
+        rungs,
+        ladders=ladders,
+        warmup=warmup,
+        draws=draws,
+        thin=thin,
+        observers=[*_order(study.problem), *observers],
+        keep_states=keep_states,
+        progress=progress,
+    )
+    return dataclasses.replace(result, samples=dataclasses.replace(result.samples, notes=study.problem.notes))
 
 
-def _checked(config: PlacementConfig | None, n_points: int, temperature: float, scheme: str) -> PlacementConfig:
-    config = checked_config(config)
-    if n_points < 2:
-        raise ValueError(f"`embeddings` must hold at least 2 points; got {n_points}.")
+class _Study(NamedTuple):
+    """What both start from. Numbers have JAX's default precision."""
+
+    problem: Problem
+    block: Block
+    factors: list[AbstractSphereFactor]
+
+
+def _study(
+    embeddings: ArrayLike,
+    prominence: ArrayLike | None,
+    config: PlacementConfig | None,
+    temperatures: list[float],
+    scheme: str,
+    step_size: float | None,
+) -> _Study:
+    given, config = checked_embeddings(embeddings), checked_config(config)
+    if len(given) < 2:
+        raise ValueError(f"`embeddings` must hold at least 2 points; got {len(given)}.")
     if scheme not in STEP_SIZES:
         raise ValueError(f"`scheme` must be one of {', '.join(STEP_SIZES)}; got {scheme!r}.")
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"`temperature` must be a positive number; got {temperature!r}.")
+    if not temperatures or not all(0 < each < math.inf for each in temperatures):
+        raise ValueError(f"`temperature` must be a positive number; got {', '.join(map(str, temperatures))}.")
+    if step_size is not None and not 0 < step_size < math.inf:
+        raise ValueError(f"`step_size` must be a positive number, or None; got {step_size!r}.")
     if scheme == "metropolis-within-gibbs" and config.osmotic_strength > 0:
         raise ValueError(
             "scheme='metropolis-within-gibbs' accepts points one by one, which the osmotic pressure does not allow: "
             "set osmotic_strength=0 in `config`, or use scheme='mala'."
         )
-    if config.osmotic_evaluator == "auto" and n_points <= DIRECT_LIMIT:
-        return dataclasses.replace(config, osmotic_evaluator="direct")
-    return config
+    if config.osmotic_evaluator == "auto" and len(given) <= DIRECT_LIMIT:
+        config = dataclasses.replace(config, osmotic_evaluator="direct")
+    problem = pose(given, prominence, config, temperature=max(temperatures))
+    block = sphere_block(len(given))
+    return _Study(problem, block, hamiltonian(block, problem.ideal_radius, problem.graph, config))
 
 
-def _overlap(problem: Problem) -> list[AbstractObserver]:
+def _given_start(start: ArrayLike, n_points: int, chains: int) -> Float[np.ndarray, "*chains points 3"]:
+    """Directions for all chains, or for each of them. Raises ValueError as `checked_start` does."""
+    array = real_array("start", start)
+    if array.ndim == 2:
+        return checked_start(array, n_points)
+    if array.shape != (chains, n_points, 3):
+        raise ValueError(
+            f"`start` must have shape ({n_points}, 3), or ({chains}, {n_points}, 3) for each chain; got {array.shape}."
+        )
+    return np.stack([checked_start(each, n_points) for each in array])
+
+
+def _at_rest(study: _Study, directions: Float[np.ndarray, "*chains points 3"]) -> SphereState:
+    """These directions, at ideal radii."""
+    dtype = jnp.result_type(float)
+    radius = np.broadcast_to(study.problem.ideal_radius, directions.shape[:-1])
+    return SphereState(jnp.asarray(directions, dtype), jnp.asarray(radius, dtype))
+
+
+def _like(study: _Study) -> SphereState:
+    return _at_rest(study, np.zeros((len(study.block), 3), np.float32))
+
+
+def _order(problem: Problem) -> list[AbstractObserver]:
+    """Observers of what the law determines."""
     graph = problem.graph
     if not graph.senders.size or graph.n_points > _OVERLAP_LIMIT:
-        return []
-    return [OverlapObserver(graph.n_points, graph.senders, graph.receivers)]
+        return [OrderObserver()]
+    return [OrderObserver(), OverlapObserver(graph.n_points, graph.senders, graph.receivers)]
 
 
 def _mobilities(problem: Problem) -> dict[str, Any]:
@@ -143,14 +225,9 @@ def _mobilities(problem: Problem) -> dict[str, Any]:
 
 
 def _program(
-    block: Block,
-    factors: list[AbstractSphereFactor],
-    problem: Problem,
-    temperature: float,
-    scheme: str,
-    step_size: float | None,
-    adapt_steps: int,
+    study: _Study, temperature: float, scheme: str, step_size: float | None, adapt_steps: int
 ) -> FactorSamplingProgram:
+    problem, block, factors = study
     sampler = build_sampler(
         scheme,
         len(block),
@@ -160,42 +237,38 @@ def _program(
         adapt_steps=adapt_steps,
         **_mobilities(problem),
     )
+    dtype = jnp.result_type(float)
     if scheme != "metropolis-within-gibbs":
-        return build_program(block, factors, sampler)
+        return build_program(block, factors, sampler, dtype)
     colour = proper_colouring(len(block), problem.graph.senders, problem.graph.receivers)
-    return build_coloured_program(block, factors, sampler, colour)
+    return build_coloured_program(block, factors, sampler, colour, dtype)
 
 
-def _annealed(
-    key: Key[Array, ""],
-    block: Block,
-    factors: list[AbstractSphereFactor],
-    problem: Problem,
-    temperature: float,
-    chains: int,
-) -> SphereState:
-    """Each chain from its own random directions, cooled to `temperature`."""
-    config = problem.config
+def _annealed(key: Key[Array, ""], study: _Study, temperatures: list[float]) -> SphereState:
+    """One configuration for each temperature, from random directions of its own, cooled to it."""
+    problem, block, factors = study
+    config, n = problem.config, len(block)
     ramp = config.cooling * config.steps
-    sampler = build_sampler(
-        "underdamped",
-        len(block),
-        Linear(max(config.temperature_start, temperature), temperature, ramp),
-        config.step_size,
-        Linear(config.coupling_start, 1.0, ramp),
-        friction=config.friction,
-        **_mobilities(problem),
-    )
-    seeds = np.random.SeedSequence(config.seed).generate_state(chains)
-    directions: Float32[np.ndarray, "chains points 3"] = np.stack(
-        [random_directions(len(block), int(seed)) for seed in seeds]
-    )
-    radius = np.broadcast_to(problem.ideal_radius, directions.shape[:2])
+    samplers = {
+        temperature: build_sampler(
+            "underdamped",
+            n,
+            Linear(max(config.temperature_start, temperature), temperature, ramp),
+            config.step_size,
+            Linear(config.coupling_start, 1.0, ramp),
+            friction=config.friction,
+            **_mobilities(problem),
+        )
+        for temperature in temperatures
+    }
+    seeds = np.random.SeedSequence(config.seed).generate_state(len(temperatures))
+    directions = np.stack([random_directions(n, int(seed)) for seed in seeds])
     cooled = sample_chains(
         key,
-        build_program(block, factors, sampler),
-        SphereState(jnp.asarray(directions), jnp.asarray(radius)),
-        chains=chains,
+        build_program(block, factors, samplers[temperatures[0]], jnp.result_type(float)),
+        _at_rest(study, directions),
+        chains=len(temperatures),
+        samplers=[samplers[temperature] for temperature in temperatures],
         warmup=config.steps,
         draws=1,
     )

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float32, Key
 from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram
 
-from sphere_ebm.config import PlacementConfig
+from sphere_ebm.config import PlacementConfig, shells_of
 from sphere_ebm.graph import NeighbourGraph
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
@@ -23,7 +23,7 @@ from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.heuristics.initial import pca_directions, random_directions, spectral_directions
 from sphere_ebm.inputs import ExtraEdges as ExtraEdges
 from sphere_ebm.inputs import checked_config, checked_edges, checked_embeddings, checked_start
-from sphere_ebm.placement import Placement, shells_of
+from sphere_ebm.placement import Placement
 from sphere_ebm.problem import StageProgress as StageProgress
 from sphere_ebm.problem import pose
 from sphere_ebm.sampling.catalogue import build_sampler
@@ -106,16 +106,20 @@ def hamiltonian(
     graph: NeighbourGraph,
     config: PlacementConfig,
 ) -> list[AbstractSphereFactor]:
-    """The factors that `config` describes, for the nodes of `block`; a term of strength 0 is left out."""
-    sharpness = config.sharpness(len(block))
-    factors: list[AbstractSphereFactor] = [GravityFactor(block, ideal_radius, config.radius_stiffness)]
+    """The factors that `config` describes, for the nodes of `block`; a term of strength 0 is left out.
+
+    Their numbers have JAX's default precision.
+    """
+    sharpness, dtype = config.sharpness(len(block)), jnp.result_type(float)
+    wells = GravityFactor(block, ideal_radius.astype(dtype), config.radius_stiffness)
+    factors: list[AbstractSphereFactor] = [wells]
     if graph.senders.size and config.lateral_strength > 0:
         factors.append(
             LateralFactor(
                 block,
                 graph.senders,
                 graph.receivers,
-                graph.weights,
+                graph.weights.astype(dtype),
                 sharpness=sharpness,
                 strength=config.lateral_strength,
                 kernel=config.kernel,
@@ -174,8 +178,9 @@ def _sample(
     """Build the program and run it; with the result, a note when its dynamics were not stable."""
     block = sphere_block(len(ideal))
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
-    program = build_program(block, hamiltonian(block, ideal, graph, config), sampler)
-    state = SphereState(jnp.asarray(directions), jnp.asarray(ideal))
+    dtype = jnp.result_type(float)
+    program = build_program(block, hamiltonian(block, ideal, graph, config), sampler, dtype)
+    state = SphereState(jnp.asarray(directions, dtype), jnp.asarray(ideal, dtype))
     carry, trace = Carry(state, [sampler.init()], empty_moments(state)), Trace()
     fingerprint = "" if checkpoint is None else _fingerprint(ideal, graph, directions, config)
     if checkpoint is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sphere_ebm.config import PlacementConfig
+from sphere_ebm.config import PlacementConfig, shells_of
 from sphere_ebm.fit import ExtraEdges, StageProgress, place
 from sphere_ebm.map_folder import (
     CHECKPOINT,
@@ -34,7 +34,7 @@ from sphere_ebm.map_folder import (
     locked,
     read_map,
 )
-from sphere_ebm.placement import Placement, shells_of
+from sphere_ebm.placement import Placement
 from sphere_ebm.plotting import plot_map, save_figure
 from sphere_ebm.quality import QualityReport, measure_quality
 from sphere_ebm.sampling.run import NonFiniteEnergyError

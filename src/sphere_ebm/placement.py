@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Shaped
 from numpy.typing import ArrayLike
 
-from sphere_ebm.config import PlacementConfig
+from sphere_ebm.config import PlacementConfig, shells_of
 from sphere_ebm.inputs import checked_embeddings
 from sphere_ebm.quality import DEFAULT_QUERIES, QualityReport, measure_quality
 from sphere_ebm.shards.errors import ShardError
 from sphere_ebm.shards.layouts import PLACEMENT_FORMAT
 from sphere_ebm.shards.tensors import read_tensors, write_tensors
-from sphere_ebm.shells import Shells, make_shells, occupancy
+from sphere_ebm.shells import Shells, occupancy
 from sphere_ebm.sphere import angles
 
 _CURE = "save the placement again with `Placement.save`"
@@ -156,14 +156,3 @@ def _check_arrays(path: Path, tensors: dict[str, np.ndarray]) -> None:
         dtype = np.int32 if name == "shell" else np.float32
         if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
             raise ShardError(path, "is missing or does not fit the other arrays", name, cure=_CURE)
-
-
-def shells_of(config: PlacementConfig) -> Shells:
-    """The shells that a configuration describes."""
-    return make_shells(
-        config.shells,
-        spacing=config.shell_spacing,
-        inner_radius=config.inner_radius,
-        outer_radius=config.outer_radius,
-        capacity_exponent=config.capacity_exponent,
-    )

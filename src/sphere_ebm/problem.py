@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy.typing import ArrayLike
 
-from sphere_ebm.config import PlacementConfig
+from sphere_ebm.config import PlacementConfig, shells_of
 from sphere_ebm.graph import NeighbourGraph, add_edges, graph_from_neighbours
 from sphere_ebm.inputs import ExtraEdges, checked_prominence
 from sphere_ebm.neighbours import nearest_neighbours
-from sphere_ebm.placement import shells_of
 from sphere_ebm.shells import Shells, ideal_radii
 
 StageProgress = Callable[[str, int, int], None]
@@ -37,8 +36,11 @@ def pose(
     config: PlacementConfig,
     extra_edges: ExtraEdges | None = None,
     progress: StageProgress | None = None,
+    temperature: float | None = None,
 ) -> Problem:
     """Rank prominence, lay out shells and search neighbours, for checked embeddings and edges.
+
+    `temperature` is the one that the map will end at; None: `config.temperature_end`.
 
     Raises ValueError for a prominence of the wrong shape or not finite, and for edges between points that are none.
     """
@@ -46,7 +48,8 @@ def pose(
     shells = shells_of(config)
     ideal = ideal_radii(order, shells, config.radius_order, seed=config.seed)
     graph, graph_notes = _graph(embeddings, config, extra_edges, progress)
-    notes = (*graph_notes, *order_notes, *_radius_notes(config, shells))
+    final = config.temperature_end if temperature is None else temperature
+    notes = (*graph_notes, *order_notes, *_radius_notes(config, shells, final))
     return Problem(config, order, shells, ideal, graph, notes)
 
 
@@ -75,9 +78,9 @@ def _graph(
     return graph, tuple(notes)
 
 
-def _radius_notes(config: PlacementConfig, shells: Shells) -> tuple[str, ...]:
+def _radius_notes(config: PlacementConfig, shells: Shells, temperature: float) -> tuple[str, ...]:
     """A note when the law spreads radii, by sqrt(T / κ), over more than half of the smallest shell either way."""
-    spread = math.sqrt(config.temperature_end / config.radius_stiffness)
+    spread = math.sqrt(temperature / config.radius_stiffness)
     if spread <= 0.5 * float(np.diff(shells.edges).min()):
         return ()
-    return ("radii spread over more than a shell at temperature_end: raise radius_stiffness or lower temperature_end",)
+    return ("radii spread over more than a shell at the final temperature: raise radius_stiffness or lower it",)

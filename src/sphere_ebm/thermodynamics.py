@@ -23,7 +23,10 @@ class ThermodynamicCurve:
         heat_capacity_from_slope: d⟨H⟩/dT by finite differences between the temperatures (second order, so it needs
             three of them; not a number with fewer). Equal to the other by the law; different where chains have not
             reached it, or where C bends between temperatures.
+        r_hat: R-hat of the energy: chains have not reached the law where it is above 1.05; not a number for one chain.
         order: mean of each observable, and `order_error`.
+
+    Errors of different temperatures are taken as independent. Replica exchange correlates them somewhat.
     """
 
     temperature: Float[np.ndarray, " temperatures"]
@@ -33,6 +36,7 @@ class ThermodynamicCurve:
     heat_capacity_error: Float[np.ndarray, " temperatures"]
     heat_capacity_from_slope: Float[np.ndarray, " temperatures"]
     slope_error: Float[np.ndarray, " temperatures"]
+    r_hat: Float[np.ndarray, " temperatures"]
     order: dict[str, Float[np.ndarray, " temperatures"]]
     order_error: dict[str, Float[np.ndarray, " temperatures"]]
 
@@ -64,6 +68,7 @@ def thermodynamics(samples: Samples) -> ThermodynamicCurve:
         heat_capacity_error=2 * spread[:, 0] * spread[:, 1] / temperature**2,
         heat_capacity_from_slope=slope,
         slope_error=slope_error,
+        r_hat=np.asarray([_r_hat(group.total_energy) for group in groups]),
         order={name: values[:, 0] for name, values in order.items()},
         order_error={name: values[:, 1] for name, values in order.items()},
     )
@@ -76,6 +81,10 @@ def _mean_and_error(draws: Float[np.ndarray, "chains draws"]) -> tuple[float, fl
 
 def _spread_and_error(draws: Float[np.ndarray, "chains draws"]) -> tuple[float, float]:
     return float(draws.std(ddof=1)), float(_array_stats().mcse(draws, method="sd"))
+
+
+def _r_hat(draws: Float[np.ndarray, "chains draws"]) -> float:
+    return float(_array_stats().rhat(draws)) if len(draws) > 1 else float("nan")
 
 
 def _slope(

@@ -193,15 +193,17 @@ def test_each_chain_may_have_its_own_temperature(draw):
 @pytest.mark.parametrize(
     ("sampler", "options", "message"),
     [
-        (None, {"chains": 0}, "`chains` must be at least 1; got 0"),
-        (None, {"draws": 0}, "`draws` must be at least 1; got 0"),
-        (None, {"thin": 0}, "`thin` must be at least 1; got 0"),
-        (None, {"warmup": -1}, "`warmup` must be at least 0; got -1"),
+        (None, {"chains": 0}, "`chains` must be at least 1, an integer; got 0"),
+        (None, {"draws": 0}, "`draws` must be at least 1, an integer; got 0"),
+        (None, {"thin": 0}, "`thin` must be at least 1, an integer; got 0"),
+        (None, {"warmup": -1}, "`warmup` must be at least 0, an integer; got -1"),
         (None, {"chains": 3, "samplers": [EulerMaruyama(1.0, 0.1)] * 2}, "one for each of chains=3; got 2"),
         (EulerMaruyama(Linear(1.0, 0.1, 10), 0.1), {"warmup": 9}, r"`temperature` must be constant after .* of 9"),
         (EulerMaruyama(1.0, Switch(0.1, 0.2, 150)), {"warmup": 100}, "`step_size` must be constant after"),
         (EulerMaruyama(1.0, 0.1, Linear(2.0, 1.0, 20)), {"warmup": 5}, "`coupling` must be constant and 1 after"),
         (EulerMaruyama(1.0, 0.1, 2.0), {}, "`coupling` must be constant and 1 after"),
+        (EulerMaruyama(1.0, float("nan")), {}, "`step_size` must be a number that makes a law; got nan"),
+        (MALA(Linear(1.0, 0.0, 5), 0.1), {"warmup": 10}, "`temperature` must be a number that makes a law; got 0"),
         (MALA(1.0, 0.1, adapt_steps=11), {"warmup": 10}, "`adapt_steps` must be at most warmup=10; got 11"),
         (None, {"samplers": [MALA(1.0, 0.1)] * 2}, "of the program's own scheme; got EulerMaruyama, MALA"),
         (
@@ -232,7 +234,7 @@ def test_an_energy_that_is_not_finite_names_its_chain(draw, start, warmup):
 
 def test_one_bad_draw_among_many_is_found(draw):
     absurd = EulerMaruyama(0.5, 1e4)
-    with pytest.raises(NonFiniteEnergyError, match=r"chain 0.*after 100 steps"):
+    with pytest.raises(NonFiniteEnergyError, match=r"chain 0.*after 128 steps"):
         draw(absurd, draws=250)
 
 
@@ -245,7 +247,7 @@ def test_progress_rises_to_the_total(draw, warmup, draws, thin):
     assert {call[1] for call in calls} == {total}
     steps = [call[0] for call in calls]
     assert steps == sorted(set(steps))
-    assert np.max(np.diff([0, *steps])) <= 100 * thin
+    assert np.max(np.diff([0, *steps])) <= 128 * thin
 
 
 def test_one_compilation_serves_warmup_and_draws_and_all_values(draw, start, monkeypatch):
@@ -312,3 +314,49 @@ def test_statistics_of_colours_are_averaged_over_the_points(terms, start):
     assert drawn.observables["acceptance"][0, 0] == pytest.approx((7 * leaves + hub) / 8, rel=1e-4)
     assert drawn.observables["step_size"][0, 0] == pytest.approx(0.5)
     assert drawn.acceptance == pytest.approx(drawn.observables["acceptance"][:, 0])
+
+
+@final
+class Silent(AbstractObserver):
+    """Counts looks and records them without a name."""
+
+    def init(self):
+        return jnp.zeros((), jnp.int32)
+
+    def __call__(self, program, state_free, state_clamped, carry, iteration):
+        return carry + 1, state_free[0].radius[:2]
+
+
+@final
+class Impostor(AbstractObserver):
+    """Records under the name of a sampler's own statistic."""
+
+    def __call__(self, program, state_free, state_clamped, carry, iteration):
+        return None, {"acceptance": jnp.asarray(7.0)}
+
+
+def test_what_an_observer_records_without_a_name_and_carries_is_kept(terms, start):
+    program = build_program(*terms, EulerMaruyama(1.0, 0.02))
+    drawn = sample_chains(KEY, program, start, chains=2, warmup=3, draws=5, observers=[Silent()], keep_states=True)
+    np.testing.assert_array_equal(drawn.records[0], drawn.states.radius[:, :, :2])
+    np.testing.assert_array_equal(drawn.memory[0], [5, 5])
+    assert drawn.observables == {}
+
+
+def test_two_observers_of_one_name_are_refused(terms, start):
+    program = build_program(*terms, MALA(1.0, 0.02))
+    with pytest.raises(ValueError, match="names of their own; got acceptance twice"):
+        sample_chains(KEY, program, start, chains=1, warmup=0, draws=2, observers=[Impostor()])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_number_of_draws_that_is_no_integer_is_refused(draw):
+    with pytest.raises(ValueError, match="`draws` must be at least 1, an integer; got 2.0"):
+        draw(draws=2.0)
+
+
+@pytest.mark.parametrize("points", [N - 1, N + 1])
+def test_a_start_of_another_number_of_points_is_refused(draw, points):
+    other = SphereState(jnp.ones((points, 3)) / jnp.sqrt(3.0), jnp.ones(points))
+    with pytest.raises(ValueError, match=rf"must have shapes \({N}, 3\) and \({N},\)"):
+        draw(start=other)

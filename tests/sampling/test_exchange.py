@@ -22,6 +22,7 @@ from sphere_ebm.sampling.exchange import _round_trips, _swap_acceptance, replica
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
 from sphere_ebm.sampling.nodes import build_program, energies, sphere_block
+from sphere_ebm.sampling.observers import DisplacementObserver
 from sphere_ebm.sampling.underdamped import Underdamped
 from sphere_ebm.sphere import normalise
 
@@ -177,7 +178,7 @@ def test_a_ladder_crosses_a_barrier_that_single_chains_do_not():
     assert 2 * stats.norm.sf(abs(z)) > 1e-3
 
 
-@pytest.mark.parametrize("temperatures", [(1.0,), (1.0, 1.0), (1.0, 2.0, 1.5), (0.0, 1.0), (-1.0, 1.0)])
+@pytest.mark.parametrize("temperatures", [(1.0,), (1.0, 1.0), (1.0, 2.0, 1.5), (0.0, 1.0), (-1.0, 1.0), (1.0, np.inf)])
 def test_temperatures_that_make_no_ladder_are_refused(pair_program, temperatures):
     start = SphereState(jnp.eye(3)[:2], jnp.full(2, 3.0))
     with pytest.raises(ValueError, match="two or more positive numbers in rising or falling order"):
@@ -191,3 +192,15 @@ def test_schemes_that_carry_tangent_vectors_are_refused(sampler):
     start = SphereState(jnp.eye(3)[:2], jnp.full(2, 3.0))
     with pytest.raises(ValueError, match=r"keeps velocities or noise tangent .* Use MALA"):
         replica_exchange(jax.random.key(0), program, start, (1.0, 2.0))
+
+
+def test_rungs_that_can_hardly_be_told_apart_are_refused(pair_program):
+    start = SphereState(jnp.eye(3)[:2], jnp.full(2, 3.0))
+    with pytest.raises(ValueError, match=r"differ by 0\.01 %"):
+        replica_exchange(jax.random.key(0), pair_program, start, (1.0, 1.00001))
+
+
+def test_observers_that_follow_a_configuration_are_refused(pair_program):
+    start = SphereState(jnp.eye(3)[:2], jnp.full(2, 3.0))
+    with pytest.raises(ValueError, match="must not follow a configuration"):
+        replica_exchange(jax.random.key(0), pair_program, start, (1.0, 2.0), observers=[DisplacementObserver(start)])

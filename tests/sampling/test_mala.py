@@ -201,3 +201,9 @@ def test_what_has_no_mobility_stays_and_does_not_keep_the_rest_from_moving(progr
     np.testing.assert_array_equal(drawn.last.radius, np.stack([small_start.radius] * 2))
     assert np.all(drawn.acceptance > 0.1)
     assert np.all(np.abs(drawn.last.direction - np.asarray(small_start.direction)).max(axis=(1, 2)) > 0.01)
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 1.5, float("nan")])
+def test_an_acceptance_that_no_step_has_is_refused(target):
+    with pytest.raises(ValueError, match="`target_acceptance` must lie between 0 and 1"):
+        MALA(1.0, 0.1, target_acceptance=target)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
 
-from sphere_ebm.hamiltonian import SphereState
+from sphere_ebm.hamiltonian import LateralFactor, SphereState
 from sphere_ebm.hamiltonian.base import Shared
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
@@ -176,3 +176,33 @@ def test_one_colour_is_the_program_of_one_block(small_block, small_factors, smal
     ends = [step(key, program, small_start, initial_sampler_states(program))[0] for program in (one, same)]
     np.testing.assert_array_equal(ends[0].direction, ends[1].direction)
     np.testing.assert_array_equal(ends[0].radius, ends[1].radius)
+
+
+def test_a_factor_that_knows_the_nodes_in_another_order_is_refused(small_block):
+    backwards = Block(list(small_block)[::-1])
+    lateral = LateralFactor(backwards, np.asarray([0]), np.asarray([1]), np.ones(1, np.float32), sharpness=1.0)
+    with pytest.raises(ValueError, match="LateralFactor must be built on the nodes of `block` in their order"):
+        build_program(small_block, [lateral], EulerMaruyama(1.0, 0.01))
+
+
+def test_a_coloured_program_needs_schemes_and_terms_that_go_node_by_node(small_block, small_factors, small_start):
+    colour = np.arange(30) % 2
+    with pytest.raises(ValueError, match="Underdamped keeps velocities or noise for one block"):
+        build_coloured_program(small_block, small_factors[:2], Underdamped(30, 1.0, 0.01), colour)
+    whole = build_coloured_program(small_block, small_factors, EulerMaruyama(1.0, 0.01), colour)
+    with pytest.raises(ValueError, match="the osmotic term couples 30 at once"):
+        advance(jax.random.key(0), whole, small_start, initial_sampler_states(whole))
+
+
+def test_neighbours_that_would_move_together_are_refused(small_block, small_factors, small_start):
+    one_block = build_program(small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01))
+    with pytest.raises(ValueError, match="neighbours would move together: build the program with build_coloured"):
+        advance(jax.random.key(0), one_block, small_start, initial_sampler_states(one_block))
+
+
+def test_one_colouring_is_one_specification(small_block, small_factors):
+    programs = [
+        build_coloured_program(small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01), np.arange(30) % 2)
+        for _ in range(2)
+    ]
+    assert programs[0].gibbs_spec is programs[1].gibbs_spec, "or everything would be compiled again"

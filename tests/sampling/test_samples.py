@@ -99,9 +99,16 @@ def test_chains_that_are_stuck_apart_are_warned_of_by_name():
     assert table.loc["energy_gravity", "r_hat"] > R_HAT_LIMIT
 
 
-def test_what_never_changes_has_no_r_hat_and_is_warned_of():
-    with pytest.warns(ConvergenceWarning, match=r"above 1.05 for constant \(nan\)\."):
-        samples(constant=np.zeros((CHAINS, DRAWS))).summary()
+def test_what_never_changes_is_no_reason_to_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = samples(constant=np.zeros((CHAINS, DRAWS))).summary()
+    assert "constant" in table.index
+
+
+def test_one_chain_is_told_that_it_is_alone():
+    with pytest.warns(ConvergenceWarning, match="one chain has nobody to disagree with"):
+        samples(temperature=(0.5, 1.0, 2.0, 4.0)).at_temperature(1.0).summary()
 
 
 def test_chains_of_several_temperatures_are_not_compared():

@@ -138,16 +138,22 @@ def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField |
 
 @final
 class OsmoticPressure(AbstractSphereInteraction):
-    """The mean field of all points. `strength` is Π, the same at every node; `field` evaluates Q and ∇Q."""
+    """The mean field of all `n_nodes` points. `strength` is Π; `field` evaluates Q and ∇Q."""
 
     strength: Float[Array, ""] | Shared[Array]
     field: Field | Shared[Field]
+    n_nodes: int = eqx.field(static=True)
     name: ClassVar[str] = "osmotic"
     annealed: ClassVar[bool] = False
 
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, ""], SphereState]:
+        if (held := here.radius.shape[0]) != self.n_nodes:
+            raise ValueError(
+                f"the block has {held} nodes and the osmotic term couples {self.n_nodes} at once: put all of them in "
+                "one block, or leave the term out (osmotic_strength=0)."
+            )
         potential, gradient = opened(self.field)(here.direction)
         strength, total, n = opened(self.strength).astype(potential.dtype), jnp.sum(potential), potential.shape[0]
         force = SphereState(-2 * strength * n / total * gradient, jnp.zeros_like(here.radius))
@@ -188,4 +194,5 @@ class OsmoticFactor(AbstractSphereFactor):
         return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
 
     def _interaction(self) -> OsmoticPressure:
-        return OsmoticPressure(Shared(jnp.asarray(self.strength, jnp.result_type(float))), Shared(self.field))
+        strength = Shared(jnp.asarray(self.strength, jnp.result_type(float)))
+        return OsmoticPressure(strength, Shared(self.field), len(self.node_groups[0]))

@@ -5,6 +5,8 @@ its keys from `fold_in(key, i)`, and step t of it from `fold_in(..., t)`: no cha
 there are, and no draw on how many follow. (Compiled code may round differently for another number of chains.)
 """
 
+import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -134,7 +136,8 @@ def sample_chains(
         start: configuration to start from, shapes (n, 3) and (n,), the same for all chains, or one for each, shapes
             (chains, n, 3) and (chains, n). R-hat can only find what chains disagree about if they start far apart.
         observers: more of them; the energy of each term, moments and the samplers' statistics are always recorded.
-            Those that return a dictionary of scalars add to `Samples.observables`.
+            Scalars that they record by name add to `Samples.observables`; everything is in `Samples.records`, and what
+            they carried at the end in `Samples.memory`.
         keep_states: keep every configuration drawn, 16 n bytes each. Otherwise memory does not depend on n · draws.
         samplers: one for each chain, instead of the program's for all (a ladder of temperatures).
         exchange: lets chains exchange configurations after every `thin` steps; see `replica_exchange`.
@@ -147,14 +150,15 @@ def sample_chains(
     check_counts(chains, warmup, draws, thin)
     stacked = _stacked(program, samplers, chains)
     _check_settled(list(program.samplers) if samplers is None else list(samplers), warmup, warmup + draws * thin)
-    state = _one_each(start, chains)
+    state = _started(start, chains, sum(len(block) for block in program.gibbs_spec.free_blocks))
     like = jax.tree.map(lambda x: x[0], state)
     looking = [EnergyObserver(), MomentObserver(like), *([ConfigurationObserver()] if keep_states else []), *observers]
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(chains, dtype=jnp.uint32))
-    sampler_states = _one_each(initial_sampler_states(program), chains, force=True)
-    memory = _one_each([each.init() for each in looking], chains, force=True)
+    sampler_states = _one_each(initial_sampler_states(program), chains)
+    memory = _one_each([each.init() for each in looking], chains)
     carried = Chain(state, sampler_states, memory, jnp.arange(chains, dtype=jnp.int32))
-    capacity = min(draws, _CAPACITY)
+    # a power of two, so that few sizes are ever compiled
+    capacity = min(_CAPACITY, 1 << (draws - 1).bit_length())
     total = warmup + draws * thin
 
     def proceed(carried: Chain, first: int, draws: int, thin: int) -> tuple[Chain, list[Any]]:
@@ -178,24 +182,35 @@ def sample_chains(
     records = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
     if exchange is None:
         del records[-1]["replica"]
-    scalars: dict[str, np.ndarray] = {}
-    for record in [records[-1], *records[2 + keep_states : -1]]:
-        scalars |= record if isinstance(record, dict) else {}
+    own = len(looking) - len(observers)
     temperature = jax.vmap(lambda sampler: sampler.temperature(jnp.asarray(total, jnp.int32)))(stacked[0])
     return Samples(
         temperature=np.asarray(temperature, np.float64),
         energy=records[0],
-        observables=scalars,
+        observables=_scalars([records[-1], *records[own:-1]]),
         moments=jax.tree.map(np.asarray, carried.memory[1]),
         last=jax.tree.map(np.asarray, carried.state),
         thin=thin,
         warmup=warmup,
         states=records[2] if keep_states else None,
+        records=tuple(records[own:-1]),
+        memory=jax.tree.map(np.asarray, tuple(carried.memory[own:])),
     )
 
 
-_CAPACITY = 100
-"""Draws between two looks at the clock: progress, and the check that energies are finite."""
+def _scalars(records: list[Any]) -> dict[str, np.ndarray]:
+    """The scalars that observers recorded by name. Raises ValueError when two use one name."""
+    found: dict[str, np.ndarray] = {}
+    for record in records:
+        named = {name: x for name, x in record.items() if np.ndim(x) == 2} if isinstance(record, dict) else {}
+        if clash := sorted(found.keys() & named.keys()):
+            raise ValueError(f"`observers` must record under names of their own; got {', '.join(clash)} twice.")
+        found |= named
+    return found
+
+
+_CAPACITY = 128
+"""Draws after which progress is told and energies are checked."""
 
 
 def _warmup_chunks(warmup: int, thin: int, capacity: int, exchanging: bool) -> Iterator[tuple[int, int]]:
@@ -210,12 +225,23 @@ def _warmup_chunks(warmup: int, thin: int, capacity: int, exchanging: bool) -> I
         done += draws * length
 
 
-def _one_each(tree: Any, chains: int, force: bool = False) -> Any:
-    """Every leaf with a leading axis of chains, repeated where it has none yet."""
-    if not force and tree.radius.ndim == 2:
-        if len(tree.radius) != chains:
-            raise ValueError(f"`start` must hold one configuration, or chains={chains}; got {len(tree.radius)}.")
-        return jax.tree.map(_strong, tree)
+def _started(start: SphereState, chains: int, n_points: int) -> SphereState:
+    """A configuration for each chain. Raises ValueError for shapes that do not fit."""
+    lead = start.radius.shape[:-1]
+    if start.direction.shape != (*lead, n_points, 3) or start.radius.shape[-1] != n_points or len(lead) > 1:
+        raise ValueError(
+            f"`start` must have shapes ({n_points}, 3) and ({n_points},), or these with a leading axis of chains; got "
+            f"{start.direction.shape} and {start.radius.shape}."
+        )
+    if not lead:
+        return _one_each(start, chains)
+    if lead != (chains,):
+        raise ValueError(f"`start` must hold one configuration, or chains={chains}; got {lead[0]}.")
+    return jax.tree.map(_strong, start)
+
+
+def _one_each(tree: Any, chains: int) -> Any:
+    """Every leaf repeated along a leading axis of chains."""
     return jax.tree.map(lambda x: jnp.repeat(_strong(x)[None], chains, axis=0), tree)
 
 
@@ -229,7 +255,7 @@ def _stacked(
 ) -> list[AbstractLangevin]:
     """The samplers of every block, leaves with an axis of chains."""
     if samplers is None:
-        return _one_each(program.samplers, chains, force=True)
+        return _one_each(program.samplers, chains)
     if len(samplers) != chains:
         raise ValueError(f"`samplers` must hold one for each of chains={chains}; got {len(samplers)}.")
     kinds = {type(sampler).__name__ for sampler in [*samplers, *program.samplers]}
@@ -244,8 +270,8 @@ def _stacked(
 def check_counts(chains: int, warmup: int, draws: int, thin: int) -> None:
     """Raises ValueError for numbers that make no run."""
     for name, value, least in (("chains", chains, 1), ("warmup", warmup, 0), ("draws", draws, 1), ("thin", thin, 1)):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}; got {value}.")
+        if not isinstance(value, numbers.Integral) or value < least:
+            raise ValueError(f"`{name}` must be at least {least}, an integer; got {value!r}.")
 
 
 def _check_settled(samplers: list[Any], warmup: int, total: int) -> None:
@@ -255,6 +281,8 @@ def _check_settled(samplers: list[Any], warmup: int, total: int) -> None:
         for name in ("temperature", "step_size", "coupling"):
             schedule = getattr(sampler, name)
             before, after = float(schedule(first)), float(schedule(last))
+            if not 0 <= after < math.inf or (name == "temperature" and after == 0 and hasattr(sampler, "adapt_steps")):
+                raise ValueError(f"`{name}` must be a number that makes a law; got {after}.")
             if before != after or (name == "coupling" and after != 1):
                 raise ValueError(
                     f"`{name}` must be constant{' and 1' if name == 'coupling' else ''} after the warm-up of {warmup} "

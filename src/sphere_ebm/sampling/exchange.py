@@ -15,6 +15,7 @@ from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.chains import Chain, ChainProgress, sample_chains
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.nodes import energies, initial_sampler_states
+from sphere_ebm.sampling.observers import AcceptanceObserver, DisplacementObserver
 from sphere_ebm.sampling.samples import Samples
 from sphere_ebm.sampling.schedules import Constant
 
@@ -115,10 +116,15 @@ def replica_exchange(
     """
     rungs = np.asarray(temperatures, np.float64)
     moves = np.diff(rungs)
-    if len(rungs) < 2 or not np.all(rungs > 0) or not (np.all(moves > 0) or np.all(moves < 0)):
+    ordered = np.all(moves > 0) or np.all(moves < 0)
+    if len(rungs) < 2 or not np.all((rungs > 0) & np.isfinite(rungs)) or not ordered:
         raise ValueError(
             f"`temperatures` must be two or more positive numbers in rising or falling order; got {list(temperatures)}."
         )
+    if np.min(np.abs(moves) / rungs[:-1]) < 1e-4:
+        raise ValueError(f"`temperatures` must differ by 0.01 % or more from rung to rung; got {list(temperatures)}.")
+    if any(isinstance(each, DisplacementObserver | AcceptanceObserver) for each in observers):
+        raise ValueError("`observers` must not follow a configuration from draw to draw: rungs swap theirs.")
     sampler = program.samplers[0]
     if any(leaf.ndim for leaf in jax.tree.leaves(initial_sampler_states(program))):
         raise ValueError(

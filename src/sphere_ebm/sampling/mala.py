@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.langevin import as_schedule, check_warm
-from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState, check_target
 from sphere_ebm.sampling.nodes import total_energy_and_force
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
 
@@ -52,6 +52,7 @@ class MALA(AbstractMetropolis):
         self.temperature, self.step_size = as_schedule(temperature), as_schedule(step_size)
         self.coupling = as_schedule(coupling)
         check_warm(self.temperature)
+        check_target(target_acceptance)
         self.direction_mobility, self.radius_mobility = as_scalar(direction_mobility), as_scalar(radius_mobility)
         self.minimum_radius = as_scalar(minimum_radius)
         self.adapt_steps = jnp.asarray(adapt_steps, jnp.int32)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.adaptation import DualAveraging
 from sphere_ebm.sampling.langevin import AbstractLangevin, Stage, flow, tangent_noise
+from sphere_ebm.sampling.schedules import Number
 
 Evaluate = Callable[[SphereState], tuple[Float[Array, "*nodes"], SphereState]]
 """Energy and tangent force at a configuration: one energy for all nodes, shape (), or each node's, shape (nodes,)."""
@@ -29,6 +30,12 @@ class MetropolisState(NamedTuple):
     adaptation: DualAveraging
     acceptance: Float[Array, ""]
     step_size: Float[Array, ""]
+
+
+def check_target(acceptance: Number) -> None:
+    """Raises ValueError for a wanted acceptance that no step size has."""
+    if not isinstance(acceptance, jax.core.Tracer) and not 0 < float(acceptance) < 1:
+        raise ValueError(f"`target_acceptance` must lie between 0 and 1; got {acceptance}.")
 
 
 class AbstractMetropolis(AbstractLangevin):

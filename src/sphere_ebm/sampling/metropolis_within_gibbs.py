@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState
 from sphere_ebm.sampling.langevin import as_schedule, check_warm
-from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState, check_target
 from sphere_ebm.sampling.nodes import Terms
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
 from sphere_ebm.sphere import project_tangent
@@ -18,12 +18,13 @@ class MetropolisWithinGibbs(AbstractMetropolis):
     """A Langevin step for each node of a block, accepted on its own; exact whatever the number of points.
 
     Nodes of a block must not interact with each other: sample the colours of a proper colouring in turn
-    (`sphere_ebm.sampling.build_coloured_program`). Then each node's acceptance depends on its own slots alone, the
-    nodes of a block are independent given the others, and every sweep leaves p ∝ exp(-H / T) unchanged. Only sums over
-    nodes and pairs can be sampled so: gravity and lateral attraction, not the osmotic pressure, which couples all.
+    (`build_coloured_program` checks it; a program built by hand is checked only against one block for all). Then each
+    node's acceptance depends on its own slots alone, the nodes of a block are independent given the others, and every
+    sweep leaves p ∝ exp(-H / T) unchanged. Only sums over nodes and pairs can be sampled so: gravity and lateral
+    attraction, not the osmotic pressure, which couples all.
 
-    Step sizes adapt per block, to the mean acceptance of its nodes. Reference: Geman & Geman 1984 (Gibbs
-    sampling); Roberts & Tweedie 1996 (the proposal).
+    Step sizes adapt per block, to the mean acceptance of its nodes. References: Geman & Geman 1984 (Gibbs sampling);
+    Roberts & Tweedie 1996 (the proposal).
     """
 
     temperature: AbstractSchedule
@@ -50,6 +51,7 @@ class MetropolisWithinGibbs(AbstractMetropolis):
         self.temperature, self.step_size = as_schedule(temperature), as_schedule(step_size)
         self.coupling = as_schedule(coupling)
         check_warm(self.temperature)
+        check_target(target_acceptance)
         self.direction_mobility, self.radius_mobility = as_scalar(direction_mobility), as_scalar(radius_mobility)
         self.minimum_radius = as_scalar(minimum_radius)
         self.adapt_steps = jnp.asarray(adapt_steps, jnp.int32)
@@ -83,6 +85,11 @@ def _local_energy_and_force(
             raise ValueError(
                 f"the {interaction.name} term couples all nodes at once, so they cannot be accepted one by one: leave "
                 "it out (strength 0), or sample with MALA."
+            )
+        if there and getattr(interaction, "n_nodes", None) == here.radius.shape[0]:
+            raise ValueError(
+                f"the block holds all {here.radius.shape[0]} nodes of the {interaction.name} term, so neighbours would "
+                "move together: build the program with build_coloured_program."
             )
         value, force = interaction.local_energy_and_force(here, there, active)
         scale = coupling if interaction.annealed else jnp.ones_like(coupling)

@@ -86,8 +86,15 @@ def build_program(
     """A THRML program that moves all nodes of `block` at once under the sum of `factors`.
 
     Cost: THRML's loop in Python, linear in nodes and edges. Raises ValueError when the sampler keeps a state of another
-    precision than `dtype`.
+    precision than `dtype`, or a factor knows the nodes in another order.
     """
+    for factor in factors:
+        given = getattr(factor, "block", block)
+        if len(given) != len(block) or any(a is not b for a, b in zip(given, block, strict=True)):
+            raise ValueError(
+                f"{type(factor).__name__} must be built on the nodes of `block` in their order: proposals are looked "
+                "up by position."
+            )
     if (kept := getattr(sampler, "dtype", dtype)) != dtype:
         raise ValueError(f"`dtype` of the program and of its sampler must agree; got {dtype} and {kept}.")
     return unwrap_shared(
@@ -124,9 +131,20 @@ def build_coloured_program(
                 raise ValueError(
                     f"`colour` must differ at both ends of every edge; nodes {i} and {j} have {colour[i]}."
                 )
-    classes = [Block([block[int(i)] for i in np.flatnonzero(colour == c)]) for c in range(int(colour.max()) + 1)]
-    spec = BlockGibbsSpec(classes, [], node_template(dtype))
-    return unwrap_shared(FactorSamplingProgram(spec, [sampler] * len(classes), list(factors), [own_state_group(block)]))
+    if (nodes := getattr(sampler, "n_nodes", None)) is not None:
+        raise ValueError(
+            f"{type(sampler).__name__} keeps velocities or noise for one block of {nodes} nodes: use build_program."
+        )
+    spec = _coloured_spec(block, tuple(colour.tolist()), dtype)
+    samplers = [sampler] * len(spec.free_blocks)
+    return unwrap_shared(FactorSamplingProgram(spec, samplers, list(factors), [own_state_group(block)]))
+
+
+@functools.lru_cache(maxsize=2)
+def _coloured_spec(block: Block, colour: tuple[int, ...], dtype: Any) -> BlockGibbsSpec:
+    """As `_block_spec`, with one block per colour."""
+    classes = [Block([node for node, own in zip(block, colour, strict=True) if own == c]) for c in sorted(set(colour))]
+    return BlockGibbsSpec(classes, [], node_template(dtype))
 
 
 def initial_sampler_states(program: BlockSamplingProgram) -> list[Any]:

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Shaped
 
@@ -31,6 +32,8 @@ class Samples:
         last: the configuration at the end of each chain, shapes (chains, n, 3) and (chains, n).
         thin: steps between two draws. warmup: steps before the first.
         states: every configuration drawn, shapes (chains, draws, n, 3) and (chains, draws, n), if they were kept.
+        records, memory: what each observer that was given recorded, shape (chains, draws, ...), and carried at the end.
+        notes: what a reader should know about the input.
     """
 
     temperature: Float[np.ndarray, " chains"]
@@ -41,6 +44,9 @@ class Samples:
     thin: int
     warmup: int
     states: SphereState | None = None
+    records: tuple[Any, ...] = ()
+    memory: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def total_energy(self) -> Float[np.ndarray, "chains draws"]:
@@ -73,7 +79,7 @@ class Samples:
         """ArviZ's table: mean, spread, R-hat, bulk and tail effective sample size, Monte-Carlo standard error.
 
         One row for each variable of the group `posterior`. Chains of one temperature only. Warns (ConvergenceWarning)
-        of variables whose R-hat is above 1.05 or unknown. Needs the extra `studies`.
+        of variables that vary and whose R-hat is above 1.05, and of a single chain. Needs the extra `studies`.
         """
         stats = need("arviz_stats")
         if np.ptp(self.temperature) > 0:
@@ -81,7 +87,11 @@ class Samples:
         # what never changes, as a term of strength 0, has no R-hat
         with np.errstate(invalid="ignore", divide="ignore"):
             table = stats.summary(self.to_arviz(), round_to="none")
-        bad = [f"{name} ({value:.3f})" for name, value in table["r_hat"].items() if not value <= R_HAT_LIMIT]
+        if len(self.temperature) == 1:
+            warnings.warn("one chain has nobody to disagree with: run two or more.", ConvergenceWarning, stacklevel=2)
+            return table
+        rated = table["r_hat"][table["sd"] > 0].items()
+        bad = [f"{name} ({value:.3f})" for name, value in rated if not value <= R_HAT_LIMIT]
         if bad:
             warnings.warn(
                 f"chains disagree: R-hat is above {R_HAT_LIMIT} for {', '.join(bad)}. Draw more, thin more, or warm up "
@@ -109,6 +119,9 @@ class Samples:
             thin=self.thin,
             warmup=self.warmup,
             states=None if self.states is None else pick(self.states),
+            records=tuple(jax.tree.map(lambda x: x[chosen], each) for each in self.records),
+            memory=tuple(jax.tree.map(lambda x: x[chosen], each) for each in self.memory),
+            notes=self.notes,
         )
 
 
@@ -117,6 +130,7 @@ OF_THE_DYNAMICS = ("acceptance", "step_size", "kinetic_energy", "squared_displac
 
 
 def need(name: str) -> Any:
+    """The optional package `name`. Raises ModuleNotFoundError that names the extra."""
     try:
         return __import__(name)
     except ModuleNotFoundError:
