@@ -21,10 +21,10 @@ from benchmarks.datasets import Dataset, load
 from benchmarks.diagnostics import Diagnosis, diagnose, standard_score
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say, spread
 from sphere_ebm import NeighbourGraph, PlacementConfig, Underdamped, build_graph, hamiltonian
+from sphere_ebm.config import shells_of
 from sphere_ebm.hamiltonian import SphereState
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor
 from sphere_ebm.heuristics.initial import random_directions
-from sphere_ebm.config import shells_of
 from sphere_ebm.quality import neighbour_recall
 from sphere_ebm.sampling.chains import sample_chains
 from sphere_ebm.sampling.langevin import AbstractLangevin

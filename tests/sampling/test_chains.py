@@ -351,7 +351,7 @@ def test_two_observers_of_one_name_are_refused(terms, start):
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_number_of_draws_that_is_no_integer_is_refused(draw):
-    with pytest.raises(ValueError, match="`draws` must be at least 1, an integer; got 2.0"):
+    with pytest.raises(ValueError, match=r"`draws` must be at least 1, an integer; got 2.0"):
         draw(draws=2.0)
 
 

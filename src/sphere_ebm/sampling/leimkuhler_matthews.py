@@ -32,8 +32,8 @@ class LeimkuhlerMatthews(AbstractLangevin):
     In flat space its stationary law differs from the Gibbs law by O(h²), and not at all for a harmonic well. Curvature
     alone would spoil that: noise spreads and drift carries by factors 1 + O(h) of their own, as if T were
     T (1 + h μ T / 6). Because the curvature of S² is the same everywhere, one factor, 1 + h μ T / 6 on the drift of
-    directions, restores second order (ours; the second notebook computes it without sampling, `python -m benchmarks.laws`
-    measures it).
+    directions, restores second order (ours; the second notebook computes it without sampling, and
+    `python -m benchmarks.laws` measures it).
 
     `n_nodes` is the size of the block: THRML asks for the initial sampler state without telling it.
     """
