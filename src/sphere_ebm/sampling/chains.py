@@ -8,6 +8,7 @@ there are, and no draw on how many follow. (Compiled code may round differently 
 import math
 import numbers
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -152,50 +153,71 @@ def sample_chains(
     _check_settled(list(program.samplers) if samplers is None else list(samplers), warmup, warmup + draws * thin)
     state = _started(start, chains, sum(len(block) for block in program.gibbs_spec.free_blocks))
     like = jax.tree.map(lambda x: x[0], state)
-    looking = [EnergyObserver(), MomentObserver(like), *([ConfigurationObserver()] if keep_states else []), *observers]
+    own = [EnergyObserver(), MomentObserver(like), *([ConfigurationObserver()] if keep_states else [])]
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(chains, dtype=jnp.uint32))
+    course = _Course(keys, program, stacked, [*own, *observers], exchange, warmup + draws * thin, progress)
+    memory = _one_each([each.init() for each in course.observers], chains)
     sampler_states = _one_each(initial_sampler_states(program), chains)
-    memory = _one_each([each.init() for each in looking], chains)
     carried = Chain(state, sampler_states, memory, jnp.arange(chains, dtype=jnp.int32))
     # a power of two, so that few sizes are ever compiled
     capacity = min(_CAPACITY, 1 << (draws - 1).bit_length())
-    total = warmup + draws * thin
-
-    def proceed(carried: Chain, first: int, draws: int, thin: int) -> tuple[Chain, list[Any]]:
-        start, count, steps = (jnp.asarray(each, jnp.int32) for each in (first, draws, thin))
-        after, records = advance_chains(
-            keys, program, stacked, carried, looking, start, count, steps, capacity, exchange
-        )
-        records = jax.tree.map(lambda x: np.asarray(x[:, :draws]), records)
-        _check_energies(records[0], int(after.step[0]))
-        if progress is not None:
-            progress(int(after.step[0]), total)
-        return after, records
-
-    for draws_before, length in _warmup_chunks(warmup, thin, capacity, exchange is not None):
-        carried, _ = proceed(carried, 0, draws_before, length)
+    for meetings, length in _warmup_chunks(warmup, thin, capacity, exchange is not None):
+        carried, _ = course.proceed(carried, 0, meetings, length, capacity)
     carried = carried._replace(memory=memory)
     parts = []
     for first in range(0, draws, capacity):
-        carried, records = proceed(carried, first, min(capacity, draws - first), thin)
+        carried, records = course.proceed(carried, first, min(capacity, draws - first), thin, capacity)
         parts.append(records)
     records = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
     if exchange is None:
         del records[-1]["replica"]
-    own = len(looking) - len(observers)
-    temperature = jax.vmap(lambda sampler: sampler.temperature(jnp.asarray(total, jnp.int32)))(stacked[0])
+    temperature = jax.vmap(lambda sampler: sampler.temperature(jnp.asarray(course.total, jnp.int32)))(stacked[0])
     return Samples(
         temperature=np.asarray(temperature, np.float64),
         energy=records[0],
-        observables=_scalars([records[-1], *records[own:-1]]),
+        observables=_scalars([records[-1], *records[len(own) : -1]]),
         moments=jax.tree.map(np.asarray, carried.memory[1]),
         last=jax.tree.map(np.asarray, carried.state),
         thin=thin,
         warmup=warmup,
         states=records[2] if keep_states else None,
-        records=tuple(records[own:-1]),
-        memory=jax.tree.map(np.asarray, tuple(carried.memory[own:])),
+        records=tuple(records[len(own) : -1]),
+        memory=jax.tree.map(np.asarray, tuple(carried.memory[len(own) :])),
     )
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What stays the same from the first step of a run to the last, number `total`."""
+
+    keys: Key[Array, " chains"]
+    program: FactorSamplingProgram
+    samplers: list[AbstractLangevin]
+    observers: list[AbstractObserver]
+    exchange: Exchange | None
+    total: int
+    progress: ChainProgress | None
+
+    def proceed(self, chains: Chain, first: int, draws: int, thin: int, capacity: int) -> tuple[Chain, list[Any]]:
+        """`advance_chains`, its records in NumPy, energies checked and progress told."""
+        start, count, steps = (jnp.asarray(each, jnp.int32) for each in (first, draws, thin))
+        after, records = advance_chains(
+            self.keys,
+            self.program,
+            self.samplers,
+            chains,
+            self.observers,
+            start,
+            count,
+            steps,
+            capacity,
+            self.exchange,
+        )
+        records = jax.tree.map(lambda x: np.asarray(x[:, :draws]), records)
+        _check_energies(records[0], int(after.step[0]))
+        if self.progress is not None:
+            self.progress(int(after.step[0]), self.total)
+        return after, records
 
 
 def _scalars(records: list[Any]) -> dict[str, np.ndarray]:
