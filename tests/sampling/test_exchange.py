@@ -159,15 +159,15 @@ class DoubleWellFactor(AbstractSphereFactor):
 
 
 def test_a_ladder_crosses_a_barrier_that_single_chains_do_not():
-    cold, ladders = 0.1, 400
+    cold, ladders = 0.1, 200
     temperatures = np.geomspace(cold, 1.5, 5)
     block = sphere_block(1)
     program = build_program(block, [DoubleWellFactor(block)], MALA(cold, 0.03))
     inside = SphereState(jnp.asarray([[0.0, 0.0, 1.0]]), jnp.asarray([MIDDLE - 1]))
-    alone = sample_chains(jax.random.key(1), program, inside, chains=ladders, warmup=3000, draws=1)
+    alone = sample_chains(jax.random.key(1), program, inside, chains=ladders, warmup=2000, draws=1)
     assert np.mean(alone.last.radius > MIDDLE) < 0.02, "the barrier is fifteen times T"
     ladder = replica_exchange(
-        jax.random.key(2), program, inside, temperatures, ladders=ladders, warmup=3000, draws=1, thin=10
+        jax.random.key(2), program, inside, temperatures, ladders=ladders, warmup=2000, draws=1, thin=10
     )
     radius = np.linspace(MIDDLE - 2.5, MIDDLE + 2.5, 20_001)
     stretch = radius - MIDDLE
