@@ -2,14 +2,11 @@
 
 from typing import Any, final
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.langevin import as_schedule, check_warm
-from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState, check_target
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
 from sphere_ebm.sampling.nodes import total_energy_and_force
-from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
 
 
 @final
@@ -27,36 +24,6 @@ class MALA(AbstractMetropolis):
     osmotic field, that of the grid. T must be positive: at T = 0 nothing but a descent would be accepted, and no step
     proposed has noise.
     """
-
-    temperature: AbstractSchedule
-    step_size: AbstractSchedule
-    coupling: AbstractSchedule
-    direction_mobility: Float[Array, ""]
-    radius_mobility: Float[Array, ""]
-    minimum_radius: Float[Array, ""]
-    adapt_steps: Int[Array, ""]
-    target_acceptance: Float[Array, ""]
-
-    def __init__(
-        self,
-        temperature: AbstractSchedule | Number,
-        step_size: AbstractSchedule | Number,
-        coupling: AbstractSchedule | Number = 1.0,
-        *,
-        adapt_steps: int = 0,
-        target_acceptance: Number = 0.574,
-        direction_mobility: Number = 1.0,
-        radius_mobility: Number = 1.0,
-        minimum_radius: Number = 0.0,
-    ):
-        self.temperature, self.step_size = as_schedule(temperature), as_schedule(step_size)
-        self.coupling = as_schedule(coupling)
-        check_warm(self.temperature)
-        check_target(target_acceptance)
-        self.direction_mobility, self.radius_mobility = as_scalar(direction_mobility), as_scalar(radius_mobility)
-        self.minimum_radius = as_scalar(minimum_radius)
-        self.adapt_steps = jnp.asarray(adapt_steps, jnp.int32)
-        self.target_acceptance = as_scalar(target_acceptance)
 
     def sample(  # type: ignore[override]
         self,

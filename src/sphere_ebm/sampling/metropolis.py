@@ -9,15 +9,14 @@ with reflections at the minimum radius. References: Roberts & Tweedie 1996 (MALA
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.adaptation import DualAveraging
-from sphere_ebm.sampling.langevin import AbstractLangevin, Stage, flow, tangent_noise
-from sphere_ebm.sampling.schedules import Number
+from sphere_ebm.sampling.langevin import AbstractLangevin, Stage, as_schedule, check_warm, flow, tangent_noise
+from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
 
 Evaluate = Callable[[SphereState], tuple[Float[Array, "*nodes"], SphereState]]
 """Energy and tangent force at a configuration: one energy for all nodes, shape (), or each node's, shape (nodes,)."""
@@ -45,8 +44,35 @@ class AbstractMetropolis(AbstractLangevin):
     `target_acceptance`; from then on the factor stays. What is drawn before does not follow the law.
     """
 
-    adapt_steps: eqx.AbstractVar[Int[Array, ""]]
-    target_acceptance: eqx.AbstractVar[Float[Array, ""]]
+    temperature: AbstractSchedule
+    step_size: AbstractSchedule
+    coupling: AbstractSchedule
+    direction_mobility: Float[Array, ""]
+    radius_mobility: Float[Array, ""]
+    minimum_radius: Float[Array, ""]
+    adapt_steps: Int[Array, ""]
+    target_acceptance: Float[Array, ""]
+
+    def __init__(
+        self,
+        temperature: AbstractSchedule | Number,
+        step_size: AbstractSchedule | Number,
+        coupling: AbstractSchedule | Number = 1.0,
+        *,
+        adapt_steps: int = 0,
+        target_acceptance: Number = 0.574,
+        direction_mobility: Number = 1.0,
+        radius_mobility: Number = 1.0,
+        minimum_radius: Number = 0.0,
+    ):
+        self.temperature, self.step_size = as_schedule(temperature), as_schedule(step_size)
+        self.coupling = as_schedule(coupling)
+        check_warm(self.temperature)
+        check_target(target_acceptance)
+        self.direction_mobility, self.radius_mobility = as_scalar(direction_mobility), as_scalar(radius_mobility)
+        self.minimum_radius = as_scalar(minimum_radius)
+        self.adapt_steps = jnp.asarray(adapt_steps, jnp.int32)
+        self.target_acceptance = as_scalar(target_acceptance)
 
     def init(self) -> MetropolisState:  # type: ignore[override]
         zero = jnp.zeros((), jnp.result_type(float))
