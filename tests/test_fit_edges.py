@@ -9,6 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from sphere_ebm import Placement, PlacementConfig, place
+from sphere_ebm.heuristics import pca_directions, water_filling
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=10, average=5)
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
@@ -143,6 +144,23 @@ def test_prominence_is_ranked_in_the_precision_that_it_is_given_in() -> None:
     assert np.unique(times.astype(np.float32)).size == 1
     np.testing.assert_array_equal(order_of(times), order)
     assert not place(cloud(60), times, FROZEN).notes
+
+
+@pytest.mark.parametrize("prominence", [None, np.random.default_rng(4).gamma(0.5, 1, 60)])
+def test_a_start_by_water_filling_takes_its_directions(prominence: np.ndarray | None) -> None:
+    points, config = cloud(60), dataclasses.replace(FROZEN, start="water-filling")
+    heuristic = water_filling(points, prominence, config).direction
+    assert (np.abs(heuristic - pca_directions(points, 0)).max(axis=1) > 0.1).any()
+    found = place(points, prominence, config)
+    np.testing.assert_allclose(found.direction, place(points, prominence, FROZEN, start=heuristic).direction, atol=1e-5)
+    np.testing.assert_array_equal(found.radius, place(points, prominence, FROZEN, start=heuristic).radius)
+    assert found.method == "langevin"
+
+
+@pytest.mark.parametrize("kind", ["no points", "one point", "two points"])
+def test_every_input_starts_by_water_filling(kind: str) -> None:
+    found = place(INPUTS[kind], config=PlacementConfig(**PARAMETERS, start="water-filling"))
+    np.testing.assert_allclose(np.linalg.norm(found.direction, axis=1), 1, atol=1e-5)
 
 
 def normalised(points: int = 60) -> np.ndarray:

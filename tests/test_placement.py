@@ -30,6 +30,8 @@ def placement(points: int = 30) -> Placement:
         converged=True,
         config=CONFIG,
         notes=("1 zero vector", "a note: ünïcode"),
+        method="water-filling: v1",
+        info={"deviation": 1 / 3, "passes": 12.0},
         embeddings=rng.standard_normal((points, 6)).astype(np.float32),
     )
 
@@ -56,6 +58,17 @@ def test_the_same_placement_is_the_same_file(tmp_path: Path) -> None:
     first, second = (placement().save(str(tmp_path / name)) for name in "xy")
     assert first == second
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_file_without_a_method_is_one_by_langevin_dynamics(tmp_path: Path) -> None:
+    placement().save(tmp_path / "p")
+    for name in ("method", "info"):
+        rewrite(tmp_path / "p", drop=name)
+    found = Placement.load(tmp_path / "p")
+    assert (found.method, found.info) == ("langevin", {})
+    assert dataclasses.replace(placement(), method="langevin", info={}).save(tmp_path / "q")
+    assert Placement.load(tmp_path / "q").method == "langevin"
 
 
 def test_angles_are_those_of_the_directions() -> None:
@@ -136,6 +149,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "no config": lambda path: rewrite(path, drop="config"),
     "config of a newer version": lambda path: rewrite(path, metadata={"config": json.dumps({"flux": 1})}),
     "config that is none": lambda path: rewrite(path, metadata={"config": "[]"}),
+    "info that is no JSON": lambda path: rewrite(path, metadata={"info": "deviation"}),
     "converged that is no JSON": lambda path: rewrite(path, metadata={"converged": "yes"}),
     "one shell less": lambda path: rewrite(path, arrays={"shell": np.zeros(29, np.int32)}),
     "shells as floats": lambda path: rewrite(path, arrays={"shell": np.zeros(30, np.float32)}),

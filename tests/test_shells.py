@@ -1,12 +1,14 @@
 """What the shells promise: capacities met to within one point, the right density law, and clear refusals."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from sphere_ebm.shells import SPACINGS, Shells, assign_shells, ideal_radii, make_shells, occupancy
+from sphere_ebm.shells import SPACINGS, Shells, assign_shells, ideal_radii, make_shells, minimum_radius, occupancy
 
 
 def counts_of(shells: Shells, points: int, order: str = "outer") -> np.ndarray:
@@ -28,6 +30,67 @@ def test_radii_run_from_the_inner_to_the_outer_radius(spacing):
 def test_each_spacing_has_its_own_middle_radius(spacing, middle):
     shells = make_shells(9, spacing=spacing, inner_radius=4.0, outer_radius=64.0)
     assert shells.radius[4] == pytest.approx(middle, rel=1e-6)
+
+
+GOLDEN = (1 + math.sqrt(5)) / 2
+FORMULAS = {
+    "golden": [(GOLDEN ** (s / 8) - 1) / (GOLDEN - 1) for s in range(9)],
+    "prime-like": [(n * math.log(1 + n) - math.log(2)) / (9 * math.log(10) - math.log(2)) for n in range(1, 10)],
+    "quadratic": [(s / 8) ** 2 for s in range(9)],
+    "logarithmic": [math.log(1 + (math.e - 1) * s / 8) for s in range(9)],
+}
+
+
+@pytest.mark.parametrize("spacing", FORMULAS)
+def test_the_other_spacings_follow_their_formulas(spacing):
+    shells = make_shells(9, spacing=spacing, inner_radius=4.0, outer_radius=64.0)
+    np.testing.assert_allclose(shells.radius, 4 + 60 * np.array(FORMULAS[spacing]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_gaps_stay_equal_widen_or_narrow_outwards(spacing):
+    gap = np.diff(make_shells(60, spacing=spacing, inner_radius=20.0, outer_radius=200.0).radius)
+    bend = {"linear": 0, "sqrt": -1, "logarithmic": -1}.get(spacing, 1)
+    assert (np.sign(np.diff(gap)) == bend).all() if bend else np.ptp(gap) < 1e-4
+    ratio = {"geometric": 10 ** (58 / 59), "golden": GOLDEN ** (58 / 59)}.get(spacing)
+    if ratio:
+        assert gap[-1] / gap[0] == pytest.approx(ratio, rel=1e-4)
+
+
+def test_prime_like_gaps_grow_like_the_logarithm():
+    gap = np.diff(make_shells(1000, spacing="prime-like", inner_radius=1.0, outer_radius=10_000.0).radius)
+    middle = np.arange(1, 1000) + 0.5
+    np.testing.assert_allclose(gap / gap[0], (np.log1p(middle) + middle / (1 + middle)) / gap_at(1.5), rtol=1e-2)
+
+
+def gap_at(n: float) -> float:
+    """Derivative of n log(1 + n)."""
+    return math.log1p(n) + n / (1 + n)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_shells_are_made_in_every_spacing(spacing, count):
+    shells = make_shells(count, spacing=spacing, inner_radius=10.0, outer_radius=10.0 if count == 1 else 30.0)
+    assert shells.radius[0] == 10.0
+    assert shells.radius[-1] == (10.0 if count == 1 else 30.0)
+
+
+@pytest.mark.parametrize(
+    ("points", "shells", "radius"),
+    [
+        (0, 512, 16.0),
+        (99_999, 10_000, 25.0),
+        (10**5, 512, 32.0),
+        (10**7 - 1, 10_000, 50.0),
+        (10**7, 512, 64.0),
+        (10**9 - 1, 1000, 100.0),
+        (10**9, 512, 128.0),
+        (10**12, 2000, 250.0),
+    ],
+)
+def test_the_inner_radius_for_data_grows_with_points_and_shells(points, shells, radius):
+    assert minimum_radius(points, shells) == radius
 
 
 def test_defaults_give_unit_gaps_above_the_data_scale():
@@ -61,6 +124,13 @@ def test_capacities_hold_where_float32_is_coarser_than_the_points_are_dense():
     shells = make_shells(400, inner_radius=5000.0, outer_radius=5002.0)
     counts = counts_of(shells, 300_000)
     assert np.abs(counts - 300_000 * shells.capacity).max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_counts_are_within_one_point_of_capacity_on_many_shells(spacing):
+    shells = make_shells(512, spacing=spacing, inner_radius=16.0, outer_radius=1600.0)
+    counts = counts_of(shells, 200_000)
+    assert np.abs(counts - 200_000 * shells.capacity).max() <= 1 + 1e-9
 
 
 def test_density_along_the_radius_goes_like_its_power_and_the_count_within_does_not():
@@ -98,6 +168,23 @@ def test_a_prominence_without_ties_does_not_depend_on_the_seed():
     prominence = np.random.default_rng(0).standard_normal(500)
     one, other = (ideal_radii(prominence, make_shells(8), seed=seed) for seed in (0, 1))
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_tie_is_broken_by_the_seed_whatever_else_is_tied():
+    shells = make_shells(8)
+    one = np.append(np.zeros(50), 1 + np.arange(50.0))
+    other = np.append(np.zeros(50), 1 + np.arange(50.0) // 2)
+    first, second = (ideal_radii(values, shells, seed=6)[:50] for values in (one, other))
+    np.testing.assert_array_equal(first, second)
+    assert (first != np.sort(first)).any()
+    assert (first != ideal_radii(one, shells, seed=7)[:50]).any()
+
+
+def test_ties_do_not_favour_a_point_over_seeds():
+    shells = make_shells(8)
+    mean = np.mean([ideal_radii(np.ones(40), shells, seed=seed) for seed in range(400)], axis=0)
+    spread = ideal_radii(np.arange(40.0), shells).std()
+    assert np.abs(mean - mean.mean()).max() < 4.5 * spread / 20
 
 
 def test_a_radius_reaches_its_share_of_the_cumulative_capacity():
@@ -138,7 +225,7 @@ def test_the_first_shell_never_reaches_the_centre():
     ("arguments", "message"),
     [
         ({"count": 0}, "`count` must satisfy count >= 1; got 0"),
-        ({"spacing": "golden"}, "`spacing` must be one of linear, sqrt, geometric; got 'golden'"),
+        ({"spacing": "silver"}, "`spacing` must be one of linear, sqrt, geometric, golden, .*; got 'silver'"),
         ({"inner_radius": 0.0}, "0 < inner_radius < outer_radius"),
         ({"inner_radius": float("nan")}, "0 < inner_radius < outer_radius"),
         ({"inner_radius": 20.0, "outer_radius": 20.0}, "got 20.0 and 20.0"),

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
 from sphere_ebm.hamiltonian.osmotic import EVALUATORS, MAX_SHARPNESS, Evaluator
-from sphere_ebm.shells import SPACINGS, RadiusOrder, Shells, make_shells
+from sphere_ebm.shells import SPACINGS, RadiusOrder, Shells, Spacing, make_shells
 
 Scheme = Literal["underdamped", "leimkuhler-matthews", "euler-maruyama"]
-Start = Literal["pca", "random", "spectral"]
+Start = Literal["pca", "random", "spectral", "water-filling"]
 SCHEMES: tuple[str, ...] = ("underdamped", "leimkuhler-matthews", "euler-maruyama")
-STARTS: tuple[str, ...] = ("pca", "random", "spectral")
+STARTS: tuple[str, ...] = ("pca", "random", "spectral", "water-filling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,8 @@ class PlacementConfig:
 
     Shells:
         shells: number of shells.
-        shell_spacing: `"linear"`, `"sqrt"` or `"geometric"`.
+        shell_spacing: `"linear"`, `"sqrt"`, `"geometric"`, `"golden"`, `"prime-like"`, `"quadratic"` or
+            `"logarithmic"`; see `sphere_ebm.shells.make_shells`.
         inner_radius, outer_radius: radii of the first and last shell; None: see `sphere_ebm.shells.make_shells`.
         capacity_exponent: p of the capacity law c_s ∝ R_s^p.
         radius_order: `"outer"`: high prominence outside; `"core"`: inside.
@@ -61,7 +62,8 @@ class PlacementConfig:
         tolerance: change of energy per point that counts as none. After cooling, annealing ends early when the means
             of the energy over 100 steps and the 100 steps before differ by less than this, or by less than thermal
             noise makes them; 0: never.
-        start: initial directions: `"pca"`, `"random"` or `"spectral"`; `place` also accepts an array.
+        start: initial directions: `"pca"`, `"random"`, `"spectral"` or `"water-filling"` (those of the preset
+            `lateral_jit`); `place` also accepts an array.
     """
 
     seed: int = 0
@@ -77,7 +79,7 @@ class PlacementConfig:
     interaction_length: float | None = None
     radius_stiffness: float = 1.0
     shells: int = 32
-    shell_spacing: Literal["linear", "sqrt", "geometric"] = "linear"
+    shell_spacing: Spacing = "linear"
     inner_radius: float | None = None
     outer_radius: float | None = None
     capacity_exponent: float = 1.5

@@ -21,11 +21,12 @@ from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.heuristics.initial import pca_directions, random_directions, spectral_directions
+from sphere_ebm.heuristics.water_filling import water_filling
 from sphere_ebm.inputs import ExtraEdges as ExtraEdges
 from sphere_ebm.inputs import checked_config, checked_edges, checked_embeddings, checked_start
 from sphere_ebm.placement import Placement
+from sphere_ebm.problem import Problem, pose
 from sphere_ebm.problem import StageProgress as StageProgress
-from sphere_ebm.problem import pose
 from sphere_ebm.sampling.catalogue import build_sampler
 from sphere_ebm.sampling.checkpoint import load_checkpoint, save_checkpoint
 from sphere_ebm.sampling.langevin import AbstractLangevin
@@ -76,7 +77,7 @@ def place(
     given_start = None if start is None else checked_start(start, len(embeddings))
     problem = pose(embeddings, prominence, config, checked_edges(extra_edges), progress)
     ideal, graph, notes = problem.ideal_radius, problem.graph, problem.notes
-    directions = _start(embeddings, graph, config) if given_start is None else given_start
+    directions = _start(embeddings, problem) if given_start is None else given_start
     restless: tuple[str, ...] = ()
     if len(embeddings) == 0:
         result, found = None, _Points(directions, ideal, ideal, ideal)
@@ -157,13 +158,14 @@ def make_sampler(n_points: int, config: PlacementConfig, minimum_radius: float =
     )
 
 
-def _start(
-    embeddings: Float32[np.ndarray, "points width"], graph: NeighbourGraph, config: PlacementConfig
-) -> Float32[np.ndarray, "points 3"]:
+def _start(embeddings: Float32[np.ndarray, "points width"], problem: Problem) -> Float32[np.ndarray, "points 3"]:
+    config = problem.config
     if config.start == "random" or len(embeddings) < 2:
         return random_directions(len(embeddings), config.seed)
     if config.start == "spectral":
-        return spectral_directions(graph, config.seed)
+        return spectral_directions(problem.graph, config.seed)
+    if config.start == "water-filling":
+        return water_filling(embeddings, problem.prominence, config).direction
     return pca_directions(embeddings, config.seed)
 
 

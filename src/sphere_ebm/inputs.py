@@ -79,11 +79,22 @@ def checked_prominence(
         raise ValueError(f"`prominence` must have shape ({len(embeddings)},); got {values.shape}.")
     with np.errstate(over="ignore"):
         _refuse_non_finite("prominence", values.astype(np.float32))
-    count = np.unique(values, return_counts=True)[1]
-    tied = int(count[count > 1].sum())
+    ordered = np.sort(values)
+    equal = ordered[1:] == ordered[:-1]
+    tied = int(np.count_nonzero(np.append(equal, False) | np.append(False, equal)))
     if not notes and 2 * tied > len(values):
         notes = [f"{tied} of {len(values)} points share their prominence with another: the seed orders equal ones"]
     return values, notes
+
+
+def checked_numbers(name: str, given: ArrayLike, n_points: int) -> Float64[np.ndarray, " points"]:
+    """One real number for every point, finite in float32, in float64. Raises ValueError naming the argument `name`."""
+    values = real_array(name, given).astype(np.float64)
+    if values.shape != (n_points,):
+        raise ValueError(f"`{name}` must have shape ({n_points},); got {values.shape}.")
+    with np.errstate(over="ignore"):
+        _refuse_non_finite(name, values.astype(np.float32))
+    return values
 
 
 def _norms(embeddings: Float32[np.ndarray, "points width"]) -> tuple[Float64[np.ndarray, " points"], list[str]]:

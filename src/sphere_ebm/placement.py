@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ class Placement:
             true of unstable dynamics.
         config: how it was made.
         notes: what the user should know (zero vectors, a search that fell back), one line each.
+        method: what placed the points: `"langevin"`, or the name of a heuristic.
+        info: what a heuristic tells about its run, by name; see `sphere_ebm.heuristics`.
         embeddings: (N, D) the input, for `quality`; not saved.
     """
 
@@ -53,6 +55,8 @@ class Placement:
     converged: bool
     config: PlacementConfig
     notes: tuple[str, ...] = ()
+    method: str = "langevin"
+    info: dict[str, int | float] = field(default_factory=dict)
     embeddings: Float32[np.ndarray, "points width"] | None = None
 
     def __len__(self) -> int:
@@ -121,6 +125,8 @@ class Placement:
             "config": self.config.to_json(),
             "converged": json.dumps(self.converged),
             "notes": json.dumps(self.notes),
+            "method": self.method,
+            "info": json.dumps(self.info),
             "terms": json.dumps(list(self.energy)),
         }
         return write_tensors(Path(path), tensors, metadata)
@@ -140,6 +146,8 @@ class Placement:
                 converged=bool(json.loads(metadata["converged"])),
                 config=PlacementConfig.from_json(metadata["config"]),
                 notes=tuple(json.loads(metadata["notes"])),
+                method=metadata.get("method", "langevin"),
+                info=json.loads(metadata.get("info", "{}")),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise ShardError(path, f"incomplete placement ({error})", cure=_CURE) from error

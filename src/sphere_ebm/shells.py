@@ -7,12 +7,13 @@ from the first shell their number within r therefore goes like r^2.5, not like r
 Edges are kept in float64 but are float32 values, so that a float32 radius lies in the shell it was made for.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Float64, Int, Shaped
 
 RadiusOrder = Literal["outer", "core"]
 
@@ -67,12 +68,51 @@ def _geometric(step: Float[np.ndarray, " shells"], inner: float, outer: float) -
     return inner * (outer / inner) ** step
 
 
+def _quadratic(step: Float[np.ndarray, " shells"], inner: float, outer: float) -> Float[np.ndarray, " shells"]:
+    return inner + (outer - inner) * step**2
+
+
+def _golden(step: Float[np.ndarray, " shells"], inner: float, outer: float) -> Float[np.ndarray, " shells"]:
+    return inner + (outer - inner) * (_GOLDEN_RATIO**step - 1) / (_GOLDEN_RATIO - 1)
+
+
+def _prime_like(step: Float[np.ndarray, " shells"], inner: float, outer: float) -> Float[np.ndarray, " shells"]:
+    number = 1 + step * max(step.size - 1, 1)
+    grown = number * np.log1p(number) - math.log(2)
+    return inner + (outer - inner) * grown / max(grown[-1], 1.0)
+
+
+def _logarithmic(step: Float[np.ndarray, " shells"], inner: float, outer: float) -> Float[np.ndarray, " shells"]:
+    return inner + (outer - inner) * np.log1p((math.e - 1) * step)
+
+
+_GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
+
+Spacing = Literal["linear", "sqrt", "geometric", "golden", "prime-like", "quadratic", "logarithmic"]
+
 SPACINGS: dict[str, Callable[[Float[np.ndarray, " shells"], float, float], Float[np.ndarray, " shells"]]] = {
     "linear": _linear,
     "sqrt": _sqrt,
     "geometric": _geometric,
+    "golden": _golden,
+    "prime-like": _prime_like,
+    "quadratic": _quadratic,
+    "logarithmic": _logarithmic,
 }
 """Spacing by name: step = s / (S - 1) in [0, 1], inner and outer radius -> R_s, increasing from inner to outer."""
+
+
+def minimum_radius(n_points: int, count: int) -> float:
+    """Inner radius for a map of `n_points` on `count` shells, from the data's scale, as the heuristics choose it.
+
+    max(16, 0.25 sqrt(S)) below 10^5 points, max(32, 0.5 sqrt(S)) below 10^7, max(64, 0.1 S) below 10^9, then
+    max(128, 0.125 S). `make_shells` does not know the number of points and takes the first of them.
+    """
+    if n_points < 10**5:
+        return max(16.0, 0.25 * math.sqrt(count))
+    if n_points < 10**7:
+        return max(32.0, 0.5 * math.sqrt(count))
+    return max(64.0, 0.1 * count) if n_points < 10**9 else max(128.0, 0.125 * count)
 
 
 def make_shells(
@@ -90,8 +130,10 @@ def make_shells(
 
     Args:
         count: number of shells S >= 1.
-        spacing: a key of `SPACINGS`: `linear`, R_s = a + (b - a) t; `sqrt`, a + (b - a) sqrt(t); `geometric`,
-            a (b / a)^t, with t = s / (S - 1).
+        spacing: a key of `SPACINGS`. `geometric` is a (b / a)^t, all others are a + (b - a) g(t), t = s / (S - 1), with
+            g = t for `linear`, sqrt(t) for `sqrt`, t² for `quadratic`, log(1 + (e - 1) t) for `logarithmic`,
+            (Φ^t - 1) / (Φ - 1) with the golden ratio Φ for `golden` (the last gap is about Φ times the first), and
+            for `prime-like` n log(1 + n), n = s + 1, as prime numbers grow, shifted and scaled to [0, 1].
         inner_radius: a = R_0 > 0; by default max(16, 0.25 sqrt(S)).
         outer_radius: b = R_{S-1} > a; by default a + S - 1 (unit gaps when linear). With one shell b = a.
         capacity_exponent: p.
@@ -150,20 +192,31 @@ def ideal_radii(
     if order not in ("outer", "core"):
         raise ValueError(f"`order` must be 'outer' or 'core'; got {order!r}.")
     points = prominence.size
-    # a stream of its own: initial directions are drawn from the bare seed
-    shuffle = np.random.default_rng([seed, 1]).permutation(points)
-    shuffled = prominence[shuffle]
-    ranked = shuffle[np.argsort(shuffled if order == "outer" else -shuffled, kind="stable")]
     target = (np.arange(points) + 0.5) / max(points, 1)
     cumulative = np.append(0.0, np.cumsum(shells.capacity))
     cumulative[-1] = 1.0
-    shell = np.searchsorted(cumulative[1:-1], target, side="left")
+    first = np.searchsorted(target, cumulative[1:-1], side="right")
+    held = np.diff(first, prepend=0, append=points)
     edges = shells.edges.astype(np.float32)
     above = np.nextafter(edges[:-1], np.float32(np.inf))
     radius = np.interp(target, cumulative, shells.edges).astype(np.float32)
     ideal = np.empty(points, dtype=np.float32)
-    ideal[ranked] = np.clip(radius, above[shell], edges[1:][shell])
+    ideal[ranked(prominence, order, seed)] = np.clip(radius, np.repeat(above, held), np.repeat(edges[1:], held))
     return ideal
+
+
+def ranked(prominence: Float64[np.ndarray, " points"], order: RadiusOrder, seed: int) -> Int[np.ndarray, " points"]:
+    """Indices of points from the innermost to the outermost; equal values in random order, by `seed`."""
+    ranked = np.argsort(prominence if order == "outer" else -prominence)
+    ordered = prominence[ranked]
+    equal = ordered[1:] == ordered[:-1]
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    if tied.size:
+        # a stream of its own: initial directions are drawn from the bare seed
+        draw = np.random.default_rng([seed, 1]).random(prominence.size)
+        group = np.cumsum(np.append(True, ~equal))[tied]
+        ranked[tied] = ranked[tied][np.argsort(group + draw[ranked[tied]])]
+    return ranked
 
 
 def assign_shells(radius: Float[np.ndarray, " points"], shells: Shells) -> Int[np.ndarray, " points"]:

@@ -14,39 +14,57 @@ _ROWS = 65_536
 
 def random_directions(n_points: int, seed: int) -> Float32[np.ndarray, "points 3"]:
     """Independent directions, uniform in area on S²."""
-    return _to_sphere(np.zeros((n_points, 3)), np.random.default_rng(seed))
+    scores = np.random.default_rng(seed).standard_normal((n_points, 3), dtype=np.float32)
+    scores /= np.sqrt(np.einsum("nc,nc->n", scores, scores))[:, None]
+    return scores
 
 
 def pca_directions(embeddings: Float32[np.ndarray, "points width"], seed: int) -> Float32[np.ndarray, "points 3"]:
     """The three leading principal components of the unit embeddings, centred and normalised to directions.
 
     Components that the data does not have (width or rank below 3) are filled with small noise; zero vectors, which
-    have no part in the axes, and points at the centre get random directions; both by `seed`. Signs are fixed by each
-    component's largest loading. Float64; cost O(N D² + D³), memory a block of rows.
+    have no part in the axes, and points at the centre get random directions; both by `seed`. See
+    `principal_components`.
+    """
+    n, width = embeddings.shape
+    if width == 0:
+        return random_directions(n, seed)
+    scores, variances = principal_components(embeddings, 3)
+    scores = np.pad(scores, ((0, 0), (0, 3 - scores.shape[1])))
+    variances = np.pad(variances, (0, 3 - len(variances)))
+    rng = np.random.default_rng(seed)
+    missing = np.sqrt(np.maximum(variances, 0)) < 1e-6
+    scores[:, missing] = 1e-2 * np.sqrt(max(variances[0], 0.0)) * rng.standard_normal((n, int(missing.sum())))
+    scores[~embeddings.any(axis=1)] = 0
+    return _to_sphere(scores, rng)
+
+
+def principal_components(
+    embeddings: Float32[np.ndarray, "points width"], count: int
+) -> tuple[Float[np.ndarray, "points components"], Float[np.ndarray, " components"]]:
+    """Scores of the `count` leading principal components of the unit embeddings, fewer where the width is smaller.
+
+    Centred; with the variance of each, falling. Zero vectors have no part in the axes and score 0. Signs are fixed by
+    each component's largest loading. Float64; cost O(N D² + D³), memory a block of rows.
     """
     n, width = embeddings.shape
     pointing = embeddings.any(axis=1)
-    count = max(int(pointing.sum()), 1)
-    if width == 0:
-        return random_directions(n, seed)
     mean, second = np.zeros(width), np.zeros((width, width))
     for rows in _unit_blocks(embeddings):
         mean += rows.sum(axis=0)
         second += rows.T @ rows
-    mean /= count
-    values, vectors = np.linalg.eigh(second / count - np.outer(mean, mean))
-    axes = vectors[:, ::-1][:, : min(3, width)]
+    held = max(int(pointing.sum()), 1)
+    mean /= held
+    values, vectors = np.linalg.eigh(second / held - np.outer(mean, mean))
+    axes = vectors[:, ::-1][:, : min(count, width)]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    scores = np.zeros((n, 3))
+    scores = np.zeros((n, axes.shape[1]))
     start = 0
     for rows in _unit_blocks(embeddings):
-        scores[start : start + len(rows), : axes.shape[1]] = (rows - mean) @ axes
+        scores[start : start + len(rows)] = (rows - mean) @ axes
         start += len(rows)
-    rng = np.random.default_rng(seed)
-    missing = np.sqrt(np.maximum(np.append(values[::-1], np.zeros(3))[:3], 0)) < 1e-6
-    scores[:, missing] = 1e-2 * np.sqrt(max(values[-1], 0.0)) * rng.standard_normal((n, int(missing.sum())))
     scores[~pointing] = 0
-    return _to_sphere(scores, rng)
+    return scores, values[::-1][: axes.shape[1]]
 
 
 def spectral_directions(graph: NeighbourGraph, seed: int) -> Float32[np.ndarray, "points 3"]:
