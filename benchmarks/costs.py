@@ -1,22 +1,20 @@
 """Seconds beside the peers, and peak memory and compilations of a run in a process of its own."""
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jax
 import numpy as np
 from jaxtyping import Float, Float32
 
 from benchmarks.datasets import Dataset, load
 from benchmarks.peers import umap_3d, umap_haversine
+from benchmarks.process import count_compilations, peak_mb
 from benchmarks.report import Check, markdown_table, say
 from sphere_ebm import place
 from sphere_ebm.quality import neighbour_recall
@@ -24,7 +22,6 @@ from sphere_ebm.quality import neighbour_recall
 Method = Callable[[Float32[np.ndarray, "points width"]], Float[np.ndarray, "points 3"]]
 
 OURS, UMAP_3D, HAVERSINE = "sphere_ebm `place`", "umap-learn 3-D", 'umap-learn `output_metric="haversine"`'
-COMPILED = "/jax/core/compile/backend_compile_duration"
 SAMPLER = "jit(run_chunk)"
 
 
@@ -150,30 +147,11 @@ def footprint_checks(found: Footprint) -> list[Check]:
 
 def _measure_here(name: str, folder: Path) -> Footprint:
     data = load(name, folder)
-    compiled: list[str] = []
-
-    def listen(event: str, duration_secs: float, **details: str | int) -> None:
-        if event == COMPILED:
-            compiled.append(str(details.get("fun_name")))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
+    compiled = count_compilations()
     place(data.embeddings)
-    peak, first = _peak_mb(), Counter(compiled)
+    peak, first = peak_mb(), compiled.copy()
     place(data.embeddings)
-    return Footprint(peak, first.total(), first[SAMPLER], len(compiled) - first.total())
-
-
-def _peak_mb() -> float:
-    """Peak resident memory of this process in 10^6 bytes.
-
-    VmHWM where there is one: Linux lets a child inherit `ru_maxrss` from the process that started it.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return Footprint(peak, first.total(), first[SAMPLER], compiled.total() - first.total())
 
 
 if __name__ == "__main__":

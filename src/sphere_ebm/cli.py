@@ -12,7 +12,7 @@ import sys
 import time
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from sphere_ebm import __version__
+from sphere_ebm.comparison import COMPARISON_FIGURE, COMPARISON_TABLE, METHODS, compare_shards
 from sphere_ebm.config import PlacementConfig
 from sphere_ebm.fit import StageProgress
 from sphere_ebm.labelling import LabelRun, final_energy, label, measure_map
@@ -37,6 +38,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Names from outside are not to be read as markup or emoji codes, nor broken into lines.
 _PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
+
+# Columns of `compare`: heading, measure, decimals; narrow enough for eighty characters.
+_COMPARED = (
+    ("grav.", "energy gravity", 2),
+    ("lat.", "energy lateral", 2),
+    ("osm.", "energy osmotic", 2),
+    ("H", "energy", 2),
+    ("r@15", "recall@15", 3),
+    ("r@50", "recall@50", 3),
+    ("trust", "trustworthiness@15", 3),
+    ("shells", "shell deviation", 3),
+    ("rho", "prominence rho", 3),
+    ("s", "seconds", 1),
+)
 
 _EXIT_CODES = """\
 exit codes: 0 all labelled; 1 nobody read the output; 2 wrong usage; 3 nothing could be labelled; 4 some inputs were
@@ -109,6 +124,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_config_options(labels.add_argument_group("configuration of the placement"))
     labels.set_defaults(run=_label, parser=labels)
 
+    compared = commands.add_parser(
+        "compare", help="place the same shards by heuristics and by Langevin, and measure all", epilog=_EXIT_CODES
+    )
+    compared.add_argument("inputs", nargs="+", metavar="INPUT", help="shard files, folders (recursive), globs")
+    compared.add_argument("--output", "-o", required=True, type=Path, metavar="DIR", help="folder for table and figure")
+    compared.add_argument("--methods", metavar="NAME,...", help=f"of: {', '.join(METHODS)}; default: all")
+    compared.add_argument("--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches")
+    compared.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
+    compared.add_argument("--json", action="store_true", help="print the table as one JSON object")
+    _add_config_options(
+        compared.add_argument_group("configuration of Hamiltonian, shells and Langevin runs"), {"start"}
+    )
+    compared.set_defaults(run=_compare, parser=compared)
+
     inspect = commands.add_parser("inspect", help="what is in a shard or label file")
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
@@ -121,11 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_config_options(group: Any) -> None:
-    """One option for every field of PlacementConfig; the help text is the field's line in its docstring."""
+def _add_config_options(group: Any, left_out: Collection[str] = ()) -> None:
+    """One option for every field of PlacementConfig but some; the help text is the field's line in its docstring."""
     texts = _field_texts(PlacementConfig.__doc__ or "")
     hints = typing.get_type_hints(PlacementConfig)
-    for field in dataclasses.fields(PlacementConfig):
+    for field in (field for field in dataclasses.fields(PlacementConfig) if field.name not in left_out):
         kind = hints[field.name]
         alternatives = [t for t in typing.get_args(kind) if t is not type(None)]
         choices = None
@@ -170,12 +199,18 @@ def _progress(shown: bool) -> Iterator[StageProgress | None]:
         yield advance
 
 
-def _label(options: argparse.Namespace, errors: Console) -> int:
-    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(PlacementConfig)}
+def _config(options: argparse.Namespace) -> PlacementConfig:
+    """The configuration that the options ask for; ends the program for a wrong one."""
+    names = [field.name for field in dataclasses.fields(PlacementConfig) if field.name in options]
     try:
-        config = PlacementConfig(**values)
+        return PlacementConfig(**{name: getattr(options, name) for name in names})
     except ValueError as error:
-        options.parser.error(str(error))
+        parser: argparse.ArgumentParser = options.parser
+        parser.error(str(error))
+
+
+def _label(options: argparse.Namespace, errors: Console) -> int:
+    config = _config(options)
     begun = time.perf_counter()
     with _progress(not (options.quiet or options.json)) as progress:
         run = label(
@@ -249,6 +284,44 @@ def _add_quality(table: Table, quality: QualityReport) -> None:
     for name, value, form in rows:
         if not math.isnan(value):
             table.add_row(name, format(value, form))
+
+
+def _compare(options: argparse.Namespace, errors: Console) -> int:
+    config = _config(options)
+    methods = None if options.methods is None else [name.strip() for name in options.methods.split(",")]
+    unknown = [name for name in methods or () if name not in METHODS]
+    if unknown:
+        options.parser.error(f"--methods: no {', '.join(map(repr, unknown))}; choose of {', '.join(METHODS)}")
+    with _progress(not (options.quiet or options.json)) as progress:
+        done = compare_shards(
+            options.inputs, options.output, config, methods=methods, pooling=options.pooling, progress=progress
+        )
+    for refused in done.refused:
+        _say(errors, f"refused: {refused.reason}")
+    rows = {one.method: one.row() for one in done.compared}
+    if options.json:
+        print(json.dumps({"methods": rows, "refused": {str(r.source): r.reason for r in done.refused}}, indent=1))
+    elif not options.quiet:
+        _print_comparison(rows, done.points)
+        _say(Console(**_PLAIN), f"{COMPARISON_TABLE} and {COMPARISON_FIGURE} are in {options.output}")
+    return PARTLY if done.refused else OK
+
+
+def _print_comparison(rows: dict[str, dict[str, float]], points: int) -> None:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for heading, _, _ in _COMPARED:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for method, row in rows.items():
+        table.add_row(method, *(_short(row[name], digits) if name in row else "" for _, name, digits in _COMPARED))
+    _say(Console(**_PLAIN), f"{points:,} points; energies per point; shells: mean of |count - capacity| / capacity")
+    Console(**_PLAIN).print(table)
+
+
+def _short(value: float, digits: int) -> str:
+    """At most six characters: with `digits` decimals, with none, or in powers of ten."""
+    texts = [f"{value:.{digits}f}", f"{value:.0f}"]
+    return next((text for text in texts if len(text) <= 6), f"{value:.0e}")
 
 
 def _inspect(options: argparse.Namespace, errors: Console) -> int:

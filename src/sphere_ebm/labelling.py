@@ -48,6 +48,7 @@ from sphere_ebm.sources import (
     nothing_usable,
     offsets,
     read_sources,
+    stacked,
     take_sidecar_edges,
 )
 
@@ -189,10 +190,7 @@ def _placement(
     progress: StageProgress | None,
 ) -> Placement:
     """Place all patches, or read the placement that an earlier run of this map finished."""
-    filled = [s.table for s in sources if len(s.table)]
-    width = filled[0].embeddings.shape[1] if filled else 0
-    embeddings = np.concatenate([t.embeddings for t in filled] or [np.zeros((0, width), np.float32)])
-    prominence = np.concatenate([t.prominence for t in filled] or [np.zeros(0, np.float32)])
+    embeddings, prominence, _ = stacked(sources)
     journal = claimed.journal
     if journal.holds(PLACEMENT):
         return Placement.load(journal.folder / PLACEMENT).with_embeddings(embeddings)
@@ -314,12 +312,10 @@ def _map_content(
 
 def _draw(path: Path, sources: Sequence[Source], placement: Placement, quality: QualityReport) -> None:
     names = [name for s in sources for name in s.table.documents]
-    firsts = np.cumsum([0, *(len(s.table.documents) for s in sources)])
-    document = np.concatenate([s.table.document + first for s, first in zip(sources, firsts, strict=False)])
     figure = plot_map(
         placement.direction,
         placement.radius,
-        document=document.astype(np.int32),
+        document=stacked(sources)[2],
         document_names=names,
         shell=placement.shell,
         shells=placement.shells,

@@ -244,8 +244,8 @@ def _density(xy: np.ndarray, colours: np.ndarray, box: tuple[float, float], colu
     return image.reshape(rows, columns, 4)
 
 
-def _map_panel(figure: Figure, u: np.ndarray, colours: np.ndarray, groups: list[Group]) -> None:
-    axes = figure.add_axes((0.03, 0.415, 0.8, 0.5), label="map")
+def draw_world(axes: Axes, u: np.ndarray, colours: np.ndarray) -> None:
+    """Fill `axes` with Hammer's projection of directions (n, 3), coloured by RGB rows (n, 3)."""
     width, height = _MAP_BOX
     _bare(axes, width, height)
     axes.add_patch(Ellipse((0, 0), 2 * width, 2 * height, facecolor=PAPER, edgecolor="none", zorder=0))
@@ -253,6 +253,19 @@ def _map_panel(figure: Figure, u: np.ndarray, colours: np.ndarray, groups: list[
         axes.plot(*hammer(curve).T, color=HAIRLINE, linewidth=0.5, zorder=1)
     _draw_points(axes, hammer(u), colours, _MAP_BOX, usual=len(u))
     axes.add_patch(Ellipse((0, 0), 2 * width, 2 * height, facecolor="none", edgecolor=FRAME, linewidth=0.8))
+
+
+def point_colours(radius: np.ndarray, document: np.ndarray | None) -> np.ndarray:
+    """RGB rows (n, 3): by document where there are several, else by radius."""
+    groups = _groups(document, None)
+    if groups:
+        return _group_colours(groups, len(radius))
+    return _RADIUS_COLOURS(_radius_norm(radius)(radius))[:, :3].reshape(-1, 3)
+
+
+def _map_panel(figure: Figure, u: np.ndarray, colours: np.ndarray, groups: list[Group]) -> None:
+    axes = figure.add_axes((0.03, 0.415, 0.8, 0.5), label="map")
+    draw_world(axes, u, colours)
     _name_regions(axes, u, [group for group in groups if group.colour != OTHER])
 
 

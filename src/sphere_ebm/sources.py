@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Int32
 
 from sphere_ebm.fit import ExtraEdges, StageProgress
 from sphere_ebm.map_folder import LabelError, Refused, is_placement
@@ -78,6 +79,19 @@ def nothing_usable(refused: Sequence[Refused]) -> LabelError:
 def offsets(sources: Sequence[Source]) -> list[int]:
     """Where each source's patches begin on the map, and the total at the end."""
     return [int(x) for x in np.concatenate([[0], np.cumsum([len(s.table) for s in sources])])]
+
+
+def stacked(
+    sources: Sequence[Source],
+) -> tuple[Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"], Int32[np.ndarray, " points"]]:
+    """Embeddings, prominence and document (numbered through) of all patches in the order of the map."""
+    filled = [s.table for s in sources if len(s.table)]
+    width = filled[0].embeddings.shape[1] if filled else 0
+    embeddings = np.concatenate([t.embeddings for t in filled] or [np.zeros((0, width), np.float32)])
+    prominence = np.concatenate([t.prominence for t in filled] or [np.zeros(0, np.float32)])
+    firsts = np.cumsum([0, *(len(s.table.documents) for s in sources)])
+    documents = [s.table.document + first for s, first in zip(sources, firsts, strict=False)]
+    return embeddings, prominence, np.concatenate(documents or [np.zeros(0)]).astype(np.int32)
 
 
 def take_sidecar_edges(sources: list[Source], refused: list[Refused]) -> ExtraEdges | None:

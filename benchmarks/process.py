@@ -1,0 +1,35 @@
+"""What this process used and compiled."""
+
+import resource
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jax
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process in 10^6 bytes.
+
+    VmHWM where there is one: Linux lets a child inherit `ru_maxrss` from the process that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def count_compilations() -> Counter[str]:
+    """Programs that XLA compiles from now on, by name; the counter goes on counting."""
+    compiled: Counter[str] = Counter()
+
+    def listen(event: str, duration_secs: float, **details: str | int) -> None:
+        if event == COMPILED:
+            compiled[str(details.get("fun_name"))] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return compiled
