@@ -21,7 +21,7 @@ from benchmarks.datasets import load
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm import Placement, place
 from sphere_ebm.heuristics import Bearings, HarmonicNavigator, NavigatorConfig
-from sphere_ebm.heuristics import navigator as navigator_module
+from sphere_ebm.heuristics.navigator import search as navigator_module
 from sphere_ebm.heuristics.navigator.probing import ProbeTables, probe
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "navigator.md"

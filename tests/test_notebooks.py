@@ -26,8 +26,8 @@ def _streams(notebook: nbformat.NotebookNode) -> list[str]:
     return [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
 
 
-def test_there_are_four_notebooks() -> None:
-    assert len(NOTEBOOKS) == 4
+def test_there_are_five_notebooks() -> None:
+    assert len(NOTEBOOKS) == 5
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -30,21 +30,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_python_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     examples = blocks("python")
-    assert len(examples) == 3
+    assert len(examples) == 4
     names: dict[str, object] = {}
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
-    assert float(capsys.readouterr().out) > 0.3, "the example prints the recall of its map"
+    of_the_map, of_the_filled = capsys.readouterr().out.splitlines()
+    assert float(of_the_map) > 0.3, "the example prints the recall of its map"
+    deviation, recall = map(float, of_the_filled.split())
+    assert deviation < 0.1
+    assert recall < 0.3
     assert (folder / "luke.placement.safetensors").is_file()
 
 
 def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = commands("sphere-ebm")
-    assert [command[1] for command in found] == ["label", "inspect", "quality"]
+    assert [command[1] for command in found] == ["label", "inspect", "quality", "compare"]
     for command in found:
         assert main(command[1:]) == 0, command
     assert "recall@15" in capsys.readouterr().out
     assert (folder / "labels" / "map.png").is_file()
+    assert (folder / "comparison" / "comparison.png").is_file()
 
 
 def test_the_command_is_made_available_before_it_is_used() -> None:

@@ -2,6 +2,9 @@
 
 from importlib.metadata import version
 
+from sphere_ebm.comparison import compare as compare
+from sphere_ebm.comparison import compare_shards as compare_shards
+from sphere_ebm.comparison import plot_comparison as plot_comparison
 from sphere_ebm.config import PlacementConfig as PlacementConfig
 from sphere_ebm.equilibrium import sample as sample
 from sphere_ebm.equilibrium import sample_ladder as sample_ladder
@@ -11,6 +14,10 @@ from sphere_ebm.fit import place as place
 from sphere_ebm.graph import NeighbourGraph as NeighbourGraph
 from sphere_ebm.graph import build_graph as build_graph
 from sphere_ebm.graph import proper_colouring as proper_colouring
+from sphere_ebm.heuristics import HarmonicNavigator as HarmonicNavigator
+from sphere_ebm.heuristics import NavigatorConfig as NavigatorConfig
+from sphere_ebm.heuristics import capacity_sort as capacity_sort
+from sphere_ebm.heuristics import water_filling as water_filling
 from sphere_ebm.labelling import LabelRun as LabelRun
 from sphere_ebm.labelling import label as label
 from sphere_ebm.labelling import measure_map as measure_map
@@ -20,6 +27,7 @@ from sphere_ebm.plotting import plot_map as plot_map
 from sphere_ebm.plotting import save_figure as save_figure
 from sphere_ebm.quality import QualityReport as QualityReport
 from sphere_ebm.quality import measure_quality as measure_quality
+from sphere_ebm.retrieval import Cones as Cones
 from sphere_ebm.sampling import MALA as MALA
 from sphere_ebm.sampling import ConvergenceWarning as ConvergenceWarning
 from sphere_ebm.sampling import EulerMaruyama as EulerMaruyama
