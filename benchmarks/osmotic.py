@@ -1,6 +1,8 @@
-"""The harmonic evaluator of the osmotic pressure against the direct sum: `python -m benchmarks.osmotic`."""
+"""The grid evaluators of the osmotic pressure against the direct sum: `python -m benchmarks.osmotic`."""
 
 import argparse
+import functools
+import math
 import statistics
 import sys
 import time
@@ -12,68 +14,65 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int
 
 from benchmarks.report import machine, markdown_table, publish, say
-from sphere_ebm import PlacementConfig
-from sphere_ebm.hamiltonian.osmotic import DirectField, GridField, grid_rows, make_field
-from sphere_ebm.sphere import project_tangent
+from sphere_ebm.hamiltonian.osmotic import MAX_SHARPNESS, DirectField, GridField, PyramidField, grid_rows, make_field
+from sphere_ebm.sphere import project_tangent, squared_chord
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "osmotic.md"
-POINTS = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+POINTS = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 200_000, 1_000_000)
 DIRECT_TIMED = 20_000
-"""Above this many points the direct sum runs once, for the error, and is not timed."""
+"""Above this many points the direct sum is not timed."""
+QUERIES = 2048
+"""Errors are those at so many of the points, at most."""
 CLUSTERS = 20
 CLUSTER_WIDTH = 0.15
+
+AnyField = DirectField | GridField | PyramidField
+
+
+@dataclass(frozen=True)
+class Error:
+    """Of one evaluator on one map.
+
+    `force` and `potential` are root mean square differences over root mean squares, forces tangent; `energy` is the
+    difference of H / N at Π = 1.
+    """
+
+    force: float
+    potential: float
+    energy: float
+
+    def cells(self) -> list[str]:
+        return [f"{100 * self.force:.2f} %", f"{100 * self.potential:.3f} %", f"{self.energy:.5f}"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One map: errors of the harmonic evaluator, and milliseconds of both.
-
-    `force_error` and `potential_error` are root mean square differences over root mean squares, forces tangent;
-    `energy_error` is the difference of H / N at Π = 1.
-    """
+    """One map: errors of both grid evaluators, and milliseconds of all three; no entry for what was not run."""
 
     kind: str
     n_points: int
     sharpness: float
-    rows: int
-    force_error: float
-    potential_error: float
-    energy_error: float
-    harmonic_ms: float
-    direct_ms: float | None
+    errors: dict[str, Error]
+    milliseconds: dict[str, float]
 
     def cells(self) -> list[str]:
-        direct, ratio = "–", "–"
-        if self.direct_ms is not None:
-            direct, ratio = f"{self.direct_ms:.1f}", f"{self.direct_ms / self.harmonic_ms:.1f}"
-        return [
-            self.kind,
-            str(self.n_points),
-            f"{self.sharpness:.1f}",
-            str(self.rows),
-            f"{100 * self.force_error:.2f} %",
-            f"{100 * self.potential_error:.3f} %",
-            f"{self.energy_error:.5f}",
-            f"{self.harmonic_ms:.1f}",
-            direct,
-            ratio,
-        ]
+        errors = [self.errors[name].cells() if name in self.errors else ["–"] * 3 for name in GRIDS]
+        taken = [f"{self.milliseconds[name]:.1f}" if name in self.milliseconds else "–" for name in (*GRIDS, "direct")]
+        of_map = [self.kind, str(self.n_points), f"{self.sharpness:.1f}", str(grid_rows(self.sharpness))]
+        return [*of_map, *(cell for cells in errors for cell in cells), *taken]
 
 
+GRIDS = ("harmonic", "pyramid")
 HEADER = [
     "points are",
     "N",
     "s",
     "rows",
-    "force error",
-    "potential error",
-    "energy error / N",
-    "harmonic ms",
-    "direct ms",
-    "direct / harmonic",
+    *(f"{of}{error}" for of in ("", "pyramid: ") for error in ("force error", "potential error", "energy error / N")),
+    *(f"{name} ms" for name in (*GRIDS, "direct")),
 ]
 
 
@@ -97,35 +96,61 @@ def _unit(vectors: Float[np.ndarray, "points 3"]) -> Float32[np.ndarray, "points
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+def default_sharpness(n_points: int) -> float:
+    """0.15 sqrt(N), at least 3: as `PlacementConfig.sharpness`, but without a limit."""
+    return max(0.15 * math.sqrt(n_points), 3.0)
+
+
 @eqx.filter_jit
-def evaluate(
-    field: DirectField | GridField, direction: Float[Array, "n 3"]
-) -> tuple[Float[Array, " n"], Float[Array, "n 3"], Float[Array, ""]]:
-    """Potential, tangent force and H / N at Π = 1, as `OsmoticPressure` takes them from the field."""
-    potential, gradient = field(direction)
-    n = direction.shape[0]
-    pairs = jnp.sum(potential)
-    return potential, project_tangent(direction, -2 * n / pairs * gradient), jnp.log(pairs / (n * (n - 1.0)))
+def evaluate(field: AnyField, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+    return field(direction)
+
+
+@functools.partial(jax.jit, static_argnames="block_size")
+def exact_at(
+    query: Int[Array, " queries"], direction: Float[Array, "n 3"], sharpness: Float[Array, ""], block_size: int = 16
+) -> tuple[Float[Array, " queries"], Float[Array, "queries 3"]]:
+    """What `DirectField` gives at some of the points."""
+
+    def one(i: Int[Array, ""]) -> tuple[Array, Array]:
+        q = 1 / (1 + sharpness**2 * squared_chord(direction[i][None], direction))
+        q = q.at[i].set(0)
+        return jnp.sum(q), 2 * sharpness**2 * (q**2 @ direction)
+
+    return jax.lax.map(one, query, batch_size=block_size)
 
 
 def compare(kind: str, n_points: int, repeats: int) -> Measured:
-    """Both evaluators on one random map, at the sharpness that the default configuration gives so many points."""
+    """All evaluators on one random map, at the default sharpness for so many points."""
     say(f"osmotic: {kind}, {n_points} points")
-    direction = jnp.asarray(KINDS[kind](n_points, np.random.default_rng(0)))
-    sharpness = PlacementConfig().sharpness(n_points)
-    harmonic, direct = make_field("harmonic", sharpness, n_points), make_field("direct", sharpness, n_points)
-    potential, force, energy = evaluate(harmonic, direction)
-    exact_potential, exact_force, exact_energy = evaluate(direct, direction)
-    return Measured(
-        kind,
-        n_points,
-        sharpness,
-        grid_rows(sharpness),
-        _relative(force, exact_force),
-        _relative(potential, exact_potential),
-        abs(float(energy) - float(exact_energy)),
-        _milliseconds(harmonic, direction, repeats),
-        _milliseconds(direct, direction, repeats) if n_points <= DIRECT_TIMED else None,
+    rng = np.random.default_rng(0)
+    direction = jnp.asarray(KINDS[kind](n_points, rng))
+    query = jnp.asarray(rng.permutation(n_points)[:QUERIES].astype(np.int32))
+    sharpness = default_sharpness(n_points)
+    exact = exact_at(query, direction, jnp.asarray(sharpness, direction.dtype))
+    errors, milliseconds = {}, {}
+    for name in GRIDS:
+        if name == "harmonic" and sharpness > MAX_SHARPNESS:
+            continue
+        field = make_field(name, sharpness, n_points)
+        potential, gradient = evaluate(field, direction)
+        errors[name] = _errors(direction[query], (potential[query], gradient[query]), exact)
+        milliseconds[name] = _milliseconds(field, direction, repeats)
+    if n_points <= DIRECT_TIMED:
+        milliseconds["direct"] = _milliseconds(DirectField(sharpness), direction, repeats)
+    return Measured(kind, n_points, sharpness, errors, milliseconds)
+
+
+def _errors(direction: Float[Array, "n 3"], seen: tuple[Array, Array], exact: tuple[Array, Array]) -> Error:
+    """Forces are -2 N ∇Q / ΣQ, with ΣQ / N taken as the mean over the given points, as for the energy log ΣQ."""
+
+    def force(potential: Float[Array, " n"], gradient: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
+        return project_tangent(direction, -2 * gradient / jnp.mean(potential))
+
+    return Error(
+        _relative(force(*seen), force(*exact)),
+        _relative(seen[0], exact[0]),
+        abs(math.log(float(jnp.mean(seen[0])) / float(jnp.mean(exact[0])))),
     )
 
 
@@ -134,8 +159,9 @@ def _relative(value: Float[Array, "..."], exact: Float[Array, "..."]) -> float:
     return float(np.linalg.norm(np.asarray(value, np.float64) - reference) / np.linalg.norm(reference))
 
 
-def _milliseconds(field: DirectField | GridField, direction: Float[Array, "n 3"], repeats: int) -> float:
-    """Median of warm evaluations: `compare` has compiled them."""
+def _milliseconds(field: AnyField, direction: Float[Array, "n 3"], repeats: int) -> float:
+    """Median of warm evaluations."""
+    jax.block_until_ready(evaluate(field, direction))
     taken = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -152,12 +178,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax"))
     measured = [compare(kind, n, options.repeats) for kind in KINDS for n in options.points]
-    text = f"""# The harmonic evaluator of the osmotic pressure against the direct sum
+    text = f"""# The grid evaluators of the osmotic pressure against the direct sum
 
 {header}
-- s by the default configuration; errors are rms over rms against the direct sum; time per evaluation of potential and
-  force, warm, median of {options.repeats}
+- s = 0.15 sqrt(N), at least 3; errors at up to {QUERIES} of the points, rms over rms against the direct sum; time per
+  evaluation of potential and gradient, warm, median of {options.repeats}
 - clustered: {CLUSTERS} Gaussian clusters, {CLUSTER_WIDTH} rad wide; the net force between uniform points is shot noise
+- the first three errors are those of the harmonic evaluator, which ends at s = {MAX_SHARPNESS:.0f}
+- –: not run; the direct sum is timed up to {DIRECT_TIMED} points
 
 {markdown_table(HEADER, [row.cells() for row in measured])}"""
     publish(text, options.output)

@@ -35,7 +35,7 @@ class PlacementConfig:
         kernel: of the lateral attraction: `"cauchy"`, `"gaussian"` or `"harmonic"`.
         lateral_strength: α >= 0.
         osmotic_strength: Π >= 0; 0 leaves the two-term Hamiltonian (gravity and lateral).
-        osmotic_evaluator: `"direct"`, `"harmonic"` or `"auto"`.
+        osmotic_evaluator: `"direct"`, `"harmonic"`, `"pyramid"` or `"auto"`.
         interaction_length: chord length 1/s beyond which attraction and repulsion fade; None: s = 0.15 sqrt(N),
             at least 3 and at most 53. At most 2, the largest chord; at least 1/53.3 for the harmonic evaluator.
         radius_stiffness: κ > 0, energy / radius²; a radius spreads by sqrt(T / κ).

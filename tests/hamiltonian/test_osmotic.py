@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sphere_ebm.hamiltonian import DirectField, OsmoticFactor, SphereState
-from sphere_ebm.hamiltonian.osmotic import MAX_ROWS, GridField, grid_rows, make_field
+from sphere_ebm.hamiltonian.osmotic import MAX_ROWS, GridField, PyramidField, grid_rows, make_field
 from sphere_ebm.sampling.nodes import sphere_block
 from sphere_ebm.sphere import normalise
 
@@ -45,13 +45,14 @@ def test_the_direct_sum_does_not_depend_on_its_blocks(block_size):
     np.testing.assert_allclose(gradient, 18 * (q**2) @ np.asarray(points), rtol=1e-4, atol=1e-4)
 
 
-def test_both_evaluators_give_one_energy_in_every_orientation():
+@pytest.mark.parametrize("evaluator", ["harmonic", "pyramid"])
+def test_all_evaluators_give_one_energy_in_every_orientation(evaluator):
     n = 600
     block = sphere_block(n)
     direct = OsmoticFactor(block, sharpness=3.5, evaluator="direct")
-    harmonic = OsmoticFactor(block, sharpness=3.5, evaluator="harmonic")
+    grid = OsmoticFactor(block, sharpness=3.5, evaluator=evaluator)
     points = normalise(jax.random.normal(jax.random.key(1), (n, 3)))
-    exact, seen = jax.jit(lambda at: direct.energy(at)), jax.jit(lambda at: harmonic.energy(at))
+    exact, seen = jax.jit(lambda at: direct.energy(at)), jax.jit(lambda at: grid.energy(at))
     for rotation in Rotation.random(3, rng=np.random.default_rng(0)):
         turned = SphereState(points @ jnp.asarray(rotation.as_matrix(), jnp.float32), jnp.ones(n))
         np.testing.assert_allclose(seen(turned) / n, exact(turned) / n, atol=0.002)
@@ -60,6 +61,14 @@ def test_both_evaluators_give_one_energy_in_every_orientation():
 def test_auto_takes_the_sum_for_few_points_and_the_grid_for_many():
     assert isinstance(make_field("auto", 3.0, 400), DirectField)
     assert isinstance(make_field("auto", 3.0, 2000), GridField)
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "n_points", "found"),
+    [(33.5, 50_000, GridField), (53.0, 125_000, PyramidField), (60.0, 160_000, PyramidField)],
+)
+def test_auto_takes_the_pyramid_where_the_grid_costs_more_or_cannot_serve(sharpness, n_points, found):
+    assert isinstance(make_field("auto", sharpness, n_points), found)
 
 
 @pytest.mark.parametrize(("sharpness", "n_points"), [(60.0, 2000), (50.0, 2000), (30.0, 50)])
@@ -71,7 +80,9 @@ def test_auto_takes_the_sum_where_the_grid_cannot_serve_or_costs_more(sharpness,
     ("evaluator", "sharpness", "n_points", "problem"),
     [
         ("harmonic", 60.0, 10**6, "needs more than 320 rows"),
-        ("auto", 60.0, 10**6, "needs more than 320 rows"),
+        ("pyramid", 600.0, 10**8, "needs more than 3072 rows"),
+        ("auto", 600.0, 10**8, "needs more than 3072 rows"),
+        ("pyramid", 50.0, 20, "20 points at an interaction length of 0.02 hardly feel each other"),
         ("harmonic", 50.0, 20, "20 points at an interaction length of 0.02 hardly feel each other"),
     ],
 )
@@ -97,7 +108,7 @@ def test_the_grid_has_six_rows_per_unit_of_sharpness(sharpness, rows):
         (1, {}, "at least 2 nodes; got 1"),
         (3, {"strength": -0.5}, "`strength` must be >= 0; got -0.5"),
         (3, {"sharpness": 0.0}, "`sharpness` must be positive; got 0.0"),
-        (3, {"evaluator": "fmm"}, "`osmotic_evaluator` must be one of auto, direct, harmonic; got 'fmm'"),
+        (3, {"evaluator": "fmm"}, "`osmotic_evaluator` must be one of auto, direct, harmonic, pyramid; got 'fmm'"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(n_points, options, message):

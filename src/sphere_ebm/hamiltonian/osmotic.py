@@ -1,10 +1,11 @@
 """Osmotic pressure: H = Π N log[ (1 / (N (N - 1))) Σ_{i≠j} q(u_i, u_j) ], q = 1 / (1 + s² chord²).
 
 It depends on the whole configuration, so all points live in one block. With Q_i = Σ_{j≠i} q_ij, the force is
-F_i = -2 Π N (∇_i Q_i) / Σ_j Q_j. Two evaluators of Q and ∇Q with one interface:
+F_i = -2 Π N (∇_i Q_i) / Σ_j Q_j. Three evaluators of Q and ∇Q with one interface:
 
 - `DirectField`: the exact sum, blocked, O(N²) time and O(N · block) memory; the reference;
-- `GridField`: particle-mesh in azimuthal harmonics (`sphere_ebm.harmonics`), O(N + rows³).
+- `GridField`: particle-mesh in azimuthal harmonics (`sphere_ebm.harmonics`), O(N + rows³);
+- `PyramidField`: the same with matrices on bands of rows, O(N + rows² log rows), for kernels of any sharpness.
 """
 
 import math
@@ -24,19 +25,23 @@ from sphere_ebm.hamiltonian.base import (
     SphereState,
     opened,
 )
+from sphere_ebm.hamiltonian.pyramid import PyramidField
 from sphere_ebm.harmonics import ZonalField
 from sphere_ebm.sphere import squared_chord
 
-Evaluator = Literal["auto", "direct", "harmonic"]
-EVALUATORS: tuple[str, ...] = ("auto", "direct", "harmonic")
+Evaluator = Literal["auto", "direct", "harmonic", "pyramid"]
+EVALUATORS: tuple[str, ...] = ("auto", "direct", "harmonic", "pyramid")
 
 # Rows of the grid per unit of sharpness. Error of the force, rms over rms, for s in 3 to 30 and N in 500 to 10 000:
 # 1 to 4 % for clustered points, 3 to 7 % for uniform random ones (whose net force is mere shot noise). It falls as
-# rows^-4 (tests/harmonics/test_zonal.py).
+# rows^-4 (tests/harmonics/test_zonal.py). The pyramid's error is half of that, on as many rows.
 ROWS_PER_SHARPNESS = 6.0
-# rows³ floats twice: 270 MB at this size. Sharper kernels need an evaluator that this package does not have yet.
+# rows³ floats twice: 270 MB at this size. Sharper kernels are for the pyramid.
 MAX_ROWS = 320
 MAX_SHARPNESS = MAX_ROWS / ROWS_PER_SHARPNESS
+# Some 40 rows² floats: 1.5 GB at this size, which is that of eleven million points at s = 0.15 sqrt(N).
+MAX_PYRAMID_ROWS = 3072
+MAX_PYRAMID_SHARPNESS = MAX_PYRAMID_ROWS / ROWS_PER_SHARPNESS
 # Mean repulsion per point, Q = N ln(1 + 4 s²) / (4 s²) for uniform points, below which the grid's own self-term, known
 # to a few per cent only, would be felt.
 LEAST_REPULSION = 10.0
@@ -92,10 +97,10 @@ def grid_rows(sharpness: float) -> int:
     return max(24, 8 * math.ceil(ROWS_PER_SHARPNESS * sharpness / 8))
 
 
-def grid_problem(sharpness: float, n_points: int) -> str | None:
-    """Why the grid cannot serve this many points at this sharpness, or None if it can."""
-    if grid_rows(sharpness) > MAX_ROWS:
-        return f"an interaction length of {1 / sharpness:.4g} needs more than {MAX_ROWS} rows"
+def grid_problem(sharpness: float, n_points: int, most_rows: int = MAX_ROWS) -> str | None:
+    """Why a grid of at most `most_rows` cannot serve this many points at this sharpness, or None if it can."""
+    if grid_rows(sharpness) > most_rows:
+        return f"an interaction length of {1 / sharpness:.4g} needs more than {most_rows} rows"
     repulsion = n_points * math.log1p(4 * sharpness**2) / (4 * sharpness**2)
     if repulsion < LEAST_REPULSION:
         return f"{n_points} points at an interaction length of {1 / sharpness:.4g} hardly feel each other"
@@ -103,35 +108,51 @@ def grid_problem(sharpness: float, n_points: int) -> str | None:
 
 
 def choose_evaluator(evaluator: str, sharpness: float, n_points: int) -> str:
-    """`"direct"` or `"harmonic"`: the one asked for, or for `"auto"` the one that is possible and cheaper.
+    """`"direct"`, `"harmonic"` or `"pyramid"`: the one asked for, or for `"auto"` the cheapest that is possible.
 
     The cost model, in milliseconds on two cores (`python -m benchmarks.osmotic`): direct 5e-7 N², harmonic
-    2.2e-4 N + 1e-6 rows³. Raises ValueError when the choice cannot work.
+    2.2e-4 N + 1e-6 rows³, pyramid 3.2e-4 N + 1e-4 rows². Raises ValueError when the choice cannot work.
     """
     if evaluator not in EVALUATORS:
         raise ValueError(f"`osmotic_evaluator` must be one of {', '.join(EVALUATORS)}; got {evaluator!r}.")
-    problem = grid_problem(sharpness, n_points)
-    if evaluator == "direct" or (evaluator == "auto" and problem is not None and n_points <= DIRECT_LIMIT):
-        return "direct"
-    if problem is not None:
+    problems = {
+        "harmonic": grid_problem(sharpness, n_points),
+        "pyramid": grid_problem(sharpness, n_points, MAX_PYRAMID_ROWS),
+    }
+    rows = grid_rows(sharpness)
+    cost = {
+        "direct": 5e-7 * n_points**2,
+        "harmonic": 2.2e-4 * n_points + 1e-6 * rows**3,
+        "pyramid": 3.2e-4 * n_points + 1e-4 * rows**2,
+    }
+    possible = [name for name in cost if problems.get(name) is None]
+    if evaluator == "auto" and (len(possible) > 1 or n_points <= DIRECT_LIMIT):
+        return min(possible, key=cost.__getitem__)
+    # harmonic and pyramid serve the same maps, but for the rows
+    asked = "pyramid" if evaluator == "auto" else evaluator
+    if asked not in possible:
+        other = "osmotic_evaluator='pyramid' or " if "pyramid" in possible else ""
         raise ValueError(
-            f"osmotic_evaluator={evaluator!r} cannot be used: {problem}. Raise `interaction_length`, or use "
-            "osmotic_evaluator='direct'."
+            f"osmotic_evaluator={evaluator!r} cannot be used: {problems[asked]}. Raise `interaction_length`, or use "
+            f"{other}osmotic_evaluator='direct'."
         )
-    grid_cost = 2.2e-4 * n_points + 1e-6 * grid_rows(sharpness) ** 3
-    return "direct" if evaluator == "auto" and 5e-7 * n_points**2 < grid_cost else "harmonic"
+    return asked
 
 
-def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField | GridField:
+def make_field(evaluator: str, sharpness: float, n_points: int) -> DirectField | GridField | PyramidField:
     """The field evaluator that `choose_evaluator` names, tabulated in the default precision. Raises as that does."""
-    if choose_evaluator(evaluator, sharpness, n_points) == "direct":
+    chosen = choose_evaluator(evaluator, sharpness, n_points)
+    if chosen == "direct":
         return DirectField(sharpness)
+    dtype = jnp.result_type(float)
+    if chosen == "pyramid":
+        return PyramidField.tabulate(sharpness, grid_rows(sharpness), dtype)
     stretch = 2 * sharpness**2
     zonal = ZonalField.tabulate(
         grid_rows(sharpness),
         kernel=lambda c: 1 / (1 + stretch * (1 - c)),
         derivative=lambda c: stretch / (1 + stretch * (1 - c)) ** 2,
-        dtype=jnp.result_type(float),
+        dtype=dtype,
     )
     return GridField(zonal)
 
@@ -168,12 +189,12 @@ class OsmoticFactor(AbstractSphereFactor):
     """Pressure that keeps the map open, from the logarithm of the mean repulsion over all pairs.
 
     `strength` is Π (energy per point), `sharpness` s, shared with the lateral term. `evaluator` is `"direct"`,
-    `"harmonic"` or `"auto"`.
+    `"harmonic"`, `"pyramid"` or `"auto"`.
     """
 
     node_groups: list[Block]
     strength: float
-    field: DirectField | GridField
+    field: DirectField | GridField | PyramidField
 
     def __init__(self, block: Block, *, sharpness: float, strength: float = 1.0, evaluator: str = "auto"):
         """Raises ValueError for fewer than two nodes, a strength < 0, a sharpness <= 0 or an unknown evaluator."""
