@@ -1,14 +1,15 @@
 """Lateral attraction: H = α Σ_{(i,j) in E} w_ij φ(u_i, u_j), each undirected edge once."""
 
-from collections.abc import Callable
-from typing import ClassVar, Literal, final
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from thrml import Block, InteractionGroup
+from thrml import AbstractNode, Block, InteractionGroup
 
 from sphere_ebm.hamiltonian.base import (
     AbstractLocalInteraction,
@@ -29,6 +30,65 @@ _POTENTIALS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
     "harmonic": (lambda x: x / 2, lambda x: jnp.full_like(x, 0.5)),
 }
 KERNELS: tuple[str, ...] = tuple(_POTENTIALS)
+
+
+@final
+class LazyNodes(Sequence[AbstractNode]):
+    """A block's tuple of `size` nodes that `make` makes when one of them is first asked for.
+
+    A run needs only how many there are; looks at the nodes themselves cost what a tuple of them costs.
+    """
+
+    def __init__(self, size: int, make: Callable[[], tuple[AbstractNode, ...]]):
+        self._size, self._make = size, make
+
+    @functools.cached_property
+    def _made(self) -> tuple[AbstractNode, ...]:
+        return self._make()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._made[index]
+
+    def __iter__(self) -> Iterator[AbstractNode]:
+        return iter(self._made)
+
+    def __add__(self, other: Sequence[AbstractNode]) -> tuple[AbstractNode, ...]:
+        return self._made + tuple(other)
+
+    def __radd__(self, other: Sequence[AbstractNode]) -> tuple[AbstractNode, ...]:
+        return tuple(other) + self._made
+
+    def __repr__(self) -> str:
+        return repr(self._made)
+
+
+@final
+class SelectedBlock(Block):
+    """The nodes of `origin` at the positions `index`, repetitions allowed: `Block([origin[i] for i in index])`.
+
+    It remembers the positions, so that a program of `origin` is built without a look at the nodes. Cost: O(1); the
+    nodes are looked up when one is asked for. `index` must not change afterwards.
+    """
+
+    def __init__(self, origin: Block, index: Int[np.ndarray, " entries"]):
+        nodes: Any = LazyNodes(len(index), functools.partial(_selected, origin, index))
+        self.origin, self.index, self.nodes = origin, index, nodes
+
+    @property
+    def node_type(self) -> type[AbstractNode]:
+        return self.origin.node_type
+
+    def __add__(self, other: Block) -> Block:
+        if isinstance(other, SelectedBlock) and other.origin is self.origin:
+            return SelectedBlock(self.origin, np.concatenate([self.index, other.index]))
+        return super().__add__(other)
+
+
+def _selected(origin: Block, index: Int[np.ndarray, " entries"]) -> tuple[AbstractNode, ...]:
+    return tuple(origin[i] for i in index.tolist())
 
 
 @final
@@ -120,7 +180,7 @@ class LateralFactor(AbstractSphereFactor):
             raise ValueError("`senders` must name at least one edge; leave the term out when there is none.")
         if ends.min() < 0 or ends.max() >= len(block):
             raise ValueError(f"edge ends must lie in [0, {len(block)}); got {ends.min()} to {ends.max()}.")
-        super().__init__([Block([block[i] for i in senders]), Block([block[i] for i in receivers])])
+        super().__init__([SelectedBlock(block, senders), SelectedBlock(block, receivers)])
         self.block = block
         self.senders, self.receivers, self.weight = senders, receivers, weight
         self.strength, self.sharpness, self.kernel = strength, sharpness, kernel

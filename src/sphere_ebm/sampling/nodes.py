@@ -1,4 +1,4 @@
-"""`SphereNode` and the THRML program: the one file that knows THRML's internals.
+"""`SphereNode` and the THRML program: with `assembly.py`, all that knows THRML's internals.
 
 A Langevin step moves all points at once, so they live in one free block; a coloured program has one block per colour
 of the neighbour graph, sampled in turn. A THRML sampler is handed interactions and tails but not its block's own
@@ -30,6 +30,8 @@ from thrml import (
 from thrml.block_management import block_state_to_global
 
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, AbstractSphereInteraction, SphereState, unwrap_shared
+from sphere_ebm.hamiltonian.lateral import LazyNodes
+from sphere_ebm.sampling.assembly import one_block_spec, program_of_groups
 from sphere_ebm.sphere import project_tangent
 
 Terms = list[tuple[AbstractSphereInteraction, list[SphereState], Bool[Array, "nodes _"]]]
@@ -47,10 +49,27 @@ def node_template(dtype: Any = jnp.float32) -> dict[type[AbstractNode], SphereSt
     return {SphereNode: SphereState(direction, radius)}
 
 
+@final
+class SphereBlock(Block):
+    """A block of `n_points` nodes, which are made when one of them is asked for: a run needs only their number."""
+
+    def __init__(self, n_points: int):
+        nodes: Any = LazyNodes(n_points, functools.partial(_new_nodes, n_points))
+        self.nodes = nodes
+
+    @property
+    def node_type(self) -> type[AbstractNode]:
+        return SphereNode
+
+
+def _new_nodes(n_points: int) -> tuple[AbstractNode, ...]:
+    return tuple(SphereNode() for _ in range(n_points))
+
+
 @functools.lru_cache(maxsize=2)
 def sphere_block(n_points: int) -> Block:
     """A block of `n_points` nodes; the same block for the same number, so that programs of one shape compile once."""
-    return Block([SphereNode() for _ in range(n_points)])
+    return SphereBlock(n_points)
 
 
 @final
@@ -74,7 +93,7 @@ def own_state_group(block: Block) -> InteractionGroup:
 @functools.lru_cache(maxsize=2)
 def _block_spec(block: Block, dtype: Any) -> BlockGibbsSpec:
     """THRML compares specifications by identity, and jit compiles again for a new one."""
-    return BlockGibbsSpec([block], [], node_template(dtype))
+    return one_block_spec(block, node_template(dtype), distinct=isinstance(block, SphereBlock))
 
 
 def build_program(
@@ -85,21 +104,21 @@ def build_program(
 ) -> FactorSamplingProgram:
     """A THRML program that moves all nodes of `block` at once under the sum of `factors`.
 
-    Cost: THRML's loop in Python, linear in nodes and edges. Raises ValueError when the sampler keeps a state of another
-    precision than `dtype`, or a factor knows the nodes in another order.
+    Cost: array operations, O(edges + nodes · largest degree), when the factors list their nodes as the block itself or
+    as a `SelectedBlock` of it; otherwise THRML's loops in Python, linear in nodes and edges. Raises ValueError when the
+    sampler keeps a state of another precision than `dtype`, or a factor knows the nodes in another order.
     """
     for factor in factors:
         given = getattr(factor, "block", block)
-        if len(given) != len(block) or any(a is not b for a, b in zip(given, block, strict=True)):
+        if given is not block and list(map(id, given)) != list(map(id, block)):
             raise ValueError(
                 f"{type(factor).__name__} must be built on the nodes of `block` in their order: proposals are looked "
                 "up by position."
             )
     if (kept := getattr(sampler, "dtype", dtype)) != dtype:
         raise ValueError(f"`dtype` of the program and of its sampler must agree; got {dtype} and {kept}.")
-    return unwrap_shared(
-        FactorSamplingProgram(_block_spec(block, dtype), [sampler], list(factors), [own_state_group(block)])
-    )
+    groups = [own_state_group(block), *(group for factor in factors for group in factor.to_interaction_groups())]
+    return unwrap_shared(program_of_groups(_block_spec(block, dtype), sampler, groups))
 
 
 def build_coloured_program(
