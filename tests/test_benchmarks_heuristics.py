@@ -38,7 +38,7 @@ def test_the_filling_section_has_a_row_per_method_and_names_a_missed_target(benc
 
     monkeypatch.setattr(filling, "_in_a_process", pretended)
     text, checks = filling.filling_section(10**9, 8, 1)
-    assert [line.split("|")[1].strip() for line in text.splitlines()[5:]] == ["capacity_sort", *filling.PRESETS]
+    assert [line.split("|")[1].strip() for line in text.splitlines()[6:]] == ["capacity_sort", *filling.PRESETS]
     failed = [check.target for check in checks if not check.passed]
     assert failed == [
         "lateral_jit: compilations of the engine in 2 calls",
