@@ -235,6 +235,12 @@ def test_same_input_gives_the_same_bits():
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
+def test_affinities_in_chunks_are_those_of_all_points_at_once(monkeypatch):
+    whole = build_graph(points(100), affinity="perplexity")
+    monkeypatch.setattr("sphere_ebm.graph._CHUNK", 7)
+    np.testing.assert_array_equal(build_graph(points(100), affinity="perplexity").weights, whole.weights)
+
+
 def test_precomputed_neighbours_give_the_same_graph():
     built = build_graph(points(100), neighbours=9, affinity="perplexity", perplexity=4.0, max_degree=12)
     found = nearest_neighbours(points(100), 9)

@@ -6,8 +6,9 @@ import faiss
 import numpy as np
 import pytest
 
+from sphere_ebm import neighbour_index as engine
 from sphere_ebm import neighbours as module
-from sphere_ebm.neighbours import Neighbours, nearest_neighbours
+from sphere_ebm.neighbours import NeighbourIndex, Neighbours, nearest_neighbours
 
 
 def points(n: int, width: int = 16, seed: int = 0) -> np.ndarray:
@@ -34,6 +35,12 @@ def recall(found: Neighbours, exact: Neighbours) -> float:
     return sum(hits) / exact.index.size
 
 
+def lists_of_few_points(monkeypatch) -> None:
+    """Has few points searched through lists too, with all of them re-ranked, so that nothing is missed."""
+    monkeypatch.setattr(module, "MIN_LISTED", 16)
+    monkeypatch.setattr(engine, "_CANDIDATES", 300)
+
+
 @pytest.mark.parametrize("n", [2, 3, 17, 255, 256, 257, 700])
 def test_exact_search_equals_brute_force(n):
     embeddings = points(n)
@@ -46,15 +53,15 @@ def test_exact_search_equals_brute_force(n):
 def test_blocks_of_fewer_rows_give_the_same_neighbours(monkeypatch):
     embeddings = points(600)
     whole = nearest_neighbours(embeddings, 5)
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 4 * 768 * 37)
+    monkeypatch.setattr(engine, "_BLOCK_BYTES", 4 * 768 * 37)
     np.testing.assert_array_equal(nearest_neighbours(embeddings, 5).index, whole.index)
 
 
 def test_every_block_of_a_search_shares_one_compilation():
-    before = module._block_nearest._cache_size()
+    before = engine._block_nearest._cache_size()
     nearest_neighbours(points(1100, width=9), 4)
     nearest_neighbours(points(1111, width=9), 4)
-    assert module._block_nearest._cache_size() == before + 1
+    assert engine._block_nearest._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("search", ["exact", "approximate"])
@@ -77,7 +84,8 @@ def test_length_of_a_vector_does_not_matter():
 
 
 @pytest.mark.parametrize("search", ["exact", "approximate"])
-def test_zero_vectors_have_no_neighbours_and_are_nobodys(search):
+def test_zero_vectors_have_no_neighbours_and_are_nobodys(search, monkeypatch):
+    lists_of_few_points(monkeypatch)
     embeddings = points(60)
     zero = [0, 13, 59]
     embeddings[zero] = 0
@@ -95,7 +103,8 @@ def test_only_zero_vectors_is_no_error():
 
 @pytest.mark.parametrize("search", ["exact", "approximate"])
 @pytest.mark.parametrize("copies", [2, 3, 8, 9, 10, 200])
-def test_neighbours_among_duplicates_have_the_largest_similarities(copies, search):
+def test_neighbours_among_duplicates_have_the_largest_similarities(copies, search, monkeypatch):
+    lists_of_few_points(monkeypatch)
     embeddings = points(300)
     embeddings[50 : 50 + copies] = embeddings[50]
     embeddings[260:263] = embeddings[260]
@@ -143,33 +152,39 @@ def test_approximate_search_finds_nearly_all_neighbours():
     assert recall(nearest_neighbours(embeddings, 15, search="approximate"), exact) >= 0.98
 
 
-def test_points_that_the_index_cannot_reach_are_searched_exactly(monkeypatch):
+def test_points_whose_lists_are_too_short_are_searched_exactly(monkeypatch):
     embeddings = clustered(1500)
-    monkeypatch.setattr(module, "_HNSW_SEARCH", 1)
-    monkeypatch.setattr(module, "_HNSW_LINKS", 2)
-    monkeypatch.setattr(module, "_HNSW_CONSTRUCTION", 2)
+    monkeypatch.setattr(engine, "_CANDIDATES", 1)
+    monkeypatch.setattr(engine, "_SPARE", 0)
+    monkeypatch.setattr(engine, "_PROBES", 1)
     searched = []
-    exact = module._exact
-    monkeypatch.setattr(module, "_exact", lambda u, rows, k, p: (searched.append(rows), exact(u, rows, k, p))[1])
-    found = nearest_neighbours(embeddings, 5, search="approximate")
+    exact = engine.ExactSearch.nearest
+    monkeypatch.setattr(
+        engine.ExactSearch, "nearest", lambda self, q, own, k: (searched.append(own), exact(self, q, own, k))[1]
+    )
+    found = nearest_neighbours(embeddings, 25, search="approximate")
     (rows,) = searched
-    np.testing.assert_array_equal(found.index[rows], brute_force(embeddings, 5)[0][rows])
+    assert 0 < len(rows) < 1500
+    np.testing.assert_array_equal(found.index[rows], brute_force(embeddings, 25)[0][rows])
 
 
 def test_approximate_search_leaves_the_thread_count_as_it_was():
     before = faiss.omp_get_max_threads()
-    nearest_neighbours(points(50), 3, search="approximate")
+    nearest_neighbours(points(1100), 3, search="approximate")
     assert faiss.omp_get_max_threads() == before
 
 
 def test_auto_is_approximate_above_the_limit(monkeypatch):
-    monkeypatch.setattr(module, "EXACT_LIMIT", 100)
-    used = []
-    approximate = module._approximate
-    monkeypatch.setattr(module, "_approximate", lambda *a: (used.append(len(a[1])), approximate(*a))[1])
-    for n in (100, 101):
-        assert nearest_neighbours(points(n), 3).note is None
-    assert used == [101]
+    monkeypatch.setattr(module, "EXACT_LIMIT", 1100)
+    for n in (1100, 1101):
+        index = NeighbourIndex.build(points(n))
+        assert index.note is None
+        assert index.approximate == (n > 1100)
+
+
+def test_few_points_are_searched_exactly_whatever_is_asked():
+    assert not NeighbourIndex.build(points(1023), search="approximate").approximate
+    assert NeighbourIndex.build(points(1024), search="approximate").approximate
 
 
 def test_auto_without_faiss_is_exact_and_says_so(monkeypatch):
@@ -190,7 +205,7 @@ def test_approximate_without_faiss_names_the_extra(monkeypatch):
 @pytest.mark.parametrize("search", ["exact", "approximate"])
 def test_progress_grows_to_its_total(search):
     calls = []
-    nearest_neighbours(points(700), 3, search=search, progress=lambda done, total: calls.append((done, total)))
+    nearest_neighbours(points(1700), 3, search=search, progress=lambda done, total: calls.append((done, total)))
     done = [d for d, _ in calls]
     assert done == sorted(set(done))
     assert calls[-1][0] == calls[-1][1]

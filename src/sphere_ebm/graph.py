@@ -1,7 +1,6 @@
 """The lateral graph: symmetric k-nearest-neighbour edges with affinity weights and a bounded degree."""
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,8 @@ from sphere_ebm.neighbours import Neighbours, SearchProgress, nearest_neighbours
 
 _PRECISION_RANGE = (1e-3, 1e5)
 """Limits of 1 / (2 sigma²): squared chords are at most 4, and float32 cosines give them to about 2e-7."""
+
+_CHUNK = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +137,27 @@ def graph_from_neighbours(
     _check(affinity, perplexity, max_degree)
     index, found = neighbours.index, neighbours.index >= 0
     cosine = np.where(found, neighbours.similarity, -1)
-    squared = 2 * (1 - cosine.astype(np.float64))
-    precision = _precision(squared, found, perplexity) if affinity == "perplexity" else np.zeros(len(index))
-    directed = _conditional(squared, found, precision)
+    directed = affinities(index, neighbours.similarity, affinity=affinity, perplexity=perplexity)
     near, far = np.nonzero(found)[0], index[found].astype(np.int64)
     return _bounded_graph(len(index), *_merged(len(index), near, far, directed[found] / 2, cosine[found]), max_degree)
+
+
+def affinities(
+    index: Int[np.ndarray, "points k"],
+    similarity: Float[np.ndarray, "points k"],
+    *,
+    affinity: str = "uniform",
+    perplexity: float = 10.0,
+) -> Float[np.ndarray, "points k"]:
+    """p_{j|i} of `graph_from_neighbours`: rows sum to 1, or to 0 where no `index` is >= 0."""
+    directed = np.empty(index.shape, np.float64)
+    for start in range(0, len(index), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        found = index[rows] >= 0
+        squared = 2 * (1 - np.where(found, similarity[rows], -1).astype(np.float64))
+        precision = _precision(squared, found, perplexity) if affinity == "perplexity" else np.zeros(len(found))
+        directed[rows] = _conditional(squared, found, precision)
+    return directed
 
 
 def add_edges(
@@ -225,9 +242,11 @@ def _merged(
     key = (np.minimum(near, far) * n_points + np.maximum(near, far))[listed]
     if not key.size:
         return key, key, np.zeros(0), np.zeros(0)
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    senders, receivers = np.divmod(key[order][first], n_points)
+    if np.diff(first, append=len(key)).max() > 2:  # a sum of two is the same in either order
+        order = np.argsort(key, kind="stable")
+    senders, receivers = np.divmod(key[order[first]], n_points)
     return (
         senders,
         receivers,
@@ -245,9 +264,7 @@ def _bounded_graph(
     max_degree: int,
 ) -> NeighbourGraph:
     """Keeps the edges that the degree bound allows and scales their weights to the sum `n_points`."""
-    strength = np.empty(len(weight), np.int64)
-    strength[np.lexsort((-cosine, -weight))] = np.arange(len(weight))
-    kept = _DegreeBound(n_points, senders, receivers, strength, max_degree).kept
+    kept = _DegreeBound(n_points, senders, receivers, weight, cosine, max_degree).kept
     weight = weight[kept] / (weight[kept].sum() / n_points if kept.any() else 1)
     return NeighbourGraph(
         n_points,
@@ -258,7 +275,9 @@ def _bounded_graph(
 
 
 class _DegreeBound:
-    """Which edges stay (`kept`), by the rule of `graph_from_neighbours`; `strength` is an edge's rank, 0 the strongest.
+    """Which edges stay (`kept`), by the rule of `graph_from_neighbours`, edges given in order of (sender, receiver).
+
+    Only points above the bound have their edges sorted at once; those of others are when an exchange comes by.
 
     The chain of exchanges is an augmenting path, found breadth first. Where there is none, the full points that the
     search reached (`exhausted`) have only leaves, and neither these leaves nor the point have neighbours elsewhere:
@@ -271,24 +290,46 @@ class _DegreeBound:
         n_points: int,
         senders: Int[np.ndarray, " edges"],
         receivers: Int[np.ndarray, " edges"],
-        strength: Int[np.ndarray, " edges"],
+        weight: Float[np.ndarray, " edges"],
+        cosine: Float[np.ndarray, " edges"],
         max_degree: int,
     ) -> None:
-        heads, edge = np.concatenate([senders, receivers]), np.tile(np.arange(len(senders)), 2)
-        order = np.lexsort((strength[edge], heads))
-        self.max_degree = max_degree
-        self.exhausted: set[int] = set()
-        self.edge = edge[order]
-        self.other = np.concatenate([receivers, senders])[order]
-        self.start = np.concatenate([[0], np.cumsum(np.bincount(heads, minlength=n_points))])
-        rank = np.arange(len(heads)) - self.start[heads[order]]
+        self.max_degree, self.exhausted = max_degree, set[int]()
+        self.senders, self.receivers, self.weight, self.cosine = senders, receivers, weight, cosine
+        sent, received = (np.bincount(ends, minlength=n_points) for ends in (senders, receivers))
         self.kept = np.ones(len(senders), bool)
-        self.kept[self.edge[rank >= max_degree]] = False
-        self.degree = np.bincount(heads[self.kept[edge]], minlength=n_points)
-        isolated = np.flatnonzero((self.degree == 0) & (np.diff(self.start) > 0))
-        for point in isolated[np.argsort(strength[self.edge[self.start[isolated]]], kind="stable")].tolist():
+        self.kept[self._beyond(sent + received > max_degree)] = False
+        kept = [np.bincount(ends[self.kept], minlength=n_points) for ends in (senders, receivers)]
+        self.degree = kept[0] + kept[1]
+        isolated = np.flatnonzero((self.degree == 0) & (sent + received > 0))
+        if not isolated.size:
+            return
+        self.rows: dict[int, tuple[Int[np.ndarray, " here"], Int[np.ndarray, " here"]]] = {}
+        self.sent, self.received = (np.concatenate([[0], np.cumsum(count)]) for count in (sent, received))
+        self.incoming = np.argsort(receivers, kind="stable")
+        best = np.array([self._row(point)[0][0] for point in isolated.tolist()])
+        for point in isolated[np.lexsort((best, -cosine[best], -weight[best]))].tolist():
             if self.degree[point] == 0:
                 self._reconnect(point)
+
+    def _beyond(self, above: Bool[np.ndarray, " points"]) -> Int[np.ndarray, " cut"]:
+        """Edges that are not among the `max_degree` strongest of an end, for ends that have more."""
+        out, into = (np.flatnonzero(above[ends]) for ends in (self.senders, self.receivers))
+        heads, edge = np.concatenate([self.senders[out], self.receivers[into]]), np.concatenate([out, into])
+        order = np.lexsort((edge, -self.cosine[edge], -self.weight[edge], heads))
+        count = np.bincount(heads, minlength=1)
+        rank = np.arange(len(heads)) - (np.cumsum(count) - count)[heads[order]]
+        return edge[order[rank >= self.max_degree]]
+
+    def _row(self, point: int) -> tuple[Int[np.ndarray, " here"], Int[np.ndarray, " here"]]:
+        """Edges at a point, kept or not, and their other ends, the strongest first."""
+        if point not in self.rows:
+            out = np.arange(self.sent[point], self.sent[point + 1])
+            into = self.incoming[self.received[point] : self.received[point + 1]]
+            edge, other = np.concatenate([out, into]), np.concatenate([self.receivers[out], self.senders[into]])
+            order = np.lexsort((edge, -self.cosine[edge], -self.weight[edge]))
+            self.rows[point] = edge[order], other[order]
+        return self.rows[point]
 
     def _reconnect(self, point: int) -> None:
         """Gives an isolated point an edge: by the shortest chain of exchanges, above the bound where there is none."""
@@ -303,41 +344,34 @@ class _DegreeBound:
                     self._switch(gained, taker, hub, True)
                     here = taker
                 return
-            for gained, hub in self._incident(here):
+            for gained, hub in zip(*map(np.ndarray.tolist, self._row(here)), strict=True):
                 if hub in full or hub in self.exhausted:
                     continue
                 full.add(hub)
-                for lost, leaf in self._incident(hub):
+                for lost, leaf in zip(*map(np.ndarray.tolist, self._row(hub)), strict=True):
                     if self.kept[lost] and leaf not in exchange:
                         exchange[leaf] = (hub, lost, gained, here)
                         queue.append(leaf)
         self.exhausted |= full
-        edge, other = next(self._incident(point))
-        self._switch(edge, point, other, True)
+        edges, others = self._row(point)
+        self._switch(int(edges[0]), point, int(others[0]), True)
 
     def _attach(self, point: int) -> bool:
         """Keeps one more edge of `point` if some other end has room, or can give up an edge and isolate nobody."""
-        options = [
-            (edge, hub) for edge, hub in self._incident(point) if hub not in self.exhausted and not self.kept[edge]
-        ]
+        row = zip(*map(np.ndarray.tolist, self._row(point)), strict=True)
+        options = [(edge, hub) for edge, hub in row if hub not in self.exhausted and not self.kept[edge]]
         for edge, hub in options:
             if self.degree[hub] < self.max_degree:
                 self._switch(edge, point, hub, True)
                 return True
         for edge, hub in options:
-            row = slice(self.start[hub], self.start[hub + 1])
-            spare = np.flatnonzero(self.kept[self.edge[row]] & (self.degree[self.other[row]] > 1))
+            edges, others = self._row(hub)
+            spare = np.flatnonzero(self.kept[edges] & (self.degree[others] > 1))
             if spare.size:
-                weakest = self.start[hub] + spare[-1]
-                self._switch(int(self.edge[weakest]), hub, int(self.other[weakest]), False)
+                self._switch(int(edges[spare[-1]]), hub, int(others[spare[-1]]), False)
                 self._switch(edge, point, hub, True)
                 return True
         return False
-
-    def _incident(self, point: int) -> Iterator[tuple[int, int]]:
-        """Edges at a point, kept or not, with their other ends, the strongest first."""
-        row = slice(self.start[point], self.start[point + 1])
-        return zip(self.edge[row].tolist(), self.other[row].tolist(), strict=True)
 
     def _switch(self, edge: int, one: int, other: int, kept: bool) -> None:
         self.kept[edge] = kept
