@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sphere_ebm.cli import _field_texts
+from sphere_ebm.cli_options import _field_texts
 from sphere_ebm.config import PlacementConfig
 
 WHOLE = ["seed", "neighbours", "max_degree", "shells", "steps", "average"]
@@ -30,6 +30,7 @@ BAD: dict[str, list[Any]] = {
     "steps": [-1],
     "average": [0, 1],
     "step_size": [0.0, -0.1],
+    "step_size_growth": [0.0, -1.0],
     "friction": [0.0, -0.1],
     "temperature_start": [-1e-9],
     "temperature_end": [-1e-9],
@@ -196,6 +197,7 @@ OTHER = {
     "steps": 11,
     "average": 3,
     "step_size": 1e-3,
+    "step_size_growth": 1.5,
     "friction": 0.25,
     "temperature_start": 0.2,
     "temperature_end": 1e-7,
@@ -244,7 +246,7 @@ def test_every_parameter_is_documented() -> None:
     assert all(len(text) >= 5 for text in texts.values())
 
 
-@pytest.mark.parametrize(("points", "sharpness"), [(1, 3.0), (400, 3.0), (1600, 6.0), (10**9, 53.3)])
+@pytest.mark.parametrize(("points", "sharpness"), [(1, 3.0), (400, 3.0), (1600, 6.0), (10**6, 150.0), (10**9, 512.0)])
 def test_the_interaction_length_shrinks_with_the_number_of_points_within_bounds(points: int, sharpness: float) -> None:
     assert PlacementConfig().sharpness(points) == pytest.approx(sharpness, rel=1e-2)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from sphere_ebm import Placement, PlacementConfig, place
+from sphere_ebm import Neighbours, Placement, PlacementConfig, place
 from sphere_ebm.heuristics import pca_directions
 from sphere_ebm.quality import neighbour_recall, shell_deviation
 from sphere_ebm.sampling.run import NonFiniteEnergyError, run_chunk
@@ -254,3 +254,13 @@ def test_a_map_of_real_clusters_beats_its_start_by_far() -> None:
 def test_a_divergence_stops_with_its_likely_causes(clusters: np.ndarray) -> None:
     with pytest.raises(NonFiniteEnergyError, match=r"step_size"):
         place(clusters, config=config(scheme="euler-maruyama", radius_stiffness=1.0, step_size=50.0, steps=2000))
+
+
+def test_neighbours_found_elsewhere_make_the_same_map(clusters: np.ndarray, placed: Placement) -> None:
+    unit = clusters / np.linalg.norm(clusters, axis=1, keepdims=True)
+    order = np.argsort(-(unit @ unit.T), axis=1)[:, :40].tolist()
+    given = Neighbours.from_arrays(order, embeddings=clusters)
+    assert given.index.shape[1] == 39, "each point found itself first"
+    assert same_bits(place(clusters, config=config(), neighbours=given), placed)
+    with pytest.raises(ValueError, match=r"`neighbours` must be those of \d+ points; got"):
+        place(clusters[:-1], config=config(), neighbours=given)

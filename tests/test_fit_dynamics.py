@@ -37,9 +37,7 @@ def test_a_stable_run_comes_without_a_warning(cloud: np.ndarray, changes: dict[s
     assert placed(cloud, **changes).notes == ()
 
 
-@pytest.mark.parametrize(
-    "changes", [{"lateral_strength": 100.0}, {"friction": 1e-9}, {"step_size": 1.95, "coupling_start": 30.0}]
-)
+@pytest.mark.parametrize("changes", [{"lateral_strength": 100.0}, {"friction": 1e-9}, {"step_size": 1.2}])
 def test_an_unstable_run_is_not_passed_off_as_a_map(cloud: np.ndarray, changes: dict[str, Any]) -> None:
     notes = placed(cloud, **changes).notes
     assert len(notes) == 1
@@ -50,7 +48,7 @@ def test_an_unstable_run_is_not_passed_off_as_a_map(cloud: np.ndarray, changes: 
 def test_a_long_run_ends_early_at_its_final_temperature_and_says_so(cloud: np.ndarray) -> None:
     found = placed(cloud, steps=4000, cooling=0.1)
     assert found.converged
-    assert 600 <= found.step[-1] < 3000
+    assert 525 <= found.step[-1] < 3000
     total = np.sum(list(found.energy.values()), axis=0) / POINTS
     settled = total[found.step >= 400]
     later = np.sum(list(placed(cloud, steps=4000, cooling=0.1, tolerance=0.0).energy.values()), axis=0)[-40:] / POINTS
@@ -58,7 +56,7 @@ def test_a_long_run_ends_early_at_its_final_temperature_and_says_so(cloud: np.nd
 
 
 def test_tolerance_zero_takes_all_steps(cloud: np.ndarray) -> None:
-    assert placed(cloud, steps=700, cooling=0.1, tolerance=0.0).step[-1] == 800
+    assert placed(cloud, steps=700, cooling=0.1, tolerance=0.0).step[-1] == 750
 
 
 def test_a_longer_average_sees_more_of_the_spread(cloud: np.ndarray) -> None:

@@ -11,10 +11,12 @@ from sphere_ebm.sphere import (
     TWO_PI,
     angles,
     exponential_map,
+    fibonacci_lattice,
     geodesic_flow,
     normalise,
     project_tangent,
     reflect_radius,
+    tangent_basis,
 )
 
 POLES = np.asarray([[0, 0, 1], [0, 0, -1]], np.float32)
@@ -140,3 +142,18 @@ def test_directions_survive_the_way_through_their_angles():
     assert phi.min() >= 0
     assert phi.max() < TWO_PI
     np.testing.assert_allclose(from_angles(theta, phi), direction, atol=5e-7)
+
+
+def test_a_tangent_basis_is_orthonormal_everywhere_also_at_the_poles():
+    direction = jnp.concatenate([directions_and_tangents(200)[0], jnp.asarray(POLES)])
+    first, second = tangent_basis(direction)
+    frame = np.stack([np.asarray(direction), np.asarray(first), np.asarray(second)], axis=1)
+    np.testing.assert_allclose(frame @ frame.transpose(0, 2, 1), np.tile(np.eye(3), (len(frame), 1, 1)), atol=2e-6)
+
+
+def test_a_fibonacci_lattice_has_no_large_gap():
+    lattice = fibonacci_lattice(400)
+    np.testing.assert_allclose(np.linalg.norm(lattice, axis=1), 1)
+    here = np.asarray(directions_and_tangents(500)[0], np.float64)
+    gap = np.arccos(np.clip((here @ lattice.T).max(axis=1), -1, 1)).max()
+    assert gap < 1.3 * np.sqrt(4 * np.pi / 400)

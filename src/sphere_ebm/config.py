@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
-from sphere_ebm.hamiltonian.osmotic import EVALUATORS, MAX_SHARPNESS, Evaluator
+from sphere_ebm.hamiltonian.osmotic import EVALUATORS, MAX_PYRAMID_SHARPNESS, MAX_SHARPNESS, Evaluator
 from sphere_ebm.shells import SPACINGS, RadiusOrder, Shells, Spacing, make_shells
 
 Scheme = Literal["underdamped", "leimkuhler-matthews", "euler-maruyama"]
@@ -37,7 +37,8 @@ class PlacementConfig:
         osmotic_strength: Π >= 0; 0 leaves the two-term Hamiltonian (gravity and lateral).
         osmotic_evaluator: `"direct"`, `"harmonic"`, `"pyramid"` or `"auto"`.
         interaction_length: chord length 1/s beyond which attraction and repulsion fade; None: s = 0.15 sqrt(N),
-            at least 3 and at most 53. At most 2, the largest chord; at least 1/53.3 for the harmonic evaluator.
+            at least 3 and at most 512. At most 2, the largest chord; at least 1/53.3 for the harmonic evaluator and
+            1/512 for the pyramid.
         radius_stiffness: κ > 0, energy / radius²; a radius spreads by sqrt(T / κ).
 
     Shells:
@@ -53,14 +54,17 @@ class PlacementConfig:
         steps: annealing steps at most.
         average: steps after annealing over which mean and spread are taken; at least 2. Samples are correlated, so a
             short average understates the spread.
-        step_size: h > 0, in units of the interaction time: mobilities are 1/s² (directions) and 1/κ (radii).
+        step_size: h > 0 at the first step, in units of the interaction time: mobilities are 1/s² (directions) and 1/κ
+            (radii).
+        step_size_growth: factor on `step_size` that is reached, along a straight line, after the first `cooling` of
+            the steps: forces are strong while the coupling is, and weaker later.
         friction: γ > 0 per unit time (underdamped only).
         temperature_start, temperature_end: T >= 0, lowered linearly during the first `cooling` of the steps.
         coupling_start: factor on the lateral force at the first step, lowered linearly to 1 during the first `cooling`
             of the steps ("early exaggeration").
         cooling: share of `steps` after which temperature and coupling stay at their end values, in [0, 1].
         tolerance: change of energy per point that counts as none. After cooling, annealing ends early when the means
-            of the energy over 100 steps and the 100 steps before differ by less than this, or by less than thermal
+            of the energy over 50 steps and the 50 steps before differ by less than this, or by less than thermal
             noise makes them; 0: never.
         start: initial directions: `"pca"`, `"random"`, `"spectral"` or `"water-filling"` (those of the preset
             `lateral_jit`); `place` also accepts an array.
@@ -85,10 +89,11 @@ class PlacementConfig:
     capacity_exponent: float = 1.5
     radius_order: RadiusOrder = "outer"
     scheme: Scheme = "underdamped"
-    steps: int = 400
-    average: int = 100
+    steps: int = 200
+    average: int = 50
     step_size: float = 0.5
-    friction: float = 0.7
+    step_size_growth: float = 1.4
+    friction: float = 0.3
     temperature_start: float = 0.1
     temperature_end: float = 0.01
     coupling_start: float = 8.0
@@ -116,10 +121,12 @@ class PlacementConfig:
     def _check_together(self) -> None:
         """Raises ValueError for values that are each within their range, but not together."""
         length = self.interaction_length
-        if self.osmotic_evaluator == "harmonic" and length is not None and 1 / length > MAX_SHARPNESS:
+        sharpest = {"harmonic": MAX_SHARPNESS, "pyramid": MAX_PYRAMID_SHARPNESS}.get(self.osmotic_evaluator, math.inf)
+        if length is not None and 1 / length > sharpest:
             raise ValueError(
-                f"`interaction_length` must be at least 1/{MAX_SHARPNESS:.1f} = {1 / MAX_SHARPNESS:.5f} for "
-                f"osmotic_evaluator='harmonic'; got {length!r}. Raise it, or take osmotic_evaluator='direct'."
+                f"`interaction_length` must be at least 1/{sharpest:.1f} = {1 / sharpest:.5f} for "
+                f"osmotic_evaluator={self.osmotic_evaluator!r}; got {length!r}. Raise it, or take "
+                "osmotic_evaluator='direct'."
             )
         if self.affinity == "perplexity" and self.perplexity > self.neighbours:
             raise ValueError(
@@ -139,7 +146,7 @@ class PlacementConfig:
         """s, the inverse interaction length, for a map of `n_points`."""
         if self.interaction_length is not None:
             return 1.0 / self.interaction_length
-        return min(max(0.15 * math.sqrt(n_points), 3.0), MAX_SHARPNESS)
+        return min(max(0.15 * math.sqrt(n_points), 3.0), MAX_PYRAMID_SHARPNESS)
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys; `from_json` reads it back. Equal configurations give equal lines."""
@@ -196,6 +203,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "steps": (0, _LARGE, "an integer >= 0"),
     "average": (2, _LARGE, "an integer >= 2"),
     "step_size": (_TINY, _LARGE, "a positive number"),
+    "step_size_growth": (_TINY, _LARGE, "a positive number"),
     "friction": (_TINY, _LARGE, "a positive number"),
     "temperature_start": (0, _LARGE, "a number >= 0"),
     "temperature_end": (0, _LARGE, "a number >= 0"),

@@ -24,6 +24,7 @@ from sphere_ebm.heuristics.initial import pca_directions, random_directions, spe
 from sphere_ebm.heuristics.water_filling import water_filling
 from sphere_ebm.inputs import ExtraEdges as ExtraEdges
 from sphere_ebm.inputs import checked_config, checked_edges, checked_embeddings, checked_start
+from sphere_ebm.neighbours import Neighbours
 from sphere_ebm.placement import Placement
 from sphere_ebm.problem import Problem, pose
 from sphere_ebm.problem import StageProgress as StageProgress
@@ -45,6 +46,7 @@ def place(
     *,
     start: ArrayLike | None = None,
     extra_edges: Sequence[ArrayLike] | None = None,
+    neighbours: Neighbours | None = None,
     progress: StageProgress | None = None,
     checkpoint: Path | None = None,
 ) -> Placement:
@@ -62,12 +64,15 @@ def place(
         config: see `PlacementConfig`; the default one when None.
         start: (N, 3) initial directions instead of `config.start`; normalised, zero rows are refused.
         extra_edges: (senders, receivers, weights) added to the lateral graph; weights relative to the graph's own.
+        neighbours: nearest neighbours found before, by this package or another (`Neighbours.from_arrays`), instead of a
+            search; at most `config.neighbours` of each point are taken.
         progress: called while neighbours are searched and while the sampler runs.
         checkpoint: file to continue from, when it belongs to this very run, and to write after every chunk; removed
             at the end. The result is the same with and without it.
 
     Raises:
-        ValueError: an input has the wrong shape, is not finite, or is no dense array of real numbers.
+        ValueError: an input has the wrong shape, is not finite, or is no dense array of real numbers; neighbours of
+            another number of points.
         NonFiniteEnergyError: the energy diverged during sampling.
 
     Cost: the k-NN search, O(N² D) exact; then O(N · degree) and the osmotic evaluator's cost a step.
@@ -75,7 +80,7 @@ def place(
     config = checked_config(config)
     embeddings = checked_embeddings(embeddings)
     given_start = None if start is None else checked_start(start, len(embeddings))
-    problem = pose(embeddings, prominence, config, checked_edges(extra_edges), progress)
+    problem = pose(embeddings, prominence, config, checked_edges(extra_edges), progress, neighbours=neighbours)
     ideal, graph, notes = problem.ideal_radius, problem.graph, problem.notes
     directions = _start(embeddings, problem) if given_start is None else given_start
     restless: tuple[str, ...] = ()
@@ -143,13 +148,14 @@ def make_sampler(n_points: int, config: PlacementConfig, minimum_radius: float =
     ramp = config.cooling * config.steps
     temperature = Linear(config.temperature_start, config.temperature_end, ramp)
     coupling = Linear(config.coupling_start, 1.0, ramp)
+    step_size = Linear(config.step_size, config.step_size * config.step_size_growth, ramp)
     direction_mobility = 1.0 / config.sharpness(n_points) ** 2
     radius_mobility = 1.0 / config.radius_stiffness
     return build_sampler(
         config.scheme,
         n_points,
         temperature,
-        config.step_size,
+        step_size,
         coupling,
         friction=config.friction,
         direction_mobility=direction_mobility,
@@ -223,8 +229,11 @@ def _stability_notes(
     """A note when points move further in a step than temperature explains.
 
     Energies on a sphere stay finite however unstable the dynamics are, so that this is where instability shows: one
-    more step is taken and not kept. What a cold, converged map still moves is far below 0.3 interaction lengths.
+    more step is taken and not kept. What a cold, converged map still moves is far below 0.3 interaction lengths. A run
+    of a few steps is still on its way, and is not judged.
     """
+    if int(carry.step) < _FIRST_JUDGED:
+        return ()
     one = jnp.asarray(1, jnp.int32)
     after, _ = run_chunk(key, program, carry, one, one - 1)
     move = float(jnp.sqrt(jnp.mean(squared_chord(after.state.direction, carry.state.direction))))
@@ -236,6 +245,9 @@ def _stability_notes(
         f"{thermal * sharpness:.2g}: the dynamics are unstable and the map is not to be trusted. Lower step_size, "
         "lateral_strength or the weights of extra edges, or raise friction",
     )
+
+
+_FIRST_JUDGED = 20
 
 
 class _Points(NamedTuple):

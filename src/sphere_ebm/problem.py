@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sphere_ebm.config import PlacementConfig, shells_of
 from sphere_ebm.graph import NeighbourGraph, add_edges, graph_from_neighbours
 from sphere_ebm.inputs import ExtraEdges, checked_prominence
-from sphere_ebm.neighbours import nearest_neighbours
+from sphere_ebm.neighbours import Neighbours, nearest_neighbours
 from sphere_ebm.shells import Shells, ideal_radii
 
 StageProgress = Callable[[str, int, int], None]
@@ -37,17 +37,20 @@ def pose(
     extra_edges: ExtraEdges | None = None,
     progress: StageProgress | None = None,
     temperature: float | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Problem:
     """Rank prominence, lay out shells and search neighbours, for checked embeddings and edges.
 
-    `temperature` is the one that the map will end at; None: `config.temperature_end`.
+    `temperature` is the one that the map will end at; None: `config.temperature_end`. `neighbours` take the place of a
+    search.
 
-    Raises ValueError for a prominence of the wrong shape or not finite, and for edges between points that are none.
+    Raises ValueError for a prominence of the wrong shape or not finite, for edges between points that are none, and for
+    neighbours of another number of points.
     """
     order, order_notes = checked_prominence(prominence, embeddings)
     shells = shells_of(config)
     ideal = ideal_radii(order, shells, config.radius_order, seed=config.seed)
-    graph, graph_notes = _graph(embeddings, config, extra_edges, progress)
+    graph, graph_notes = _graph(embeddings, config, extra_edges, progress, neighbours)
     final = config.temperature_end if temperature is None else temperature
     notes = (*graph_notes, *order_notes, *_radius_notes(config, shells, final))
     return Problem(config, order, shells, ideal, graph, notes)
@@ -58,14 +61,21 @@ def _graph(
     config: PlacementConfig,
     extra_edges: ExtraEdges | None,
     progress: StageProgress | None,
+    given: Neighbours | None,
 ) -> tuple[NeighbourGraph, tuple[str, ...]]:
-    found = nearest_neighbours(
-        embeddings,
-        config.neighbours,
-        search=config.neighbour_search,
-        seed=config.seed,
-        progress=None if progress is None else lambda done, total: progress("neighbours", done, total),
-    )
+    if given is None:
+        found = nearest_neighbours(
+            embeddings,
+            config.neighbours,
+            search=config.neighbour_search,
+            seed=config.seed,
+            progress=None if progress is None else lambda done, total: progress("neighbours", done, total),
+        )
+    elif len(given.index) == len(embeddings):
+        nearest = slice(config.neighbours)
+        found = Neighbours(given.index[:, nearest], given.similarity[:, nearest], given.note)
+    else:
+        raise ValueError(f"`neighbours` must be those of {len(embeddings)} points; got {len(given.index)}.")
     graph = graph_from_neighbours(
         found, affinity=config.affinity, perplexity=config.perplexity, max_degree=config.max_degree
     )

@@ -8,14 +8,19 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float64
 
 TWO_PI = 2.0 * math.pi
 
 
 def project_tangent(direction: Float[Array, "*n 3"], vector: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
     """Project ambient vectors on the tangent planes: P_u a = a - u (u·a)."""
-    return vector - direction * jnp.sum(direction * vector, axis=-1, keepdims=True)
+    return vector - direction * _inner(direction, vector)
+
+
+def _inner(a: Float[Array, "*n 3"], b: Float[Array, "*n 3"]) -> Float[Array, "*n 1"]:
+    """a·b, component by component: XLA is several times slower at reducing a trailing axis of three."""
+    return a[..., 0:1] * b[..., 0:1] + a[..., 1:2] * b[..., 1:2] + a[..., 2:3] * b[..., 2:3]
 
 
 def squared_chord(a: Float[Array, "*#n 3"], b: Float[Array, "*#n 3"]) -> Float[Array, "..."]:
@@ -42,6 +47,19 @@ def exponential_map(direction: Float[Array, "*n 3"], tangent: Float[Array, "*n 3
     return moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
 
 
+def tangent_basis(direction: Float[Array, "*n 3"]) -> tuple[Float[Array, "*n 3"], Float[Array, "*n 3"]]:
+    """Two orthonormal tangent vectors at each direction; they jump where z changes sign, and nowhere vanish.
+
+    Source: Duff et al. 2017, "Building an orthonormal basis, revisited".
+    """
+    x, y, z = direction[..., 0], direction[..., 1], direction[..., 2]
+    sign = jnp.where(z < 0, -1.0, 1.0).astype(direction.dtype)
+    a = -1 / (sign + z)
+    b = x * y * a
+    first = jnp.stack([1 + sign * x**2 * a, sign * b, -sign * x], axis=-1)
+    return first, jnp.stack([b, sign + y**2 * a, -y], axis=-1)
+
+
 def geodesic_flow(
     direction: Float[Array, "*n 3"], velocity: Float[Array, "*n 3"], time: Float[Array, ""]
 ) -> tuple[Float[Array, "*n 3"], Float[Array, "*n 3"]]:
@@ -50,10 +68,10 @@ def geodesic_flow(
     With speed c = |v|: u' = u cos ct + (v/c) sin ct and v' = v cos ct - u c sin ct. Speed is conserved. The result is
     renormalised and the velocity re-projected, both at rounding level only.
     """
-    speed = jnp.linalg.norm(velocity, axis=-1, keepdims=True)
+    speed = jnp.sqrt(_inner(velocity, velocity))
     angle = speed * time
     moved = direction * jnp.cos(angle) + velocity * (time * jnp.sinc(angle / math.pi))
-    moved = moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
+    moved = moved / jnp.sqrt(_inner(moved, moved))
     turned = velocity * jnp.cos(angle) - direction * (speed * jnp.sin(angle))
     return moved, project_tangent(moved, turned)
 
@@ -77,3 +95,12 @@ def angles(direction: Float[np.ndarray, "*n 3"]) -> tuple[Float[np.ndarray, "*n"
     phi = np.where(phi < 0, phi + np.asarray(TWO_PI, phi.dtype), phi)
     # a tiny negative angle rounds up to 2 pi itself, which is 0
     return theta, np.where(phi >= TWO_PI, np.zeros_like(phi), phi)
+
+
+def fibonacci_lattice(count: int) -> Float64[np.ndarray, "count 3"]:
+    """Points in turn around the axis by the golden angle, each in the middle of its own zone of equal area."""
+    step = np.arange(count) + 0.5
+    z = 1 - 2 * step / count
+    azimuth = step * (math.pi * (3 - math.sqrt(5)))
+    ring = np.sqrt(1 - z * z)
+    return np.stack([ring * np.cos(azimuth), ring * np.sin(azimuth), z], axis=1)

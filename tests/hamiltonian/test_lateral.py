@@ -2,15 +2,18 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm.hamiltonian import LateralFactor, SphereState
+from sphere_ebm.hamiltonian import LateralFactor, SphereState, lateral
+from sphere_ebm.hamiltonian.lateral import WholeAttraction, degree_classes
 from sphere_ebm.sampling.nodes import build_program, energies, sphere_block
 from sphere_ebm.sphere import squared_chord
 
 ANTIPODES = SphereState(jnp.asarray([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]), jnp.asarray([1.0, 7.0]))
+ACTIVE = jnp.ones((24, 1), bool)
 EDGE = (np.asarray([0]), np.asarray([1]), np.asarray([0.5]))
 
 # chord² = 4 and s = 1.5, so x = 9
@@ -71,3 +74,60 @@ def test_each_end_of_an_edge_owns_the_whole_pair(probe):
     lateral = build_program(sphere_block(2), [factor], probe).per_block_interactions[0][1]
     local, _ = lateral.local_energy_and_force(ANTIPODES, lateral.gather(ANTIPODES), jnp.ones((2, 1), bool))
     np.testing.assert_allclose(local, float(factor.energy(ANTIPODES)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", CLOSED_FORMS)
+def test_degree_classes_give_the_energy_and_force_of_thrmls_slots(
+    monkeypatch, block, state, factors, forces_of, kernel
+):
+    by_slots = forces_of([factors[kernel]], state)
+    monkeypatch.setattr(lateral, "WHOLE_FROM", 2)
+    (group,) = factors[kernel].to_whole_groups()
+    assert isinstance(group.interaction, WholeAttraction)
+    by_class = forces_of([factors[kernel]], state)
+    np.testing.assert_allclose(by_class.direction, by_slots.direction, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(by_class.radius, 0)
+    np.testing.assert_allclose(group.interaction.energy(state, [], ACTIVE), factors[kernel].energy(state), rtol=1e-6)
+
+
+def test_the_force_of_degree_classes_is_minus_the_gradient(monkeypatch, state, factors):
+    monkeypatch.setattr(lateral, "WHOLE_FROM", 2)
+    (group,) = factors["cauchy"].to_whole_groups()
+    gradient = jax.grad(lambda u: group.interaction.energy(SphereState(u, state.radius), [], ACTIVE))(state.direction)
+    force = group.interaction.force(state, [], ACTIVE).direction
+    radial = lambda v: jnp.sum(v * state.direction, axis=1, keepdims=True) * state.direction  # noqa: E731
+    np.testing.assert_allclose(force - radial(force), radial(gradient) - gradient, atol=1e-4)
+
+
+def test_maps_below_a_size_keep_thrmls_slots(probe):
+    small = build_program(sphere_block(2), [LateralFactor(sphere_block(2), *EDGE, sharpness=1.0)], probe)
+    assert not isinstance(small.per_block_interactions[0][1], WholeAttraction)
+    n = lateral.WHOLE_FROM
+    large = build_program(sphere_block(n), [LateralFactor(sphere_block(n), *EDGE, sharpness=1.0)], probe)
+    assert isinstance(large.per_block_interactions[0][1], WholeAttraction)
+
+
+def test_every_entry_has_one_slot_and_less_than_a_third_is_padding():
+    rng = np.random.default_rng(0)
+    n, heads = 2000, np.repeat(np.arange(2000), rng.poisson(19, 2000))
+    tails, weight = rng.integers(0, n, len(heads)), rng.uniform(0.1, 1, len(heads)).astype(np.float32)
+    classes = degree_classes(heads, tails, weight, n)
+    seen = np.concatenate([np.asarray(part.head) for part in classes.parts])
+    np.testing.assert_array_equal(seen[np.asarray(classes.place)], np.arange(n))
+    filled = [
+        (int(head), int(tail), float(w))
+        for part in classes.parts
+        for head, tails_of, weights in zip(*map(np.asarray, part), strict=True)
+        for tail, w in zip(tails_of, weights, strict=True)
+        if w > 0
+    ]
+    assert sorted(filled) == sorted(zip(heads.tolist(), tails.tolist(), weight.tolist(), strict=True))
+    assert len(filled) > 2 / 3 * sum(part.tail.size for part in classes.parts)
+
+
+def test_degree_classes_refuse_a_part_of_the_map(state, factors, monkeypatch):
+    monkeypatch.setattr(lateral, "WHOLE_FROM", 2)
+    (group,) = factors["cauchy"].to_whole_groups()
+    half = SphereState(state.direction[:5], state.radius[:5])
+    with pytest.raises(ValueError, match="the block has 5 nodes and the lateral term 24"):
+        group.interaction.force(half, [], ACTIVE)

@@ -59,13 +59,18 @@ def test_all_evaluators_give_one_energy_in_every_orientation(evaluator):
 
 
 def test_auto_takes_the_sum_for_few_points_and_the_grid_for_many():
-    assert isinstance(make_field("auto", 3.0, 400), DirectField)
-    assert isinstance(make_field("auto", 3.0, 2000), GridField)
+    assert isinstance(make_field("auto", 3.0, 100), DirectField)
+    assert isinstance(make_field("auto", 3.0, 1000), GridField)
 
 
 @pytest.mark.parametrize(
     ("sharpness", "n_points", "found"),
-    [(33.5, 50_000, GridField), (53.0, 125_000, PyramidField), (60.0, 160_000, PyramidField)],
+    [
+        (7.0, 2_200, GridField),
+        (33.5, 50_000, PyramidField),
+        (53.0, 125_000, PyramidField),
+        (60.0, 160_000, PyramidField),
+    ],
 )
 def test_auto_takes_the_pyramid_where_the_grid_costs_more_or_cannot_serve(sharpness, n_points, found):
     assert isinstance(make_field("auto", sharpness, n_points), found)

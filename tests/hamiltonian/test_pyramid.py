@@ -29,8 +29,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def pyramid(sharpness: float, **options: int) -> PyramidField:
-    return PyramidField.tabulate(sharpness, grid_rows(sharpness), jnp.result_type(float), **options)
+def pyramid(sharpness: float) -> PyramidField:
+    return PyramidField.tabulate(sharpness, grid_rows(sharpness), jnp.result_type(float))
 
 
 @eqx.filter_jit
@@ -115,14 +115,6 @@ def test_a_lone_point_hardly_feels_itself(sharpness):
         potential, force = evaluate(field, jnp.asarray(point))
         assert -0.03 < float(potential[0]) < 0.001
         assert float(jnp.linalg.norm(force)) < 0.02 * sharpness
-
-
-@pytest.mark.parametrize("chunk_size", [64, 1999, 2000])
-def test_the_field_does_not_depend_on_chunks(chunk_size):
-    points = jnp.asarray(clustered_points(10.0))
-    whole, parts = evaluate(pyramid(10.0), points), evaluate(pyramid(10.0, chunk_size=chunk_size), points)
-    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
-    np.testing.assert_allclose(parts[1], whole[1], rtol=1e-4, atol=1e-2)
 
 
 def test_the_coupling_of_two_rows_is_a_fourier_coefficient_of_the_kernel_and_its_slope():

@@ -1,15 +1,15 @@
 """Lateral attraction: H = α Σ_{(i,j) in E} w_ij φ(u_i, u_j), each undirected edge once."""
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, final
+from collections.abc import Callable
+from typing import ClassVar, Literal, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from thrml import AbstractNode, Block, InteractionGroup
+from scipy.sparse import csr_array
+from thrml import Block, InteractionGroup
 
 from sphere_ebm.hamiltonian.base import (
     AbstractLocalInteraction,
@@ -18,6 +18,8 @@ from sphere_ebm.hamiltonian.base import (
     SphereState,
     opened,
 )
+from sphere_ebm.hamiltonian.blocks import LazyNodes as LazyNodes
+from sphere_ebm.hamiltonian.blocks import SelectedBlock
 from sphere_ebm.sphere import squared_chord
 
 Kernel = Literal["cauchy", "gaussian", "harmonic"]
@@ -31,64 +33,10 @@ _POTENTIALS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
 }
 KERNELS: tuple[str, ...] = tuple(_POTENTIALS)
 
-
-@final
-class LazyNodes(Sequence[AbstractNode]):
-    """A block's tuple of `size` nodes that `make` makes when one of them is first asked for.
-
-    A run needs only how many there are; looks at the nodes themselves cost what a tuple of them costs.
-    """
-
-    def __init__(self, size: int, make: Callable[[], tuple[AbstractNode, ...]]):
-        self._size, self._make = size, make
-
-    @functools.cached_property
-    def _made(self) -> tuple[AbstractNode, ...]:
-        return self._make()
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._made[index]
-
-    def __iter__(self) -> Iterator[AbstractNode]:
-        return iter(self._made)
-
-    def __add__(self, other: Sequence[AbstractNode]) -> tuple[AbstractNode, ...]:
-        return self._made + tuple(other)
-
-    def __radd__(self, other: Sequence[AbstractNode]) -> tuple[AbstractNode, ...]:
-        return tuple(other) + self._made
-
-    def __repr__(self) -> str:
-        return repr(self._made)
-
-
-@final
-class SelectedBlock(Block):
-    """The nodes of `origin` at the positions `index`, repetitions allowed: `Block([origin[i] for i in index])`.
-
-    It remembers the positions, so that a program of `origin` is built without a look at the nodes. Cost: O(1); the
-    nodes are looked up when one is asked for. `index` must not change afterwards.
-    """
-
-    def __init__(self, origin: Block, index: Int[np.ndarray, " entries"]):
-        nodes: Any = LazyNodes(len(index), functools.partial(_selected, origin, index))
-        self.origin, self.index, self.nodes = origin, index, nodes
-
-    @property
-    def node_type(self) -> type[AbstractNode]:
-        return self.origin.node_type
-
-    def __add__(self, other: Block) -> Block:
-        if isinstance(other, SelectedBlock) and other.origin is self.origin:
-            return SelectedBlock(self.origin, np.concatenate([self.index, other.index]))
-        return super().__add__(other)
-
-
-def _selected(origin: Block, index: Int[np.ndarray, " entries"]) -> tuple[AbstractNode, ...]:
-    return tuple(origin[i] for i in index.tolist())
+WHOLE_FROM = 1024
+"""Nodes of a program of one block from which on it gathers by degree class; smaller ones compile sooner as they are."""
+CLASS_ENDS = (0.5, 0.85, 1.0)
+"""Where the classes end in the order of the degree, as shares of the nodes: about an eighth of the slots is padding."""
 
 
 @final
@@ -121,12 +69,120 @@ class LateralAttraction(AbstractLocalInteraction):
         return energy, SphereState(direction, jnp.zeros_like(here.radius))
 
     def gather(self, whole: SphereState) -> list[SphereState]:
-        if (n := whole.radius.shape[0]) != self.n_nodes:
-            raise ValueError(
-                f"the block has {n} nodes and the lateral term {self.n_nodes}: moves that are accepted as a whole need "
-                "all of them in one block. Use build_program, or sample a coloured program node by node."
-            )
+        _check_whole(whole.radius.shape[0], self.n_nodes)
         return [jax.tree.map(lambda x: x[self.tail], whole)]
+
+
+class DegreeClass(NamedTuple):
+    """Nodes of similar degree: their positions, and the slots of each. Empty slots hold the node itself, weight 0."""
+
+    head: Int[Array, " heads"]
+    tail: Int[Array, "heads k"]
+    weight: Float[Array, "heads k"]
+
+
+class DegreeClasses(NamedTuple):
+    """Every node in one class; `place` is where each node is in the classes' concatenated rows."""
+
+    parts: tuple[DegreeClass, ...]
+    place: Int[Array, " nodes"]
+
+
+@final
+class WholeAttraction(AbstractLocalInteraction):
+    """The attraction of all `n_nodes` points of one block, which gathers tails itself, each coordinate once per slot.
+
+    The same energy as `LateralAttraction` with another layout: THRML pads every node to the largest degree and gathers
+    an array of (nodes, k, 3); here each degree class has its own padding, and slots are summed as they are gathered.
+    Four to six times faster on a CPU.
+    """
+
+    classes: DegreeClasses | Shared[DegreeClasses]
+    strength: Float[Array, ""] | Shared[Array]
+    sharpness: Float[Array, ""] | Shared[Array]
+    kernel: str = eqx.field(static=True)
+    n_nodes: int = eqx.field(static=True)
+    name: ClassVar[str] = "lateral"
+    annealed: ClassVar[bool] = True
+    share: ClassVar[float] = 0.5
+
+    def local_energy_and_force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> tuple[Float[Array, " nodes"], SphereState]:
+        _check_whole(here.radius.shape[0], self.n_nodes)
+        dtype = here.direction.dtype
+        stretch, strength = opened(self.sharpness).astype(dtype) ** 2, opened(self.strength).astype(dtype)
+        classes = opened(self.classes)
+        # apart and contiguous, or XLA picks each coordinate out of the rows anew for every slot
+        columns = jax.lax.optimization_barrier(tuple(here.direction[:, c] for c in range(3)))
+        rows = [_attract(part, columns, stretch, self.kernel) for part in classes.parts]
+        energy, *pull = (jnp.concatenate(parts)[classes.place] for parts in zip(*rows, strict=True))
+        direction = 2 * stretch * strength * jnp.stack(pull, axis=1)
+        return strength * energy, SphereState(direction, jnp.zeros_like(here.radius))
+
+    def gather(self, whole: SphereState) -> list[SphereState]:
+        _check_whole(whole.radius.shape[0], self.n_nodes)
+        return []
+
+
+def _attract(
+    part: DegreeClass, columns: tuple[Array, ...], stretch: Float[Array, ""], kernel: str
+) -> tuple[Float[Array, " heads"], ...]:
+    """Σ_j w_ij φ and the three components of Σ_j w_ij (dφ/dx) u_j for the heads of one class."""
+    value, slope = _POTENTIALS[kernel]
+    heads = [column[part.head][:, None] for column in columns]
+    tails = [column.at[part.tail].get(mode="promise_in_bounds") for column in columns]
+    x = stretch * sum((a - b) ** 2 for a, b in zip(heads, tails, strict=True))
+    pull = part.weight * slope(x)
+    zero = jnp.zeros((), pull.dtype)
+    # one loop for the three sums: each tail is loaded once and no slot is stored
+    sums = jax.lax.reduce(
+        tuple(pull * tail for tail in tails),
+        (zero,) * 3,
+        lambda a, b: tuple(left + right for left, right in zip(a, b, strict=True)),
+        (1,),
+    )
+    return jnp.sum(part.weight * value(x), axis=1), *sums
+
+
+def degree_classes(
+    heads: Int[np.ndarray, " entries"],
+    tails: Int[np.ndarray, " entries"],
+    weight: Float[np.ndarray, " entries"],
+    n_nodes: int,
+) -> DegreeClasses:
+    """Slots by class for entries (head, tail, weight); those of a node stay in their order.
+
+    Cost: O(entries + nodes log nodes).
+    """
+    # columns of a matrix with one number in each row list the entries of each head, in O(entries)
+    shape = (len(heads), n_nodes)
+    columns = csr_array((np.ones(len(heads), np.int8), heads, np.arange(len(heads) + 1)), shape=shape).tocsc()
+    order, first, degree = columns.indices, columns.indptr[:-1], np.diff(columns.indptr)
+    by_degree = np.argsort(degree, kind="stable")
+    parts, start = [], 0
+    for end in (round(share * n_nodes) for share in CLASS_ENDS):
+        head = np.sort(by_degree[start:end])
+        slot = np.arange(max(1, degree[head].max(initial=0)))
+        filled = slot < degree[head][:, None]
+        entry = order[np.where(filled, first[head][:, None] + slot, 0)]
+        tail = np.where(filled, tails[entry], head[:, None])
+        parts.append((head, tail, np.where(filled, weight[entry], 0)))
+        start = end
+    place = np.empty(n_nodes, np.int32)
+    place[np.concatenate([head for head, _, _ in parts])] = np.arange(n_nodes)
+    return DegreeClasses(
+        tuple(DegreeClass(jnp.asarray(i, jnp.int32), jnp.asarray(j, jnp.int32), jnp.asarray(w)) for i, j, w in parts),
+        jnp.asarray(place),
+    )
+
+
+def _check_whole(held: int, n_nodes: int) -> None:
+    if held != n_nodes:
+        raise ValueError(
+            f"the block has {held} nodes and the lateral term {n_nodes}: moves that are accepted as a whole need "
+            "all of them in one block. Use build_program, or sample a coloured program node by node."
+        )
 
 
 @final
@@ -192,6 +248,18 @@ class LateralFactor(AbstractSphereFactor):
             InteractionGroup(self._interaction(both, np.concatenate([self.receivers, self.senders])), heads, [tails])
         ]
 
+    def to_whole_groups(self) -> list[InteractionGroup]:
+        """The same term for a program whose only block is `block`: a sampler sees the whole configuration there.
+
+        Its slots are held by degree class (`WholeAttraction`) from `WHOLE_FROM` nodes on.
+        """
+        if len(self.block) < WHOLE_FROM:
+            return self.to_interaction_groups()
+        heads, tails = np.concatenate([self.senders, self.receivers]), np.concatenate([self.receivers, self.senders])
+        classes = degree_classes(heads, tails, np.concatenate([self.weight, self.weight]), len(self.block))
+        interaction = WholeAttraction(Shared(classes), *self._numbers(), self.kernel, len(self.block))
+        return [InteractionGroup(interaction, self.block, [])]
+
     def energy(self, state: SphereState) -> Float[Array, ""]:
         here = jax.tree.map(lambda x: x[self.senders], state)
         there = jax.tree.map(lambda x: x[self.receivers][:, None], state)
@@ -202,8 +270,11 @@ class LateralFactor(AbstractSphereFactor):
     def _interaction(
         self, weight: Float[np.ndarray, "slots *k"], tail: Int[np.ndarray, "slots *k"]
     ) -> LateralAttraction:
-        values = jnp.asarray(weight)
-        strength, sharpness = (Shared(jnp.asarray(x, values.dtype)) for x in (self.strength, self.sharpness))
         return LateralAttraction(
-            values, jnp.asarray(tail, jnp.int32), strength, sharpness, self.kernel, len(self.block)
+            jnp.asarray(weight), jnp.asarray(tail, jnp.int32), *self._numbers(), self.kernel, len(self.block)
         )
+
+    def _numbers(self) -> tuple[Shared[Array], Shared[Array]]:
+        """α and s in the precision of the weights."""
+        dtype = jnp.asarray(self.weight[:1]).dtype
+        return Shared(jnp.asarray(self.strength, dtype)), Shared(jnp.asarray(self.sharpness, dtype))

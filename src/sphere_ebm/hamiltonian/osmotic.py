@@ -110,8 +110,8 @@ def grid_problem(sharpness: float, n_points: int, most_rows: int = MAX_ROWS) -> 
 def choose_evaluator(evaluator: str, sharpness: float, n_points: int) -> str:
     """`"direct"`, `"harmonic"` or `"pyramid"`: the one asked for, or for `"auto"` the cheapest that is possible.
 
-    The cost model, in milliseconds on two cores (`python -m benchmarks.osmotic`): direct 5e-7 N², harmonic
-    2.2e-4 N + 1e-6 rows³, pyramid 3.2e-4 N + 1e-4 rows². Raises ValueError when the choice cannot work.
+    The cost model, in milliseconds on one core (`python -m benchmarks.osmotic`): direct 7e-7 N², harmonic
+    5e-5 N + 1e-6 rows³, pyramid 6e-5 N + 5e-5 rows². Raises ValueError when the choice cannot work.
     """
     if evaluator not in EVALUATORS:
         raise ValueError(f"`osmotic_evaluator` must be one of {', '.join(EVALUATORS)}; got {evaluator!r}.")
@@ -121,9 +121,9 @@ def choose_evaluator(evaluator: str, sharpness: float, n_points: int) -> str:
     }
     rows = grid_rows(sharpness)
     cost = {
-        "direct": 5e-7 * n_points**2,
-        "harmonic": 2.2e-4 * n_points + 1e-6 * rows**3,
-        "pyramid": 3.2e-4 * n_points + 1e-4 * rows**2,
+        "direct": 7e-7 * n_points**2,
+        "harmonic": 5e-5 * n_points + 1e-6 * rows**3,
+        "pyramid": 6e-5 * n_points + 5e-5 * rows**2,
     }
     possible = [name for name in cost if problems.get(name) is None]
     if evaluator == "auto" and (len(possible) > 1 or n_points <= DIRECT_LIMIT):

@@ -26,14 +26,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
+
+from sphere_ebm.harmonics.grid import STENCIL, Places, bordered_fields, deposit, interpolated, places
 
 # Rows further apart than REACH / m, whose coefficient is below exp(-REACH) D, are left out of an octave that begins at
 # order m. That changes the force by less than .1 %.
 REACH = 4.0
 # The orders below this one reach all rows.
 FIRST_ORDERS = 8
-STENCIL = 4
 # The inverse of the B-spline's samples (1/6, 2/3, 1/6) decays like (2 - sqrt(3))^n: the taps left out are below 1e-4.
 HALF_TAPS = 6
 
@@ -152,18 +153,15 @@ class PyramidField(eqx.Module):
     grid's potential is taken to be 1 and is up to 3 % less: Q of a lone point is between -.03 and 0.
 
     Cost: 16 (1 + 4) N + about 3 rows² log2(rows), each of the latter with an exponential. Memory: 7 rows² numbers in
-    tables, some 30 rows² more while it runs, and 100 for each of `chunk_size` points.
+    tables, some 30 rows² more while it runs, and about 20 N.
     """
 
     low: LowOrders
     octaves: tuple[Octave, ...]
     rows: int = eqx.field(static=True)
-    chunk_size: int = eqx.field(static=True)
 
     @classmethod
-    def tabulate(
-        cls, sharpness: float, rows: int, dtype: DType = np.float32, chunk_size: int = 65_536
-    ) -> "PyramidField":
+    def tabulate(cls, sharpness: float, rows: int, dtype: DType = np.float32) -> "PyramidField":
         """Tables for `sharpness` s > 0 on `rows` >= 8 colatitudes. Raises ValueError for less."""
         if not sharpness > 0:
             raise ValueError(f"`sharpness` must be positive; got {sharpness}.")
@@ -174,56 +172,20 @@ class PyramidField(eqx.Module):
             bounds.append(2 * bounds[-1])
         bounds[-1] = rows + 1
         octaves = (Octave.tabulate(sharpness, rows, *ends, dtype) for ends in itertools.pairwise(bounds))
-        return cls(LowOrders.tabulate(sharpness, rows, FIRST_ORDERS, dtype), tuple(octaves), rows, chunk_size)
+        return cls(LowOrders.tabulate(sharpness, rows, FIRST_ORDERS, dtype), tuple(octaves), rows)
 
     def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         """Q and its gradient as ambient vectors near the tangent planes, in the precision of `direction`."""
-        n = direction.shape[0]
-        size = min(self.chunk_size, n)
-        chunks = -(-n // size)
-        points = jnp.pad(direction, ((0, chunks * size - n), (0, 0))).reshape(chunks, size, 3)
-        present = jnp.arange(chunks * size, dtype=jnp.int32).reshape(chunks, size) < n
-
-        def deposit(
-            density: Float[Array, " cells"], chunk: tuple[Float[Array, "size 3"], Bool[Array, " size"]]
-        ) -> tuple[Float[Array, " cells"], None]:
-            index, weight = self._stencil(chunk[0])
-            weight = jnp.where(chunk[1][:, None], weight, 0)
-            return density.at[index.ravel()].add(weight.ravel()), None
-
-        empty = jnp.zeros(2 * self.rows**2, direction.dtype)
-        density, _ = jax.lax.scan(deposit, empty, (points, present))
-        fields = self._convolve(density.reshape(self.rows, 2 * self.rows)).reshape(-1, 4)
-
-        def interpolate(chunk: Float[Array, "size 3"]) -> Float[Array, "size 4"]:
-            index, weight = self._stencil(chunk)
-            near = fields.at[index].get(mode="promise_in_bounds")
-            return jnp.einsum("nk,nkc->nc", weight, near, precision="highest")
-
-        values = jax.lax.map(interpolate, points).reshape(-1, 4)[:n]
+        at = places(direction, self.rows, _b_spline)
+        values = interpolated(self._grid(at), at, self.rows)
         return values[:, 0] - 1, values[:, 1:]
 
-    def _stencil(self, direction: Float[Array, "n 3"]) -> tuple[Int[Array, "n 16"], Float[Array, "n 16"]]:
-        """Flat indices and B-spline weights of the 4 x 4 grid points around each point.
+    def grid_of(self, direction: Float[Array, "n 3"]) -> Float[Array, "cells 4"]:
+        """Spline coefficients of Σ_j q(u, u_j) and its gradient on the bordered grid, for `interpolate`."""
+        return self._grid(places(direction, self.rows, _b_spline))
 
-        A row beyond a pole is the mirrored row half a turn further.
-        """
-        rows = self.rows
-        x, y, z = direction[:, 0], direction[:, 1], direction[:, 2]
-        down = jnp.arctan2(jnp.hypot(x, y), z) * (rows / math.pi) - 0.5
-        along = jnp.arctan2(y, x) * (rows / math.pi)
-        first_row, first_column = jnp.floor(down), jnp.floor(along)
-        weight = _b_spline(down - first_row)[:, :, None] * _b_spline(along - first_column)[:, None, :]
-        offset = jnp.arange(STENCIL, dtype=jnp.int32)[None, :] - 1
-        row = first_row.astype(jnp.int32)[:, None] + offset
-        column = first_column.astype(jnp.int32)[:, None] + offset
-        beyond = (row < 0) | (row >= rows)
-        mirrored = jnp.where(row < 0, -1 - row, jnp.where(row >= rows, 2 * rows - 1 - row, row))
-        # a NaN becomes some integer, which must not address memory outside the grid; its weights stay NaN
-        row = jnp.clip(mirrored, 0, rows - 1)
-        column = (column[:, None, :] + jnp.where(beyond, rows, 0)[:, :, None]) % (2 * rows)
-        index = row[:, :, None] * (2 * rows) + column
-        return index.reshape(-1, STENCIL**2), weight.reshape(-1, STENCIL**2)
+    def _grid(self, at: Places) -> Float[Array, "cells 4"]:
+        return bordered_fields(self._convolve(deposit(at, self.rows)))
 
     def _convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
         """Spline coefficients of the potential and of its Cartesian gradient."""
@@ -244,6 +206,11 @@ class PyramidField(eqx.Module):
         waves = jnp.swapaxes(jax.lax.complex(waves[:, 0], waves[:, 1]), 1, 2)
         grid = jnp.fft.irfft(waves, n=2 * rows, axis=2)
         return jnp.moveaxis(_prefilter_rows(_cartesian(grid)), 0, -1)
+
+
+def interpolate(grid: Float[Array, "cells 4"], rows: int, direction: Float[Array, "n 3"]) -> Float[Array, "n 4"]:
+    """The potential and its ambient gradient at any points, from what `PyramidField.grid_of` made on `rows` rows."""
+    return interpolated(grid, places(direction, rows, _b_spline), rows)
 
 
 def _cartesian(grid: Float[Array, "3 rows columns"]) -> Float[Array, "4 rows columns"]:
@@ -278,7 +245,7 @@ def _prefilter_rows(fields: Float[Array, "fields rows columns"]) -> Float[Array,
     return out
 
 
-def _b_spline(t: Float[Array, " n"]) -> Float[Array, "n 4"]:
+def _b_spline(t: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
     """Weights of the cubic B-splines at nodes -1, 0, 1, 2, at t in [0, 1]."""
     u = 1 - t
-    return jnp.stack([u**3, 4 - 6 * t**2 + 3 * t**3, 4 - 6 * u**2 + 3 * u**3, t**3], axis=-1) / 6
+    return u**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * u**2 + 3 * u**3) / 6, t**3 / 6

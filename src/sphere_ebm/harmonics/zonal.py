@@ -19,9 +19,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-STENCIL = 4
+from sphere_ebm.harmonics.grid import bordered_fields, deposit, interpolated, places
 
 
 @final
@@ -62,32 +62,10 @@ class ZonalField(eqx.Module):
 
     def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         """Potential Φ(u_i) (the point itself included) and its gradient, as ambient vectors near the tangent plane."""
-        index, weight = self._stencil(direction)
-        density = jnp.zeros(2 * self.rows * self.rows, weight.dtype).at[index.ravel()].add(weight.ravel())
-        fields = self._convolve(density.reshape(self.rows, 2 * self.rows))
-        values = jnp.einsum("nk,nkc->nc", weight, fields.reshape(-1, 4).at[index].get(mode="promise_in_bounds"))
+        at = places(direction, self.rows, _lagrange)
+        fields = bordered_fields(self._convolve(deposit(at, self.rows)))
+        values = interpolated(fields, at, self.rows)
         return values[:, 0], values[:, 1:]
-
-    def _stencil(self, direction: Float[Array, "n 3"]) -> tuple[Int[Array, "n 16"], Float[Array, "n 16"]]:
-        """Flat grid indices and Lagrange weights of the 4 x 4 cells around each point.
-
-        A row beyond a pole is the mirrored row half a turn further: fields and their Cartesian gradients are smooth
-        there, so the stencil simply crosses it.
-        """
-        rows = self.rows
-        x, y, z = direction[:, 0], direction[:, 1], direction[:, 2]
-        down = jnp.arctan2(jnp.hypot(x, y), z) * (rows / np.pi) - 0.5
-        along = jnp.arctan2(y, x) * (rows / np.pi)
-        first_row, first_column = jnp.floor(down), jnp.floor(along)
-        weight = _lagrange(down - first_row)[:, :, None] * _lagrange(along - first_column)[:, None, :]
-        offset = jnp.arange(STENCIL, dtype=jnp.int32)[None, :] - 1
-        row = first_row.astype(jnp.int32)[:, None] + offset
-        column = first_column.astype(jnp.int32)[:, None] + offset
-        beyond = (row < 0) | (row >= rows)
-        row = jnp.where(row < 0, -1 - row, jnp.where(row >= rows, 2 * rows - 1 - row, row))
-        column = (column[:, None, :] + jnp.where(beyond, rows, 0)[:, :, None]) % (2 * rows)
-        index = row[:, :, None] * (2 * rows) + column
-        return index.reshape(-1, STENCIL**2), weight.reshape(-1, STENCIL**2)
 
     def _convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
         """Potential and Cartesian gradient on the grid."""
@@ -121,14 +99,11 @@ class ZonalField(eqx.Module):
         )
 
 
-def _lagrange(t: Float[Array, " n"]) -> Float[Array, "n 4"]:
+def _lagrange(t: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
     """Weights of the cubic Lagrange polynomial through nodes -1, 0, 1, 2, at t in [0, 1]."""
-    return jnp.stack(
-        [
-            -t * (t - 1) * (t - 2) / 6,
-            (t + 1) * (t - 1) * (t - 2) / 2,
-            -(t + 1) * t * (t - 2) / 2,
-            (t + 1) * t * (t - 1) / 6,
-        ],
-        axis=-1,
+    return (
+        -t * (t - 1) * (t - 2) / 6,
+        (t + 1) * (t - 1) * (t - 2) / 2,
+        -(t + 1) * t * (t - 2) / 2,
+        (t + 1) * t * (t - 1) / 6,
     )

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int, Shaped
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from sphere_ebm.quality.points import unit_directions
+from sphere_ebm.sphere import fibonacci_lattice
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def angular_evenness(direction: Float[np.ndarray, "points 3"]) -> Evenness:
     if n < 4:
         return Evenness(occupied=math.nan, empty_cap=math.nan)
     cells = max(4, math.ceil(n / 4))
-    cell_of = cKDTree(_fibonacci_lattice(cells)).query(unit)[1]
+    cell_of = cKDTree(fibonacci_lattice(cells)).query(unit)[1]
     expected = -math.expm1(n * math.log1p(-1 / cells))
     return Evenness(
         occupied=np.unique(cell_of).size / cells / expected,
@@ -94,7 +95,7 @@ def _largest_empty_cap(unit: Float64[np.ndarray, "points 3"]) -> float:
         return float(1 + ConvexHull(unit).equations[:, 3].max()) / 2
     except QhullError:
         normal = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)[2][2:]
-        centres = np.concatenate([_fibonacci_lattice(4096), -unit, normal, -normal])
+        centres = np.concatenate([fibonacci_lattice(4096), -unit, normal, -normal])
         return float(cKDTree(unit).query(centres)[0].max() ** 2) / 4
 
 
@@ -102,15 +103,6 @@ def _expected_empty_cap(n: int) -> float:
     share = np.linspace(0, min(1, 100 / n), 10_001)
     tail = (1 - share) ** (n - 1) * (1 + (n - 1) * share)
     return float(np.trapezoid(-np.expm1(-(n - 2) * tail), share))
-
-
-def _fibonacci_lattice(count: int) -> Float64[np.ndarray, "count 3"]:
-    """Points in turn around the axis by the golden angle, each in the middle of its own zone of equal area."""
-    step = np.arange(count) + 0.5
-    z = 1 - 2 * step / count
-    azimuth = step * (math.pi * (3 - math.sqrt(5)))
-    ring = np.sqrt(1 - z * z)
-    return np.stack([ring * np.cos(azimuth), ring * np.sin(azimuth), z], axis=1)
 
 
 def agreement(

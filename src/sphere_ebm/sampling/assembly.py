@@ -36,7 +36,7 @@ from thrml import (
     InteractionGroup,
 )
 
-from sphere_ebm.hamiltonian.lateral import SelectedBlock
+from sphere_ebm.hamiltonian.blocks import SelectedBlock
 
 _PROGRAM_FIELDS = (
     "gibbs_spec",

@@ -30,7 +30,7 @@ from thrml import (
 from thrml.block_management import block_state_to_global
 
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, AbstractSphereInteraction, SphereState, unwrap_shared
-from sphere_ebm.hamiltonian.lateral import LazyNodes
+from sphere_ebm.hamiltonian.blocks import LazyNodes
 from sphere_ebm.sampling.assembly import one_block_spec, program_of_groups
 from sphere_ebm.sphere import project_tangent
 
@@ -117,7 +117,10 @@ def build_program(
             )
     if (kept := getattr(sampler, "dtype", dtype)) != dtype:
         raise ValueError(f"`dtype` of the program and of its sampler must agree; got {dtype} and {kept}.")
-    groups = [own_state_group(block), *(group for factor in factors for group in factor.to_interaction_groups())]
+    groups = [own_state_group(block)]
+    for factor in factors:
+        # a sampler of the only block sees the whole configuration, which some terms make use of
+        groups.extend(getattr(factor, "to_whole_groups", factor.to_interaction_groups)())
     return unwrap_shared(program_of_groups(_block_spec(block, dtype), sampler, groups))
 
 

@@ -24,7 +24,7 @@ from sphere_ebm.sampling.nodes import advance, energies
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
-WINDOW = 4
+WINDOW = 2
 """Chunks in each of the two windows that `Trace.stationary` compares."""
 
 
