@@ -1,5 +1,8 @@
 """Suite-wide settings: strict dtype and rank promotion, so that a silent broadcast or upcast is an error."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +14,22 @@ from safetensors.numpy import save_file
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache of compiled programs for the workers and processes of this run, never the user's own.
+
+    Without a lock between them, one may read what another is still writing; then it compiles, and JAX warns.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    folder = tempfile.mkdtemp(prefix="sphere_ebm-compiled-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # for workers and other processes, which begin after this; and for this one, where there are no workers
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    harmless = "ignore:Error reading persistent compilation cache entry"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), harmless]))
+    jax.config.update("jax_compilation_cache_dir", folder)
 
 
 @pytest.fixture
