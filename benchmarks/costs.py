@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from benchmarks.datasets import Dataset, load
-from benchmarks.peers import umap_3d, umap_haversine
+from benchmarks.peer_methods import umap_3d, umap_haversine
 from benchmarks.process import count_compilations, peak_mb
 from benchmarks.report import Check, markdown_table, say
 from sphere_ebm import place
