@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from sphere_ebm import PlacementConfig, __version__, cli, read_labels
+from sphere_ebm import PlacementConfig, __version__, cli_options, read_labels
 from sphere_ebm.cli import main
 
 SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
@@ -81,6 +81,14 @@ def test_json_is_one_object(command: Command, source: Path, tmp_path: Path) -> N
     assert (again.code, json.loads(again.out)["kept"]) == (0, 1)
 
 
+def test_landmarks_and_jobs_reach_the_run(command: Command, source: Path, tmp_path: Path) -> None:
+    done = command("label", source, "-o", tmp_path / "out", "--landmarks", "8", "--jobs", "2", *SMALL)
+    assert done.code == 0
+    assert "8 landmarks" in done.out
+    held = json.loads(command("label", source, "-o", tmp_path / "out", "--landmarks", "8", "--json", *SMALL).out)
+    assert (held["points"], held["fitted"], held["kept"]) == (12, 8, 1)
+
+
 def test_options_reach_the_configuration(command: Command, source: Path, tmp_path: Path) -> None:
     values = {"seed": 5, "kernel": "gaussian", "inner_radius": 2.0, "outer_radius": 5.0, "temperature_end": 0.02}
     options = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", value)]
@@ -101,6 +109,10 @@ def test_options_reach_the_configuration(command: Command, source: Path, tmp_pat
         (["--pooling", "median"], "--pooling"),
         (["--inner-radius", "9", "--outer-radius", "8"], "inner_radius"),
         (["--affinity", "perplexity", "--perplexity", "99"], "perplexity"),
+        (["--landmarks", "0"], "landmarks"),
+        (["--jobs", "0"], "jobs"),
+        (["--engine", "slurm"], "--engine"),
+        (["--ray-address", "auto"], "ray_address"),
         (["--no-such-option"], "--no-such-option"),
     ],
 )
@@ -352,7 +364,7 @@ def test_help_fits_80_columns_and_explains_every_parameter(command: Command, mon
         assert done.code == 0
         assert max(map(len, done.out.splitlines())) <= 80
     text = " ".join(command("label", "--help").out.split())
-    texts = cli._field_texts(PlacementConfig.__doc__ or "")
+    texts = cli_options._field_texts(PlacementConfig.__doc__ or "")
     for field in dataclasses.fields(PlacementConfig):
         assert f"--{field.name.replace('_', '-')} " in text
         assert texts[field.name].split()[0] in text

@@ -168,7 +168,7 @@ def test_an_overwriting_that_dies_before_it_has_a_placement_leaves_the_other_map
 
     with monkeypatch.context() as patch:
         if moment == "rename":
-            patch.setattr("sphere_ebm.placement.Placement.save", lambda *_: dying("steps", 0, 1))
+            patch.setattr("sphere_ebm.placement.Placement.save", lambda *_, **__: dying("steps", 0, 1))
         with pytest.raises(Died):
             label(source, output, OTHER, overwrite=True, progress=None if moment == "rename" else dying)
     assert {name: raw for name, raw in contents(output).items() if not name.startswith(NEXT)} == before

@@ -154,6 +154,8 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "one shell less": lambda path: rewrite(path, arrays={"shell": np.zeros(29, np.int32)}),
     "shells as floats": lambda path: rewrite(path, arrays={"shell": np.zeros(30, np.float32)}),
     "flat directions": lambda path: rewrite(path, arrays={"direction": np.zeros((30, 2), np.float32)}),
+    "embeddings of other points": lambda path: rewrite(path, arrays={"embeddings": np.zeros((29, 4), np.float32)}),
+    "flat embeddings": lambda path: rewrite(path, arrays={"embeddings": np.zeros(30, np.float32)}),
     "a number for radii": lambda path: rewrite(path, arrays={"radius": np.array(3, np.float32)}),
 }
 
@@ -168,3 +170,14 @@ def test_what_is_no_placement_is_refused_by_name(tmp_path: Path, kind: str) -> N
         Placement.load(path)
     assert str(refusal.value).startswith(str(path))
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_embeddings_are_saved_on_demand(tmp_path: Path) -> None:
+    embeddings = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    plain, whole = tmp_path / "plain.safetensors", tmp_path / "whole.safetensors"
+    placement().with_embeddings(embeddings).save(plain)
+    placement().with_embeddings(embeddings).save(whole, embeddings=True)
+    assert Placement.load(plain).embeddings is None
+    np.testing.assert_array_equal(Placement.load(whole).embeddings, embeddings)
+    with pytest.raises(ValueError, match="no embeddings to save; give it them with `with_embeddings`"):
+        dataclasses.replace(placement(), embeddings=None).save(whole, embeddings=True)

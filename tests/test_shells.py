@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from sphere_ebm.shells import SPACINGS, Shells, assign_shells, ideal_radii, make_shells, minimum_radius, occupancy
+from sphere_ebm.shells import (
+    SPACINGS,
+    Shells,
+    assign_shells,
+    ideal_radii,
+    make_shells,
+    minimum_radius,
+    occupancy,
+    radii_at_ranks,
+)
 
 
 def counts_of(shells: Shells, points: int, order: str = "outer") -> np.ndarray:
@@ -264,3 +273,12 @@ def test_values_without_a_place_are_refused():
         assign_shells(np.array([np.nan]), shells)
     with pytest.raises(ValueError, match=r"`shell` must lie in \[0, 3\]; got 0 to 4"):
         occupancy(np.array([0, 4]), shells)
+
+
+def test_the_radius_at_a_rank_is_the_ideal_one():
+    shells = make_shells(5, spacing="quadratic")
+    prominence = np.random.default_rng(0).permutation(200)
+    np.testing.assert_allclose(
+        radii_at_ranks((prominence + 0.5) / 200, shells), ideal_radii(prominence, shells), rtol=1e-6
+    )
+    np.testing.assert_array_equal(radii_at_ranks(np.array([0.0, 1.0]), shells), shells.edges[[0, -1]])

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from sphere_ebm import PlacementConfig, SphereMap, place
+from sphere_ebm import FrozenMap, PlacementConfig, SphereMap, place
+from sphere_ebm.shards import sha256_of
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
 CONFIG = PlacementConfig(**PARAMETERS)
@@ -145,3 +147,34 @@ def test_the_signature_shows_every_parameter() -> None:
     assert inspect.signature(SphereMap) == inspect.signature(PlacementConfig).replace(
         return_annotation=inspect.Signature.empty
     )
+
+
+def test_new_points_join_a_fitted_map_and_a_saved_one_alike(tmp_path: Path) -> None:
+    estimator = SphereMap(**PARAMETERS).fit(cloud(40))
+    new = cloud(7)
+    direction = estimator.transform(new)
+    assert direction.shape == (7, 3)
+    np.testing.assert_array_equal(direction, FrozenMap(estimator.placement_).place(new).direction)
+    for pickled in (False, True):
+        kept = pickle.loads(pickle.dumps(estimator)) if pickled else estimator
+        digest = kept.save(tmp_path / "map.safetensors")
+        assert digest == sha256_of(tmp_path / "map.safetensors")
+        loaded = SphereMap.load(tmp_path / "map.safetensors")
+        assert (loaded.config, loaded.n_features_in_) == (estimator.config, 4)
+        np.testing.assert_array_equal(loaded.transform(new), direction)
+
+
+def test_a_second_fit_forgets_the_first(tmp_path: Path) -> None:
+    estimator = SphereMap(**PARAMETERS).fit(cloud(40))
+    first = estimator.transform(cloud(5))
+    assert (estimator.fit(cloud(41)).transform(cloud(5)) != first).any()
+
+
+def test_what_has_no_map_transforms_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="call `fit` first, or"):
+        SphereMap().transform(cloud(3))
+    with pytest.raises(ValueError, match="no map to save: call `fit` first"):
+        SphereMap().save(tmp_path / "map.safetensors")
+    place(cloud(12), config=CONFIG).save(tmp_path / "map.safetensors")
+    with pytest.raises(ValueError, match=r"without embeddings; write it with `SphereMap\.save`"):
+        SphereMap.load(tmp_path / "map.safetensors")

@@ -11,6 +11,7 @@ from sphere_ebm.equilibrium import sample_ladder as sample_ladder
 from sphere_ebm.fit import hamiltonian as hamiltonian
 from sphere_ebm.fit import make_sampler as make_sampler
 from sphere_ebm.fit import place as place
+from sphere_ebm.frozen_map import FrozenMap as FrozenMap
 from sphere_ebm.graph import NeighbourGraph as NeighbourGraph
 from sphere_ebm.graph import build_graph as build_graph
 from sphere_ebm.graph import proper_colouring as proper_colouring
@@ -22,6 +23,8 @@ from sphere_ebm.labelling import LabelRun as LabelRun
 from sphere_ebm.labelling import label as label
 from sphere_ebm.labelling import measure_map as measure_map
 from sphere_ebm.map_folder import LabelError as LabelError
+from sphere_ebm.neighbours import NeighbourIndex as NeighbourIndex
+from sphere_ebm.neighbours import Neighbours as Neighbours
 from sphere_ebm.placement import Placement as Placement
 from sphere_ebm.plotting import plot_map as plot_map
 from sphere_ebm.plotting import save_figure as save_figure

@@ -1,32 +1,29 @@
 """The command `sphere-ebm`: parses, calls the library, prints. Nothing else."""
 
 import argparse
-import dataclasses
 import errno
-import inspect
 import json
 import math
 import os
-import re
 import sys
 import time
-import types
-import typing
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sphere_ebm import __version__
+from sphere_ebm.cli_options import add_config_options, config_of
 from sphere_ebm.comparison import COMPARISON_FIGURE, COMPARISON_TABLE, METHODS, compare_shards
-from sphere_ebm.config import PlacementConfig
+from sphere_ebm.engines import ENGINES, make_engine
 from sphere_ebm.fit import StageProgress
-from sphere_ebm.labelling import LabelRun, final_energy, label, measure_map
+from sphere_ebm.labelling import LabelRun, label, measure_map
 from sphere_ebm.map_folder import FIGURE, LabelError
+from sphere_ebm.map_summary import final_energy
 from sphere_ebm.quality import QualityReport
 from sphere_ebm.sampling.run import NonFiniteEnergyError
 from sphere_ebm.shards import LABEL_FORMAT, ShardError, ShardSummary, inspect_shard
@@ -118,10 +115,20 @@ def _parser() -> argparse.ArgumentParser:
     labels.add_argument("--output", "-o", required=True, type=Path, metavar="DIR", help="folder for the labels")
     labels.add_argument("--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches")
     labels.add_argument("--sidecar-edges", action="store_true", help="add the edges of *.hypergraph.db sidecars")
+    labels.add_argument(
+        "--landmarks",
+        type=int,
+        metavar="N",
+        help="fit at most N points, drawn from all shards, and let the others join their map shard by shard "
+        "[as many as suit the machine's memory]",
+    )
+    labels.add_argument("--jobs", type=int, default=1, metavar="N", help="shards that join at a time [1]")
+    labels.add_argument("--engine", choices=ENGINES, default="local", help="where shards join: here, or on Ray [local]")
+    labels.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster that runs already [one of its own]")
     labels.add_argument("--overwrite", action="store_true", help="replace another map in the output folder")
     labels.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
     labels.add_argument("--json", action="store_true", help="print the summary as one JSON object")
-    _add_config_options(labels.add_argument_group("configuration of the placement"))
+    add_config_options(labels.add_argument_group("configuration of the placement"))
     labels.set_defaults(run=_label, parser=labels)
 
     compared = commands.add_parser(
@@ -133,9 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches")
     compared.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
     compared.add_argument("--json", action="store_true", help="print the table as one JSON object")
-    _add_config_options(
-        compared.add_argument_group("configuration of Hamiltonian, shells and Langevin runs"), {"start"}
-    )
+    add_config_options(compared.add_argument_group("configuration of Hamiltonian, shells and Langevin runs"), {"start"})
     compared.set_defaults(run=_compare, parser=compared)
 
     inspect = commands.add_parser("inspect", help="what is in a shard or label file")
@@ -148,37 +153,6 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_argument("--json", action="store_true", help="print one JSON object")
     quality.set_defaults(run=_quality)
     return parser
-
-
-def _add_config_options(group: Any, left_out: Collection[str] = ()) -> None:
-    """One option for every field of PlacementConfig but some; the help text is the field's line in its docstring."""
-    texts = _field_texts(PlacementConfig.__doc__ or "")
-    hints = typing.get_type_hints(PlacementConfig)
-    for field in (field for field in dataclasses.fields(PlacementConfig) if field.name not in left_out):
-        kind = hints[field.name]
-        alternatives = [t for t in typing.get_args(kind) if t is not type(None)]
-        choices = None
-        if isinstance(kind, types.UnionType):
-            kind = alternatives[0]
-        elif typing.get_origin(kind) is Literal:
-            kind, choices = str, alternatives
-        default = "" if field.default is None else f" [{field.default}]"
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=kind,
-            choices=choices,
-            # the help text names long choices; argparse would not break their line
-            metavar=None if choices and len(",".join(choices)) < 40 else kind.__name__.upper(),
-            default=field.default,
-            help=(texts.get(field.name, "") + default).replace("%", "%%"),
-        )
-
-
-def _field_texts(docstring: str) -> dict[str, str]:
-    """Field name -> its description, from the `name: text` or `a, b: text` lines of a docstring."""
-    # cleandoc: from Python 3.13 on the compiler strips the indentation itself
-    entries = re.findall(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", inspect.cleandoc(docstring), flags=re.MULTILINE)
-    return {name: " ".join(text.replace("`", "").split()) for names, text in entries for name in names.split(", ")}
 
 
 @contextmanager
@@ -199,18 +173,14 @@ def _progress(shown: bool) -> Iterator[StageProgress | None]:
         yield advance
 
 
-def _config(options: argparse.Namespace) -> PlacementConfig:
-    """The configuration that the options ask for; ends the program for a wrong one."""
-    names = [field.name for field in dataclasses.fields(PlacementConfig) if field.name in options]
-    try:
-        return PlacementConfig(**{name: getattr(options, name) for name in names})
-    except ValueError as error:
-        parser: argparse.ArgumentParser = options.parser
-        parser.error(str(error))
-
-
 def _label(options: argparse.Namespace, errors: Console) -> int:
-    config = _config(options)
+    config = config_of(options)
+    try:
+        engine = make_engine(options.engine, options.jobs, options.ray_address)
+        if options.landmarks is not None and options.landmarks < 1:
+            raise ValueError(f"`landmarks` must be at least 1; got {options.landmarks}.")
+    except ValueError as error:
+        options.parser.error(str(error))
     begun = time.perf_counter()
     with _progress(not (options.quiet or options.json)) as progress:
         run = label(
@@ -220,6 +190,8 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
             pooling=options.pooling,
             sidecar_edges=options.sidecar_edges,
             overwrite=options.overwrite,
+            landmarks=options.landmarks,
+            engine=engine,
             progress=progress,
         )
     seconds = time.perf_counter() - begun
@@ -238,7 +210,8 @@ def _run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
     return {
         "map": run.map_id,
         "output": str(run.output),
-        "points": len(run.placement),
+        "points": run.points,
+        "fitted": len(run.placement),
         "shells_used": run.placement.shells_used,
         "steps": int(run.placement.step[-1]) if run.placement.step.size else 0,
         "converged": run.placement.converged,
@@ -255,7 +228,9 @@ def _run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
 def _print_run(run: LabelRun, seconds: float) -> None:
     placement = run.placement
     table = Table(title=f"map {run.map_id[:8]}", show_header=False)
-    table.add_row("points", f"{len(placement):,} in {len(run.files)} files")
+    table.add_row("points", f"{run.points:,} in {len(run.files)} files")
+    if run.points > len(placement):
+        table.add_row("of these fitted", f"{len(placement):,} landmarks")
     table.add_row("shells used", f"{placement.shells_used} of {placement.shells.count}")
     for name, value in final_energy(placement).items():
         table.add_row(f"energy per point, {name}", f"{value / max(len(placement), 1):.4f}")
@@ -287,7 +262,7 @@ def _add_quality(table: Table, quality: QualityReport) -> None:
 
 
 def _compare(options: argparse.Namespace, errors: Console) -> int:
-    config = _config(options)
+    config = config_of(options)
     methods = None if options.methods is None else [name.strip() for name in options.methods.split(",")]
     unknown = [name for name in methods or () if name not in METHODS]
     if unknown:

@@ -5,25 +5,23 @@ An output folder holds one map: `map.json` (written last), `energy.csv`, `map.pn
 sampler. Every file is a function of the inputs and the configuration, so an interrupted run ends with the same bytes.
 """
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Int64
 
-from sphere_ebm.config import PlacementConfig, shells_of
+from sphere_ebm.config import PlacementConfig
+from sphere_ebm.engines import Engine, LocalEngine
 from sphere_ebm.fit import ExtraEdges, StageProgress, place
+from sphere_ebm.joined_labels import join_all
+from sphere_ebm.landmarks import choose_landmarks, most_fitted
 from sphere_ebm.map_folder import (
     CHECKPOINT,
-    ENERGY,
-    FIGURE,
     MAP,
     MAP_FORMAT,
     PLACEMENT,
@@ -34,13 +32,12 @@ from sphere_ebm.map_folder import (
     locked,
     read_map,
 )
+from sphere_ebm.map_summary import MapPoints, final_energy, measured_points, stage, write_summary
 from sphere_ebm.placement import Placement
-from sphere_ebm.plotting import plot_map, save_figure
-from sphere_ebm.quality import QualityReport, measure_quality
+from sphere_ebm.quality import QualityReport
 from sphere_ebm.sampling.run import NonFiniteEnergyError
-from sphere_ebm.shards import Pooling, ShardError, atomic_write, read_labels, sha256_of, write_labels
+from sphere_ebm.shards import Pooling, ShardError, sha256_of, write_labels
 from sphere_ebm.shards.journal import Journal
-from sphere_ebm.shells import occupancy
 from sphere_ebm.sources import (
     Source,
     check_sources,
@@ -48,6 +45,8 @@ from sphere_ebm.sources import (
     nothing_usable,
     offsets,
     read_sources,
+    reread,
+    sharing,
     stacked,
     take_sidecar_edges,
 )
@@ -57,6 +56,7 @@ from sphere_ebm.sources import (
 class LabelRun:
     """What `label` did.
 
+    `placement`: of the points that were fitted, all of the `points` or the landmarks. `quality`: of the whole map.
     `files`: label file of each input that was labelled, by the input's path. `kept`: how many of these an earlier run
     of the same map had written. `warnings`: what the inputs said about themselves.
     """
@@ -64,6 +64,7 @@ class LabelRun:
     output: Path
     map_id: str
     placement: Placement
+    points: int
     quality: QualityReport
     files: dict[Path, Path]
     refused: tuple[Refused, ...]
@@ -79,9 +80,14 @@ def label(
     pooling: Pooling = "mean",
     sidecar_edges: bool = False,
     overwrite: bool = False,
+    landmarks: int | None = None,
+    engine: Engine | None = None,
     progress: StageProgress | None = None,
 ) -> LabelRun:
     """Place the patches of all shards on one sphere and write their labels.
+
+    All points are fitted together where there are at most `landmarks` of them. Beyond, about so many, drawn at random
+    from every shard, are fitted; then the shards' points join their map, shard by shard (see `FrozenMap`).
 
     Args:
         inputs: files, folders (searched recursively) and globs; one, or several.
@@ -92,6 +98,8 @@ def label(
             from a patch to itself have no force and are passed over.
         overwrite: replace another map in `output`, once the new placement exists; only files that belong to that map
             are removed.
+        landmarks: the most points that are fitted; None: as many as suit this machine's memory (`most_fitted`).
+        engine: where shards join a map of landmarks, see `sphere_ebm.engines.make_engine`; None: in this process.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`, `"steps"`, `"quality"`,
             `"writing"`, `"figure"`; with done = 0 before a stage begins. Only done / total means anything.
 
@@ -102,40 +110,88 @@ def label(
         NonFiniteEnergyError: the energy diverged.
     """
     config = PlacementConfig() if config is None else config
+    if landmarks is not None and landmarks < 1:
+        raise ValueError(f"`landmarks` must be at least 1; got {landmarks}.")
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    sources, refused = read_sources(given, pooling, progress)
+    most = most_fitted if landmarks is None else lambda width: landmarks
+    sources, refused = read_sources(given, pooling, progress, most)
     check_sources(sources, refused)
     edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
     if not sources:
         raise nothing_usable(refused)
-    map_id = _map_id(sources, config, pooling, edges)
+    chosen = _landmarks(sources, config, edges, most)
+    sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
+    map_id = _map_id(sources, config, pooling, edges, chosen)
     folder = Path(output)
     with locked(folder):
         claimed = claim(folder, map_id, [s.name for s in sources], overwrite)
-        placement = _placement(claimed, sources, config, edges, progress)
+        placement = _placement(claimed, embeddings, prominence, config, edges, chosen is not None, progress)
         journal = claimed.take_over()
         before = {name for name in journal.finished if journal.holds(name)}
-        with _stage("quality", progress):
+        with stage("quality", progress):
             quality = placement.quality()
-        files = _write_all_labels(journal, sources, placement, quality, before, progress)
-        _write_summary(journal, sources, placement, quality, before, progress)
+        metadata = _label_metadata(journal.map_id, placement, quality)
+        if chosen is None:
+            files = _write_all_labels(journal, sources, placement, metadata, before, progress)
+            points = MapPoints(placement.direction, placement.radius, placement.shell)
+        else:
+            fitted = folder / PLACEMENT
+            files = join_all(
+                journal,
+                sources,
+                chosen,
+                fitted,
+                config,
+                metadata | {"landmarks": str(len(placement))},
+                before,
+                pooling=pooling,
+                engine=engine or LocalEngine(),
+                progress=progress,
+            )
+            points, quality = measured_points(files.values(), config)
+        write_summary(journal, sources, placement, points, quality, before, progress)
         journal.close()
     kept = sum(s.name in before for s in sources)
     warnings = collected_warnings(sources, placement.notes)
-    return LabelRun(folder, map_id, placement, quality, files, tuple(refused), warnings, kept)
+    return LabelRun(folder, map_id, placement, len(points.radius), quality, files, tuple(refused), warnings, kept)
 
 
-@contextmanager
-def _stage(name: str, progress: StageProgress | None) -> Iterator[None]:
-    """Announce one piece of work before and after it."""
-    if progress is not None:
-        progress(name, 0, 1)
-    yield
-    if progress is not None:
-        progress(name, 1, 1)
+def _landmarks(
+    sources: Sequence[Source], config: PlacementConfig, edges: ExtraEdges | None, most: Callable[[int], int]
+) -> list[Int64[np.ndarray, " _"]] | None:
+    """Rows of each source that are fitted; None where all are."""
+    if all(source.whole for source in sources):
+        return None
+    counts = [len(source.table) for source in sources]
+    number = most(sources[0].width)
+    if edges is not None:
+        raise LabelError(
+            f"edges of sidecars need a map that fits all of its points, and {sum(counts)} are more than {number}; "
+            "raise the number of landmarks, or label without sidecars"
+        )
+    return choose_landmarks(counts, number, config.seed)
 
 
-def _map_id(sources: Sequence[Source], config: PlacementConfig, pooling: str, edges: ExtraEdges | None) -> str:
+def _fitted_points(
+    sources: Sequence[Source], chosen: Sequence[Int64[np.ndarray, " _"]] | None, pooling: Pooling
+) -> tuple[list[Source], Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"]]:
+    """Embeddings and prominence of the points that are fitted; sources that share this memory, if they held any."""
+    if chosen is None:
+        embeddings, prominence = stacked(sources)
+        return sharing(sources, embeddings), embeddings, prominence
+    tables = (reread(source.item, source.digest, pooling) for source in sources)
+    taken = [table.embeddings[rows] for table, rows in zip(tables, chosen, strict=True) if len(rows)]
+    prominence = np.concatenate([s.table.prominence[rows] for s, rows in zip(sources, chosen, strict=True)])
+    return list(sources), np.concatenate(taken), prominence
+
+
+def _map_id(
+    sources: Sequence[Source],
+    config: PlacementConfig,
+    pooling: str,
+    edges: ExtraEdges | None,
+    chosen: Sequence[Int64[np.ndarray, " _"]] | None,
+) -> str:
     """Identity of the map: everything that its files are a function of."""
     drawn = None if edges is None else hashlib.sha256(b"".join(x.tobytes() for x in edges)).hexdigest()
     content = {
@@ -144,6 +200,7 @@ def _map_id(sources: Sequence[Source], config: PlacementConfig, pooling: str, ed
         "config": json.loads(config.to_json()),
         "pooling": pooling,
         "edges": drawn,
+        "landmarks": None if chosen is None else sum(map(len, chosen)),
         "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in sources],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
@@ -164,33 +221,22 @@ def measure_map(folder: Path | str) -> QualityReport:
         names = [source["labels"] for source in held["sources"]]
     except (KeyError, TypeError, ValueError) as error:
         raise LabelError(f"{folder / MAP} is damaged ({error}); run the same `label` command again") from error
-    labels = [read_labels(folder / name) for name in names]
-    filled = [part for part in labels if len(part)] or labels[:1]
-
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in filled])
-
-    return measure_quality(
-        column("embeddings"),
-        column("direction"),
-        radius=column("radius"),
-        prominence=column("prominence"),
-        shell=column("shell"),
-        shells=shells_of(config),
-        order=config.radius_order,
-        seed=config.seed,
-    )
+    return measured_points([folder / name for name in names], config)[1]
 
 
 def _placement(
     claimed: Claim,
-    sources: Sequence[Source],
+    embeddings: Float32[np.ndarray, "points width"],
+    prominence: Float32[np.ndarray, " points"],
     config: PlacementConfig,
     edges: ExtraEdges | None,
+    joined: bool,
     progress: StageProgress | None,
 ) -> Placement:
-    """Place all patches, or read the placement that an earlier run of this map finished."""
-    embeddings, prominence, _ = stacked(sources)
+    """Place the fitted patches, or read the placement that an earlier run of this map finished.
+
+    One that others join is saved with its embeddings.
+    """
     journal = claimed.journal
     if journal.holds(PLACEMENT):
         return Placement.load(journal.folder / PLACEMENT).with_embeddings(embeddings)
@@ -206,26 +252,30 @@ def _placement(
     except ValueError as error:
         claimed.give_up()
         raise LabelError(str(error)) from error
-    journal.record(PLACEMENT, placement.save(journal.folder / PLACEMENT))
+    journal.record(PLACEMENT, placement.save(journal.folder / PLACEMENT, embeddings=joined))
     return placement
+
+
+def _label_metadata(map_id: str, placement: Placement, quality: QualityReport) -> dict[str, str]:
+    """What every label file tells about its map; energy and quality are those of the points that were fitted."""
+    config = placement.config
+    return {
+        "map_id": map_id,
+        "config": config.to_json(),
+        "seed": str(config.seed),
+        "energy": json.dumps(final_energy(placement)),
+        "quality": json.dumps(quality.to_dict(), sort_keys=True),
+    }
 
 
 def _write_all_labels(
     journal: Journal,
     sources: Sequence[Source],
     placement: Placement,
-    quality: QualityReport,
+    metadata: dict[str, str],
     finished: set[str],
     progress: StageProgress | None,
 ) -> dict[Path, Path]:
-    config = placement.config
-    metadata = {
-        "map_id": journal.map_id,
-        "config": config.to_json(),
-        "seed": str(config.seed),
-        "energy": json.dumps(final_energy(placement)),
-        "quality": json.dumps(quality.to_dict(), sort_keys=True),
-    }
     files = {}
     for i, (source, begin) in enumerate(zip(sources, offsets(sources), strict=False)):
         if progress is not None:
@@ -249,80 +299,3 @@ def _write_all_labels(
     if progress is not None:
         progress("writing", len(sources), len(sources))
     return files
-
-
-def final_energy(placement: Placement) -> dict[str, float]:
-    """Energy of each term at the end of the run."""
-    return {name: float(values[-1]) for name, values in placement.energy.items()}
-
-
-def _write_summary(
-    journal: Journal,
-    sources: Sequence[Source],
-    placement: Placement,
-    quality: QualityReport,
-    finished: set[str],
-    progress: StageProgress | None,
-) -> None:
-    """Energy trace, figure and, last of all, `map.json`."""
-    folder = journal.folder
-    if ENERGY not in finished:
-        rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(["step", *placement.energy])
-        writer.writerows(zip(placement.step.tolist(), *(v.tolist() for v in placement.energy.values()), strict=True))
-        atomic_write(folder / ENERGY, lambda file: file.write(rows.getvalue().encode()))
-        journal.record(ENERGY, sha256_of(folder / ENERGY))
-    if FIGURE not in finished:
-        with _stage("figure", progress):
-            _draw(folder / FIGURE, sources, placement, quality)
-            journal.record(FIGURE, sha256_of(folder / FIGURE))
-    content = _map_content(journal, sources, placement, quality)
-    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    atomic_write(folder / MAP, lambda file: file.write(text.encode()))
-
-
-def _map_content(
-    journal: Journal, sources: Sequence[Source], placement: Placement, quality: QualityReport
-) -> dict[str, Any]:
-    """What `map.json` holds."""
-    shells = placement.shells
-    return {
-        "format": MAP_FORMAT,
-        "id": journal.map_id,
-        "version": version("sphere-ebm"),
-        "config": json.loads(placement.config.to_json()),
-        "points": len(placement),
-        "steps": int(placement.step[-1]) if placement.step.size else 0,
-        "converged": placement.converged,
-        "energy": final_energy(placement),
-        "quality": quality.to_dict(),
-        "shells": {
-            "radius": shells.radius.tolist(),
-            "capacity": shells.capacity.tolist(),
-            "occupancy": occupancy(placement.shell, shells).tolist(),
-        },
-        "sources": [
-            {"file": s.table.source.name, "sha256": s.digest, "labels": s.name, "patches": len(s.table)}
-            for s in sources
-        ],
-        "files": {name: journal.finished[name] for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE)},
-    }
-
-
-def _draw(path: Path, sources: Sequence[Source], placement: Placement, quality: QualityReport) -> None:
-    names = [name for s in sources for name in s.table.documents]
-    figure = plot_map(
-        placement.direction,
-        placement.radius,
-        document=stacked(sources)[2],
-        document_names=names,
-        shell=placement.shell,
-        shells=placement.shells,
-        energy=placement.energy,
-        steps=placement.step,
-        quality={f"recall@{k}": v for k, v in quality.recall.items()}
-        | {f"trustworthiness@{k}": v for k, v in list(quality.trustworthiness.items())[:1]},
-        title=f"{len(names)} documents on one sphere" if len(names) > 1 else "One document on a sphere",
-    )
-    save_figure(figure, path)

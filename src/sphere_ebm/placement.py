@@ -41,7 +41,7 @@ class Placement:
         notes: what the user should know (zero vectors, a search that fell back), one line each.
         method: what placed the points: `"langevin"`, or the name of a heuristic.
         info: what a heuristic tells about its run, by name; see `sphere_ebm.heuristics`.
-        embeddings: (N, D) the input, for `quality`; not saved.
+        embeddings: (N, D) the input, for `quality` and for points that join; saved only on demand.
     """
 
     direction: Float32[np.ndarray, "points 3"]
@@ -116,10 +116,18 @@ class Placement:
         """The same placement, able to measure its own `quality`."""
         return dataclasses.replace(self, embeddings=checked_embeddings(embeddings))
 
-    def save(self, path: Path | str) -> str:
-        """Write everything but the embeddings to one safetensors file, atomically; returns its SHA-256."""
+    def save(self, path: Path | str, *, embeddings: bool = False) -> str:
+        """Write one safetensors file, atomically; returns its SHA-256.
+
+        With `embeddings` they are written too, so that new points can join the placement that is loaded again. Raises
+        ValueError when there are none.
+        """
         tensors = {name: getattr(self, name) for name in _ARRAYS} | {"step": self.step.astype(np.int64)}
         tensors |= {f"energy.{name}": np.asarray(values, np.float64) for name, values in self.energy.items()}
+        if embeddings:
+            if self.embeddings is None:
+                raise ValueError("this placement has no embeddings to save; give it them with `with_embeddings`.")
+            tensors["embeddings"] = self.embeddings
         metadata = {
             "format": PLACEMENT_FORMAT,
             "config": self.config.to_json(),
@@ -148,6 +156,7 @@ class Placement:
                 notes=tuple(json.loads(metadata["notes"])),
                 method=metadata.get("method", "langevin"),
                 info=json.loads(metadata.get("info", "{}")),
+                embeddings=tensors.get("embeddings"),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise ShardError(path, f"incomplete placement ({error})", cure=_CURE) from error
@@ -164,3 +173,6 @@ def _check_arrays(path: Path, tensors: dict[str, np.ndarray]) -> None:
         dtype = np.int32 if name == "shell" else np.float32
         if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
             raise ShardError(path, "is missing or does not fit the other arrays", name, cure=_CURE)
+    held = tensors.get("embeddings")
+    if held is not None and (held.ndim != 2 or held.shape[:1] != points or held.dtype != np.float32):
+        raise ShardError(path, "does not fit the other arrays", "embeddings", cure=_CURE)

@@ -199,10 +199,20 @@ def ideal_radii(
     held = np.diff(first, prepend=0, append=points)
     edges = shells.edges.astype(np.float32)
     above = np.nextafter(edges[:-1], np.float32(np.inf))
-    radius = np.interp(target, cumulative, shells.edges).astype(np.float32)
+    radius = radii_at_ranks(target, shells)
     ideal = np.empty(points, dtype=np.float32)
     ideal[ranked(prominence, order, seed)] = np.clip(radius, np.repeat(above, held), np.repeat(edges[1:], held))
     return ideal
+
+
+def radii_at_ranks(share: Float[np.ndarray, " points"], shells: Shells) -> Float[np.ndarray, " points"]:
+    """The radius (float32) below which a `share` in [0, 1] of the capacity lies, linear between edges.
+
+    It is r* of `ideal_radii` for share = (rank + 1/2) / N.
+    """
+    cumulative = np.append(0.0, np.cumsum(shells.capacity))
+    cumulative[-1] = 1.0
+    return np.interp(share, cumulative, shells.edges).astype(np.float32)
 
 
 def ranked(prominence: Float64[np.ndarray, " points"], order: RadiusOrder, seed: int) -> Int[np.ndarray, " points"]:

@@ -1,7 +1,8 @@
 """The inputs of a map: what could be read of them, what was refused, and what they say about themselves."""
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,44 +29,76 @@ _NAMED = 2  # inputs spelled out in a warning that many share
 
 @dataclass(frozen=True)
 class Source:
-    """One input that could be read, and the name of its label file."""
+    """One input that could be read, the width of its embeddings, and the name of its label file.
+
+    `whole` tells whether `table` has its embeddings and bytes; where it has not, `reread` brings them.
+    """
 
     item: WorkItem
     table: PatchTable
     digest: str
+    width: int
     name: str
+    whole: bool = True
 
 
 def read_sources(
-    inputs: Sequence[Path | str], pooling: Pooling, progress: StageProgress | None
+    inputs: Sequence[Path | str],
+    pooling: Pooling,
+    progress: StageProgress | None,
+    most_points: Callable[[int], int] | None = None,
 ) -> tuple[list[Source], list[Refused]]:
-    """Read everything that files, folders and globs stand for; placements found in folders are passed over."""
+    """Read everything that files, folders and globs stand for; placements found in folders are passed over.
+
+    Inputs that hold more than `most_points(width)` points in all keep neither embeddings nor bytes.
+    """
     named = {Path(given) for given in inputs}
     items = [item for item in discover(inputs) if item.source in named or not is_placement(item.source)]
-    found: list[tuple[WorkItem, PatchTable, str]] = []
+    found: list[tuple[WorkItem, PatchTable, str, int]] = []
     refused: list[Refused] = []
+    points, whole = 0, True
     for done, item in enumerate(items):
         if progress is not None:
             progress("reading", done, len(items))
         try:
-            found.append((item, read_item(item, pooling=pooling), sha256_of(*item.parts)))
+            table, digest = read_item(item, pooling=pooling), sha256_of(*item.parts)
         except (ShardError, OSError) as problem:
             refused.append(Refused(item.source, str(problem)))
+            continue
+        points += len(table)
+        if whole and most_points is not None and points > most_points(table.dim):
+            whole = False
+            found = [(item, _emptied(table), digest, width) for item, table, digest, width in found]
+        found.append((item, table if whole else _emptied(table), digest, table.dim))
     if progress is not None:
         progress("reading", len(items), len(items))
-    names = label_names([item for item, _, _ in found])
-    return [Source(*parts, name) for parts, name in zip(found, names, strict=True)], refused
+    names = label_names([item for item, *_ in found])
+    return [Source(*parts, name, whole) for parts, name in zip(found, names, strict=True)], refused
+
+
+def _emptied(table: PatchTable) -> PatchTable:
+    """A table without its large columns."""
+    nothing = np.zeros((len(table), 0), np.float32)
+    return dataclasses.replace(table, embeddings=nothing, bytes=None, bytes_offset=None, entropy=None)
+
+
+def reread(item: WorkItem, digest: str, pooling: Pooling) -> PatchTable:
+    """The table of an input that was read before. Raises ShardError when the file has changed since."""
+    table = read_item(item, pooling=pooling)
+    if sha256_of(*item.parts) != digest:
+        raise ShardError(item.source, "has changed since it was first read", cure="label again")
+    return table
 
 
 def check_sources(sources: Sequence[Source], refused: Sequence[Refused]) -> None:
     """All embeddings live in one space. A shard without patches has no say. Raises LabelError."""
     filled = [s for s in sources if len(s.table)]
     for source in filled[1:]:
-        first, width = filled[0].table, source.table.embeddings.shape[1]
-        if width != first.embeddings.shape[1]:
+        first = filled[0]
+        if source.width != first.width:
             raise LabelError(
-                f"embeddings of different width cannot share a map: {first.source} has {first.embeddings.shape[1]}, "
-                f"{source.table.source} has {width}; label them in separate runs",
+                f"embeddings of different width cannot share a map: {first.table.source} has {first.width}, "
+                f"{source.table.source} has {source.width}; label them in separate runs",
                 refused,
             )
 
@@ -81,17 +114,34 @@ def offsets(sources: Sequence[Source]) -> list[int]:
     return [int(x) for x in np.concatenate([[0], np.cumsum([len(s.table) for s in sources])])]
 
 
-def stacked(
-    sources: Sequence[Source],
-) -> tuple[Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"], Int32[np.ndarray, " points"]]:
-    """Embeddings, prominence and document (numbered through) of all patches in the order of the map."""
-    filled = [s.table for s in sources if len(s.table)]
-    width = filled[0].embeddings.shape[1] if filled else 0
-    embeddings = np.concatenate([t.embeddings for t in filled] or [np.zeros((0, width), np.float32)])
-    prominence = np.concatenate([t.prominence for t in filled] or [np.zeros(0, np.float32)])
+def stacked(sources: Sequence[Source]) -> tuple[Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"]]:
+    """Embeddings and prominence of all patches in the order of the map."""
+    filled = [s for s in sources if len(s.table)]
+    width = filled[0].width if filled else 0
+    embeddings = np.concatenate([s.table.embeddings for s in filled] or [np.zeros((0, width), np.float32)])
+    return embeddings, prominences(sources)
+
+
+def sharing(sources: Sequence[Source], embeddings: Float32[np.ndarray, "points width"]) -> list[Source]:
+    """The sources with their embeddings as views of the stacked ones, so that each is held once."""
+    return [
+        dataclasses.replace(source, table=dataclasses.replace(source.table, embeddings=embeddings[begin:end]))
+        if len(source.table)
+        else source
+        for source, begin, end in zip(sources, offsets(sources), offsets(sources)[1:], strict=False)
+    ]
+
+
+def prominences(sources: Sequence[Source]) -> Float32[np.ndarray, " points"]:
+    """Prominence of all patches in the order of the map."""
+    return np.concatenate([s.table.prominence for s in sources] or [np.zeros(0, np.float32)])
+
+
+def document_numbers(sources: Sequence[Source]) -> Int32[np.ndarray, " points"]:
+    """The document of every patch, numbered through, in the order of the map."""
     firsts = np.cumsum([0, *(len(s.table.documents) for s in sources)])
-    documents = [s.table.document + first for s, first in zip(sources, firsts, strict=False)]
-    return embeddings, prominence, np.concatenate(documents or [np.zeros(0)]).astype(np.int32)
+    numbers = [s.table.document + first for s, first in zip(sources, firsts, strict=False)]
+    return np.concatenate(numbers or [np.zeros(0)]).astype(np.int32)
 
 
 def take_sidecar_edges(sources: list[Source], refused: list[Refused]) -> ExtraEdges | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike
 
 from sphere_ebm.config import PlacementConfig
 from sphere_ebm.fit import place
+from sphere_ebm.frozen_map import FrozenMap
+from sphere_ebm.placement import Placement
 
 
 @final
@@ -23,6 +26,7 @@ class SphereMap:
         config: the configuration.
         placement_: the `Placement` (after `fit`).
         n_features_in_: width of the embeddings (after `fit`).
+        frozen_: the `FrozenMap` that `transform` uses (made when it is first asked for).
     """
 
     def __init__(self, **parameters: Any) -> None:
@@ -30,6 +34,7 @@ class SphereMap:
         if unknown:
             raise TypeError(unknown)
         self.config = PlacementConfig(**parameters)
+        self._frozen: FrozenMap | None = None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """All parameters by name."""
@@ -45,15 +50,62 @@ class SphereMap:
 
     def fit(self, X: ArrayLike, y: Any = None, *, prominence: ArrayLike | None = None) -> "SphereMap":
         """Place the rows of `X`; see `place`. `y` is ignored."""
-        self.placement_ = place(X, prominence, self.config)
-        self.n_features_in_ = int(np.shape(X)[1])
+        self._take(place(X, prominence, self.config))
         return self
 
     def fit_transform(
         self, X: ArrayLike, y: Any = None, *, prominence: ArrayLike | None = None
     ) -> Float32[np.ndarray, "points 3"]:
-        """Place the rows of `X` and return their directions, (N, 3) unit vectors. `y` is ignored."""
+        """Place the rows of `X` and return their directions, (N, 3) unit vectors. `y` is ignored.
+
+        `transform(X)` gives other ones: it places each row as a newcomer beside its own fitted twin.
+        """
         return self.fit(X, y, prominence=prominence).placement_.direction
+
+    def transform(self, X: ArrayLike) -> Float32[np.ndarray, "new 3"]:
+        """Directions of new points on the fitted map, (M, 3) unit vectors; see `FrozenMap`.
+
+        The map does not move, and neither the order of the rows nor how many come together matters. For radii and
+        uncertainties: `frozen_.place(X, prominence)`.
+
+        Raises:
+            ValueError: there is no fitted map, or `X` is refused by `FrozenMap.place`.
+        """
+        return self.frozen_.place(X).direction
+
+    @property
+    def frozen_(self) -> FrozenMap:
+        """The fitted map for others to join. Raises ValueError before `fit`."""
+        if not hasattr(self, "placement_"):
+            raise ValueError("this SphereMap has no map yet: call `fit` first, or `SphereMap.load` a saved one.")
+        if self._frozen is None:
+            self._frozen = FrozenMap(self.placement_)
+        return self._frozen
+
+    def save(self, path: Path | str) -> str:
+        """Write the fitted map with its embeddings to one safetensors file, atomically; returns its SHA-256."""
+        if not hasattr(self, "placement_"):
+            raise ValueError("this SphereMap has no map to save: call `fit` first.")
+        return self.placement_.save(path, embeddings=True)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "SphereMap":
+        """A fitted map from what `save` wrote, or `label` for landmarks.
+
+        Raises:
+            ShardError: the file is not a placement, or damaged.
+            ValueError: it was written without embeddings.
+        """
+        placement = Placement.load(path)
+        if placement.embeddings is None:
+            raise ValueError(f"{path} holds a placement without embeddings; write it with `SphereMap.save`.")
+        loaded = cls(**dataclasses.asdict(placement.config))
+        loaded._take(placement)
+        return loaded
+
+    def _take(self, placement: Placement) -> None:
+        self.placement_, self._frozen = placement, None
+        self.n_features_in_ = 0 if placement.embeddings is None else int(placement.embeddings.shape[1])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "placement_")
@@ -63,6 +115,10 @@ class SphereMap:
         from sklearn.utils import Tags, TargetTags, TransformerTags
 
         return Tags(estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=TransformerTags())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the frozen map is made again when it is needed: its program and its index do not pickle
+        return self.__dict__ | {"_frozen": None}
 
     def __repr__(self) -> str:
         default = PlacementConfig()

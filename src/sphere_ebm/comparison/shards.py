@@ -13,7 +13,7 @@ from sphere_ebm.map_folder import LabelError, Refused
 from sphere_ebm.plotting import save_figure
 from sphere_ebm.problem import StageProgress
 from sphere_ebm.shards import Pooling, atomic_write
-from sphere_ebm.sources import check_sources, nothing_usable, read_sources, stacked
+from sphere_ebm.sources import check_sources, document_numbers, nothing_usable, read_sources, stacked
 
 COMPARISON_TABLE, COMPARISON_FIGURE = "comparison.csv", "comparison.png"
 
@@ -52,7 +52,7 @@ def compare_shards(
     check_sources(sources, refused)
     if not sources:
         raise nothing_usable(refused)
-    embeddings, prominence, document = stacked(sources)
+    embeddings, prominence = stacked(sources)
     if len(embeddings) < 2:
         raise LabelError(f"comparing needs at least 2 patches; the inputs hold {len(embeddings)}", refused)
     folder = Path(output)
@@ -65,5 +65,5 @@ def compare_shards(
     writer.writeheader()
     writer.writerows({"method": one.method} | row for one, row in zip(compared, rows, strict=True))
     atomic_write(folder / COMPARISON_TABLE, lambda file: file.write(text.getvalue().encode()))
-    save_figure(plot_comparison(compared, document=document), folder / COMPARISON_FIGURE)
+    save_figure(plot_comparison(compared, document=document_numbers(sources)), folder / COMPARISON_FIGURE)
     return ShardComparison(compared, len(embeddings), tuple(refused))

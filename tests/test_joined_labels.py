@@ -1,0 +1,147 @@
+"""Labels by landmarks: every shard, on any engine, interrupted or not, with the same bytes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sphere_ebm import (
+    LabelError,
+    LabelRun,
+    PlacementConfig,
+    ShardError,
+    SphereMap,
+    joined_labels,
+    label,
+    measure_map,
+    read_labels,
+)
+from sphere_ebm.engines import LocalEngine
+from sphere_ebm.shards import read_shard
+from sphere_ebm.shells import assign_shells, ideal_radii, make_shells
+
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0)
+SIZES, LANDMARKS = (20, 17, 9), 23
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, shard: Callable[..., Path]) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    for i, patches in enumerate(SIZES):
+        shard(folder / f"s{i}.safetensors", patches, seed=i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> LabelRun:
+    return label([inputs], tmp_path_factory.mktemp("finished") / "out", CONFIG, landmarks=LANDMARKS)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_landmarks_keep_their_places_and_the_others_join_them(finished: LabelRun, inputs: Path) -> None:
+    assert (finished.points, len(finished.placement)) == (sum(SIZES), LANDMARKS)
+    frozen = SphereMap.load(finished.output / "placement.safetensors").frozen_
+    fitted = {tuple(row): i for i, row in enumerate(frozen.placement.embeddings.tolist())}
+    held = 0
+    for i in range(len(SIZES)):
+        source = inputs / f"s{i}.safetensors"
+        table, labels = read_shard(source), read_labels(finished.files[source])
+        joined = frozen.place(table.embeddings, table.prominence)
+        for row, embedding in enumerate(table.embeddings.tolist()):
+            position = fitted.get(tuple(embedding))
+            held += position is not None
+            place = joined.direction[row] if position is None else frozen.placement.direction[position]
+            np.testing.assert_array_equal(labels.direction[row], place)
+        np.testing.assert_array_equal(labels.embeddings, table.embeddings)
+        np.testing.assert_array_equal(labels.bytes, table.bytes)
+        assert labels.metadata["landmarks"] == str(LANDMARKS)
+    assert held == LANDMARKS
+
+
+def test_radii_follow_the_rank_among_all_points(finished: LabelRun, inputs: Path) -> None:
+    labels = [read_labels(path) for path in finished.files.values()]
+    prominence = np.concatenate([part.prominence for part in labels])
+    ideal = ideal_radii(prominence, make_shells(3))
+    np.testing.assert_array_equal(np.concatenate([part.radius for part in labels]), ideal)
+    np.testing.assert_array_equal(np.concatenate([part.shell for part in labels]), assign_shells(ideal, make_shells(3)))
+    assert finished.quality.prominence_spearman == pytest.approx(1.0)
+
+
+def test_the_summary_counts_all_points_and_the_fitted_ones(finished: LabelRun) -> None:
+    held = json.loads((finished.output / "map.json").read_text())
+    assert (held["points"], held["fitted"]) == (sum(SIZES), LANDMARKS)
+    assert sum(held["shells"]["occupancy"]) == sum(SIZES)
+    assert held["quality"] == finished.quality.to_dict()
+    assert finished.quality.points == sum(SIZES)
+    assert measure_map(finished.output).to_dict() == finished.quality.to_dict()
+
+
+def test_several_processes_write_the_same_bytes(finished: LabelRun, inputs: Path, tmp_path: Path) -> None:
+    label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, engine=LocalEngine(2))
+    assert contents(tmp_path) == contents(finished.output)
+
+
+class Died(BaseException):
+    """What a process that is no more would not get to handle."""
+
+
+@pytest.mark.parametrize("written", [0, 2])
+def test_a_run_that_died_is_continued(
+    finished: LabelRun, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    calls, write = [], joined_labels.write_labels
+
+    def dying(path: Path, *args: Any, **options: Any) -> str:
+        if len(calls) == written:
+            raise Died
+        calls.append(path)
+        return write(path, *args, **options)
+
+    monkeypatch.setattr(joined_labels, "write_labels", dying)
+    with pytest.raises(Died):
+        label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
+    assert not (tmp_path / "map.json").exists()
+    monkeypatch.setattr(joined_labels, "write_labels", write)
+    again = label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
+    assert again.kept == written
+    assert contents(tmp_path) == contents(finished.output)
+
+
+def test_a_map_of_landmarks_is_another_map_than_that_of_all_points(
+    finished: LabelRun, inputs: Path, tmp_path: Path
+) -> None:
+    whole = label([inputs], tmp_path / "whole", CONFIG, landmarks=sum(SIZES))
+    assert len(whole.placement) == whole.points == sum(SIZES)
+    assert whole.map_id == label([inputs], tmp_path / "default", CONFIG).map_id
+    with pytest.raises(LabelError, match="holds another map"):
+        label([inputs], finished.output, CONFIG, landmarks=sum(SIZES))
+    other = label([inputs], tmp_path / "other", CONFIG, landmarks=LANDMARKS - 3)
+    assert len({whole.map_id, finished.map_id, other.map_id}) == 3
+
+
+def test_a_shard_that_changes_while_others_are_labelled_is_named(
+    inputs: Path, tmp_path: Path, shard: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "in" / "x.safetensors"
+    shard(copied, 20)
+    place = joined_labels.FrozenMap.place
+
+    def changing(*args: Any, **options: Any) -> Any:
+        shard(tmp_path / "in" / "y.safetensors", 13, seed=9)
+        return place(*args, **options)
+
+    shard(tmp_path / "in" / "y.safetensors", 13)
+    monkeypatch.setattr(joined_labels.FrozenMap, "place", changing)
+    with pytest.raises(ShardError, match=r"y\.safetensors: has changed since it was first read; label again"):
+        label([tmp_path / "in"], tmp_path / "out", CONFIG, landmarks=10)
+
+
+def test_landmarks_and_edges_of_sidecars_do_not_go_together(inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`landmarks` must be at least 1; got 0"):
+        label([inputs], tmp_path, CONFIG, landmarks=0)
