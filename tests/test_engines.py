@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sphere_ebm import engines
-from sphere_ebm.engines import LocalEngine, make_engine
+from sphere_ebm.engines import EngineError, LocalEngine, make_engine
 from sphere_ebm.shards import ShardError
 
 
@@ -59,8 +58,35 @@ def test_tasks_of_a_killed_process_are_done_by_another(tmp_path: Path) -> None:
 
 
 def test_a_task_that_always_kills_its_process_ends_the_run() -> None:
-    with pytest.raises(engines.BrokenProcessPool):
+    with pytest.raises(EngineError, match=r"4 processes in a row were killed, .* take fewer jobs\. What is finished"):
         list(LocalEngine(2).run(die, [0]))
+
+
+class Awkward(Exception):
+    """Does not survive pickling: its arguments are not those that it is made of."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def fail_awkwardly(_: int) -> int:
+    raise Awkward("this", "that")
+
+
+def test_an_error_that_cannot_travel_keeps_its_name_and_text() -> None:
+    with pytest.raises(RuntimeError, match="Awkward: this and that"):
+        list(LocalEngine(2).run(fail_awkwardly, [0]))
+
+
+def test_processes_leave_interruptions_to_the_one_that_started_them() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    (seen,) = dict(LocalEngine(2).run(handler_here, [0])).values()
+    assert seen == "ignored"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def handler_here(_: int) -> str:
+    return "ignored" if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else "taken"
 
 
 PARENT = """

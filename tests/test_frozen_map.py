@@ -92,6 +92,10 @@ def test_radii_are_those_of_the_rank_among_fitted_points(placement: Placement, f
     assert np.searchsorted(np.sort(placement.radius), placed.radius[1]) == pytest.approx(101, abs=10)
     np.testing.assert_array_equal(placed.prominence, prominence.astype(np.float32))
     np.testing.assert_allclose(placed.radius_std, np.sqrt(CONFIG.temperature_end / CONFIG.radius_stiffness), rtol=1e-6)
+    tied = FrozenMap(dataclasses.replace(placement, prominence=np.full(N, 2.0, np.float32)), batch=4)
+    amid = make_shells(8)
+    middle = np.interp(0.5, np.append(0, np.cumsum(amid.capacity)), amid.edges)
+    assert tied.place(FRESH[:1], [2.0]).radius[0] == pytest.approx(middle, rel=1e-5)
     core = FrozenMap(dataclasses.replace(placement, config=dataclasses.replace(CONFIG, radius_order="core")), batch=4)
     assert core.place(FRESH[:1], [1e9]).radius[0] == pytest.approx(edges[0])
     given = np.asarray([17.5, 18.5], np.float32)
@@ -113,6 +117,20 @@ def test_spread_grows_with_temperature_as_its_root(placement: Placement, joined:
     held = joined.angle_std < 0.2
     assert held.mean() > 0.9
     np.testing.assert_allclose(placed.angle_std[held], 2 * joined.angle_std[held], rtol=1e-4)
+
+
+@pytest.mark.parametrize("friction", [0.05, 5.0])
+def test_newcomers_come_to_rest_whatever_the_dynamics_of_the_map_were(
+    placement: Placement, joined: Placement, friction: float
+) -> None:
+    config = dataclasses.replace(CONFIG, friction=friction, step_size=1e-4)
+    placed = FrozenMap(dataclasses.replace(placement, config=config), batch=128).place(FRESH)
+    np.testing.assert_array_equal(placed.direction, joined.direction)
+
+
+def test_the_given_radii_are_checked(frozen: FrozenMap) -> None:
+    with pytest.raises(ValueError, match=r"`ideal_radius` must have shape \(3,\); got \(2,\)"):
+        frozen.place(FRESH[:3], ideal_radius=[1.0, 2.0])
 
 
 def test_a_batch_of_nothing_and_maps_of_one_point() -> None:

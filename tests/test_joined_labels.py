@@ -1,5 +1,6 @@
 """Labels by landmarks: every shard, on any engine, interrupted or not, with the same bytes."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,14 @@ from sphere_ebm import (
     SphereMap,
     joined_labels,
     label,
+    labelling,
     measure_map,
     read_labels,
 )
 from sphere_ebm.engines import LocalEngine
 from sphere_ebm.shards import read_shard
 from sphere_ebm.shells import assign_shells, ideal_radii, make_shells
+from sphere_ebm.sources import read_sources
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0)
 SIZES, LANDMARKS = (20, 17, 9), 23
@@ -138,8 +141,49 @@ def test_a_shard_that_changes_while_others_are_labelled_is_named(
 
     shard(tmp_path / "in" / "y.safetensors", 13)
     monkeypatch.setattr(joined_labels.FrozenMap, "place", changing)
-    with pytest.raises(ShardError, match=r"y\.safetensors: has changed since it was first read; label again"):
+    with pytest.raises(
+        ShardError, match=r"y\.safetensors: has changed since it was first read; label again with --overwrite"
+    ):
         label([tmp_path / "in"], tmp_path / "out", CONFIG, landmarks=10)
+
+
+def test_other_rows_are_another_map_even_if_they_are_as_many(shard: Callable[..., Path], tmp_path: Path) -> None:
+    sources = [shard(tmp_path / "in" / f"{i}.safetensors", n, seed=i) for i, n in enumerate((6, 5, 3))]
+    chosen = ([np.arange(2), np.arange(1), np.arange(1)], [np.arange(1), np.arange(2), np.arange(1)])
+    found = read_sources([path.parent for path in sources[:1]], "mean", None)[0]
+    ids = {labelling._map_id(found, CONFIG, "mean", None, rows) for rows in chosen}
+    assert len(ids) == 2
+
+
+def test_an_empty_shard_has_no_say_in_how_many_are_fitted(
+    tmp_path: Path, shard: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((0, 1), np.float32))
+    shard(tmp_path / "b.safetensors", 30)
+    asked: list[int] = []
+    monkeypatch.setattr(labelling, "most_fitted", lambda width: asked.append(width) or 10)
+    run = label([tmp_path / "a.npy", tmp_path / "b.safetensors"], tmp_path / "out", CONFIG)
+    assert set(asked) == {5}
+    assert (run.points, len(run.placement)) == (30, 10)
+
+
+def test_a_field_that_cannot_be_tabulated_is_refused_before_anything_is_fitted(inputs: Path, tmp_path: Path) -> None:
+    sharp = dataclasses.replace(CONFIG, interaction_length=0.0005)
+    with pytest.raises(LabelError, match="raise --interaction-length or --landmarks"):
+        label([inputs], tmp_path / "out", sharp, landmarks=LANDMARKS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_placement_of_another_run_is_not_taken(finished: LabelRun) -> None:
+    with pytest.raises(ShardError, match="is not the placement that this run has made"):
+        joined_labels._frozen_map(finished.output / "placement.safetensors", "0" * 64)
+
+
+def test_a_map_of_empty_shards_can_be_measured(tmp_path: Path) -> None:
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.zeros((0, 16), np.float32))
+    label([tmp_path / "a.npy", tmp_path / "b.npy"], tmp_path / "out", CONFIG)
+    assert measure_map(tmp_path / "out").points == 0
 
 
 def test_landmarks_and_edges_of_sidecars_do_not_go_together(inputs: Path, tmp_path: Path) -> None:

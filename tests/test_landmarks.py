@@ -20,14 +20,16 @@ def test_every_shard_gives_the_same_share_of_distinct_rows_in_order() -> None:
         assert (np.diff(rows) > 0).all()
         assert not len(rows) or (rows[0] >= 0 and rows[-1] < count)
         if count:
-            assert len(rows) == pytest.approx(600 * count / sum(counts), abs=1)
-    assert sum(map(len, chosen)) == pytest.approx(600, abs=2)
+            assert len(rows) == pytest.approx(600 * count / sum(counts), abs=len(counts))
+    assert len(chosen[1]), "a small shard is not passed over"
+    assert sum(map(len, chosen)) == 600
 
 
 def test_rounding_does_not_add_up_over_many_shards() -> None:
     assert sum(map(len, choose_landmarks([7] * 1000, 2500, seed=0))) == 2500
-    # but every shard has a say
-    assert sum(map(len, choose_landmarks([7] * 1000, 10, seed=0))) == 1000
+    # more shards than landmarks: not every one has a say, and the bound holds
+    few = [len(rows) for rows in choose_landmarks([7] * 1000 + [0] * 5, 10, seed=0)]
+    assert (sum(few), max(few)) == (10, 1)
 
 
 def test_rows_depend_on_the_seed_and_are_uniform() -> None:
@@ -50,7 +52,8 @@ def test_the_limit_falls_with_the_width_and_follows_the_memory(monkeypatch: pyte
     narrow, wide = most_fitted(64), most_fitted(768)
     assert 500_000 < wide < narrow < 10_000_000
     monkeypatch.setattr(landmarks, "_memory", lambda: 12 * 2**30)
-    assert most_fitted(64) == pytest.approx(narrow / 2, rel=1e-5)
+    assert 0.3 * narrow < most_fitted(64) < 0.7 * narrow
+    assert str(narrow).strip("0") in "123456789"
     monkeypatch.setattr(landmarks, "_memory", lambda: 1)
     assert most_fitted(64) == 1
 

@@ -7,30 +7,50 @@ may be repeated, and it does not matter where it runs.
 import abc
 import importlib
 import multiprocessing
+import multiprocessing.connection
 import os
+import pickle
+import signal
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, final
+
+import jax
 
 EngineName = Literal["local", "ray"]
 ENGINES: tuple[str, ...] = ("local", "ray")
 RETRIES = 3
-"""How often a task is tried again whose worker was lost."""
+"""How often in a row workers may be lost before a run gives up."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+class EngineError(RuntimeError):
+    """Tasks could not be worked on, for a reason that is none of theirs; one line with the cure."""
+
+
 class Engine(abc.ABC):
     """Works on tasks in any order."""
 
+    def prepare(self) -> None:
+        """Find out whether tasks could be run now, before hours of other work. Raises EngineError if not."""
+        return
+
+    def close(self) -> None:
+        """Give back what `prepare` took."""
+        return
+
     @abc.abstractmethod
     def run(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Number and result of every task, as they get done. What a task raises is raised here."""
+        """Number and result of every task, as they get done.
+
+        What a task raises is raised here. Raises EngineError when workers are lost again and again.
+        """
 
 
 def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = None) -> Engine:
@@ -79,31 +99,70 @@ class LocalEngine(Engine):
             try:
                 for number, result in self._attempt(work, left):
                     del left[number]
+                    lost = 0
                     yield number, result
-            except BrokenProcessPool:
+            except BrokenProcessPool as error:
                 lost += 1
                 if lost > RETRIES:
-                    raise
+                    raise EngineError(
+                        f"{lost} processes in a row were killed, probably for lack of memory; take fewer jobs. What is "
+                        "finished is kept"
+                    ) from error
 
     def _attempt(self, work: Callable[[Task], Result], tasks: dict[int, Task]) -> Iterator[tuple[int, Result]]:
         # spawn, because a fork of a process in which XLA's threads run may hang
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_follow_parent) as pool:
-            futures = {pool.submit(work, task): number for number, task in tasks.items()}
+        config: Any = jax.config
+        compiled = config.jax_compilation_cache_dir, config.jax_persistent_cache_min_compile_time_secs
+        processes = min(self.jobs, len(tasks))
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=compiled) as pool:
+            with _interruptions_ignored():
+                futures = {pool.submit(_guarded, work, task): number for number, task in tasks.items()}
             try:
                 for future in as_completed(futures):
-                    yield futures[future], future.result()
+                    result: Any
+                    result, problem = future.result()
+                    if problem is not None:
+                        raise problem
+                    yield futures[future], result
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _follow_parent() -> None:
-    """End this process when the one that started it is gone, however that ended."""
-    parent = os.getppid()
+@contextmanager
+def _interruptions_ignored() -> Iterator[None]:
+    """While processes are started: they inherit it, and leave Ctrl-C to the process that started them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def _guarded(work: Callable[[Task], Result], task: Task) -> tuple[Result | None, Exception | None]:
+    """The result, or what was raised, in a form that survives the way between processes."""
+    try:
+        return work(task), None
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return None, RuntimeError(f"{type(error).__name__}: {error}")
+        return None, error
+
+
+def _begin(compiled: str | None, shortest: float) -> None:
+    """Use the cache of compiled programs that the starting process uses, and end with that, however it ends."""
+    if compiled is not None:
+        jax.config.update("jax_compilation_cache_dir", compiled)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", shortest)
+    parent: Any = multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -118,29 +177,42 @@ class RayEngine(Engine):
 
     def __init__(self, ray: Any, jobs: int = 1, address: str | None = None):
         self.ray, self.jobs, self.address = ray, jobs, address
+        self._ours = False
 
-    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        ray, ours = self.ray, not self.ray.is_initialized()
-        if ours:
-            self._start()
-        try:
-            remote = ray.remote(num_cpus=1, max_retries=RETRIES)(work)
-            numbers = {remote.remote(task): number for number, task in enumerate(tasks)}
-            waiting = list(numbers)
-            while waiting:
-                done, waiting = ray.wait(waiting, num_returns=1)
-                for reference in done:
-                    yield numbers[reference], ray.get(reference)
-        finally:
-            if ours:
-                ray.shutdown()
+    def close(self) -> None:
+        """Disconnect, and end the cluster if it was started here."""
+        if self._ours:
+            self.ray.shutdown()
+            self._ours = False
 
-    def _start(self) -> None:
-        """Connect to the cluster, or start one here."""
+    def prepare(self) -> None:
+        """Connect to the cluster, or start one here, unless this process is connected already."""
+        if self.ray.is_initialized():
+            return
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
             options = {"num_cpus": self.jobs, "include_dashboard": False}
         with warnings.catch_warnings():
             # Ray's servers are started by fork and exec, which XLA's threads do not mind
             warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-            self.ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            try:
+                self.ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise EngineError(f"no Ray cluster at {self.address or 'this machine'}: {error}") from error
+        self._ours = True
+
+    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+        ray, errors = self.ray, self.ray.exceptions
+        self.prepare()
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(work)
+        numbers = {remote.remote(task): number for number, task in enumerate(tasks)}
+        waiting = list(numbers)
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            for reference in done:
+                try:
+                    yield numbers[reference], ray.get(reference)
+                except errors.RayTaskError as error:
+                    raise error.cause from error
+                except errors.RayError as error:
+                    raise EngineError(f"Ray lost a task {RETRIES + 1} times; what is finished is kept") from error

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float32, Key
 from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram
@@ -30,6 +31,8 @@ from sphere_ebm.problem import Problem, pose
 from sphere_ebm.problem import StageProgress as StageProgress
 from sphere_ebm.sampling.catalogue import build_sampler
 from sphere_ebm.sampling.checkpoint import load_checkpoint, save_checkpoint
+from sphere_ebm.sampling.devices import Devices as Devices
+from sphere_ebm.sampling.devices import device_mesh, over_devices
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.nodes import build_program, sphere_block
@@ -49,6 +52,7 @@ def place(
     neighbours: Neighbours | None = None,
     progress: StageProgress | None = None,
     checkpoint: Path | None = None,
+    devices: Devices = None,
 ) -> Placement:
     """Place points on a sphere: related ones close in angle, prominent ones on their shell.
 
@@ -69,15 +73,17 @@ def place(
         progress: called while neighbours are searched and while the sampler runs.
         checkpoint: file to continue from, when it belongs to this very run, and to write after every chunk; removed
             at the end. The result is the same with and without it.
+        devices: how many devices to split the points over, or which (`jax.devices()`); by default JAX's own choice of
+            one. The same run but for rounding, which grows as in any dynamics; a checkpoint may be continued on others.
 
     Raises:
         ValueError: an input has the wrong shape, is not finite, or is no dense array of real numbers; neighbours of
-            another number of points.
+            another number of points; more devices than there are.
         NonFiniteEnergyError: the energy diverged during sampling.
 
     Cost: the k-NN search, O(N² D) exact; then O(N · degree) and the osmotic evaluator's cost a step.
     """
-    config = checked_config(config)
+    config, mesh = checked_config(config), device_mesh(devices)
     embeddings = checked_embeddings(embeddings)
     given_start = None if start is None else checked_start(start, len(embeddings))
     problem = pose(embeddings, prominence, config, checked_edges(extra_edges), progress, neighbours=neighbours)
@@ -87,7 +93,7 @@ def place(
     if len(embeddings) == 0:
         result, found = None, _Points(directions, ideal, ideal, ideal)
     else:
-        result, restless = _sample(ideal, graph, directions, config, progress, checkpoint)
+        result, restless = _sample(ideal, graph, directions, config, progress, checkpoint, mesh)
         notes += restless
         found = _mean_and_spread(result)
     return Placement(
@@ -182,6 +188,7 @@ def _sample(
     config: PlacementConfig,
     progress: StageProgress | None,
     checkpoint: Path | None,
+    mesh: Mesh | None,
 ) -> tuple[RunResult, tuple[str, ...]]:
     """Build the program and run it; with the result, a note when its dynamics were not stable."""
     block = sphere_block(len(ideal))
@@ -193,6 +200,7 @@ def _sample(
     fingerprint = "" if checkpoint is None else _fingerprint(ideal, graph, directions, config)
     if checkpoint is not None:
         carry, trace = load_checkpoint(checkpoint, fingerprint, carry) or (carry, trace)
+    program, carry = over_devices(program, carry, len(ideal), mesh)
     plan = RunPlan(
         steps=config.steps,
         average=config.average,

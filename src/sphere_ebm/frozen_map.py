@@ -17,7 +17,7 @@ from typing import final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Float64, Int
+from jaxtyping import Array, Float, Float32, Float64
 from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram, InteractionGroup
 
@@ -25,7 +25,7 @@ from sphere_ebm.graph import affinities
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor
-from sphere_ebm.inputs import checked_embeddings, checked_prominence
+from sphere_ebm.inputs import checked_embeddings, checked_numbers, checked_prominence
 from sphere_ebm.neighbours import Nearest, NeighbourIndex
 from sphere_ebm.placement import Placement
 from sphere_ebm.sampling.clamped import attraction_by_fitted, build_clamped_program
@@ -35,9 +35,11 @@ from sphere_ebm.sampling.underdamped import Underdamped
 from sphere_ebm.shells import assign_shells, radii_at_ranks
 
 BATCH = 1024
-"""Newcomers that are worked on together; results do not depend on it."""
-RELAXATION = 15.0
-"""Interaction times for which newcomers relax; the energy stands still after about five."""
+"""Newcomers that are worked on together; results depend on it by rounding only."""
+
+# Relaxation at T = 0, whatever the map's own dynamics were: the step is stable for every kernel, since a newcomer's
+# weights sum to 2, and this friction brings stiff and soft wells to rest alike.
+_STEPS, _STEP_SIZE, _FRICTION = 60, 0.5, 1.0
 
 JoinProgress = Callable[[int, int], None]
 """Called as `progress(done, total)` with the number of newcomers."""
@@ -85,7 +87,7 @@ class FrozenMap:
         embeddings: ArrayLike,
         prominence: ArrayLike | None = None,
         *,
-        ideal_radius: Float[np.ndarray, " new"] | None = None,
+        ideal_radius: ArrayLike | None = None,
         progress: JoinProgress | None = None,
     ) -> Placement:
         """Place new points; their order and number have no influence on where each of them comes to lie.
@@ -107,22 +109,29 @@ class FrozenMap:
         """
         new = checked_embeddings(embeddings)
         config, (order, _) = self.placement.config, checked_prominence(prominence, new)
-        ideal = self._ideal(order) if ideal_radius is None else np.asarray(ideal_radius, np.float32)
+        given = None if ideal_radius is None else checked_numbers("ideal_radius", ideal_radius, len(new))
+        ideal = self._ideal(order) if given is None else given.astype(np.float32)
         direction, angle_std = self._directions(new, ideal, progress)
         return Placement(
             direction=direction,
             radius=ideal,
             shell=assign_shells(ideal, self.placement.shells),
-            radius_std=np.full(len(new), math.sqrt(config.temperature_end / config.radius_stiffness), np.float32),
+            radius_std=np.full(len(new), self.radius_std, np.float32),
             angle_std=angle_std,
             prominence=order.astype(np.float32),
             energy={},
             step=np.zeros(0, np.int64),
             converged=True,
             config=config,
-            notes=_notes(new),
+            notes=(*(() if self.index.note is None else (self.index.note,)), *_notes(new)),
             embeddings=new,
         )
+
+    @property
+    def radius_std(self) -> float:
+        """sqrt(T / κ), by which radii spread at the map's final temperature."""
+        config = self.placement.config
+        return math.sqrt(config.temperature_end / config.radius_stiffness)
 
     def _ideal(self, prominence: Float64[np.ndarray, " new"]) -> Float32[np.ndarray, " new"]:
         """The radius at the rank that each newcomer has among the fitted points; among equals, amid them."""
@@ -140,11 +149,12 @@ class FrozenMap:
         progress: JoinProgress | None,
     ) -> tuple[Float32[np.ndarray, "new 3"], Float32[np.ndarray, " new"]]:
         direction, angle_std = np.empty((len(new), 3), np.float32), np.empty(len(new), np.float32)
+        steps = jnp.asarray(_STEPS, jnp.int32)
         for start in range(0, len(new), self.batch):
             rows = slice(start, min(start + self.batch, len(new)))
             found = self.index.query(new[rows], self._slots)
             settled, spread = settle(
-                self._program, self._clamped, self._newcomers(found, ideal[rows]), self._steps, *self._scales
+                self._program, self._clamped, self._newcomers(found, ideal[rows]), steps, *self._scales
             )
             direction[rows] = np.asarray(settled)[: len(found.index)]
             angle_std[rows] = np.asarray(spread)[: len(found.index)]
@@ -177,10 +187,6 @@ class FrozenMap:
         return min(self.placement.config.neighbours, len(self.placement))
 
     @property
-    def _steps(self) -> Int[Array, ""]:
-        return jnp.asarray(math.ceil(RELAXATION / self.placement.config.step_size), jnp.int32)
-
-    @property
     def _scales(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Temperature and sharpness."""
         config = self.placement.config
@@ -208,9 +214,9 @@ class FrozenMap:
         sampler = Underdamped(
             self.batch,
             0.0,
-            config.step_size,
-            config.friction,
-            direction_mobility=1 / sharpness**2,
+            _STEP_SIZE,
+            _FRICTION,
+            direction_mobility=1 / (sharpness**2 * (config.lateral_strength or 1.0)),
             radius_mobility=1 / config.radius_stiffness,
             dtype=self._dtype,
         )

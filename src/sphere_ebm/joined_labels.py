@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from sphere_ebm.config import PlacementConfig, shells_of
-from sphere_ebm.engines import Engine
+from sphere_ebm.engines import Engine, EngineError
 from sphere_ebm.frozen_map import FrozenMap
+from sphere_ebm.map_folder import LabelError
 from sphere_ebm.placement import Placement
 from sphere_ebm.problem import StageProgress
-from sphere_ebm.shards import Pooling, WorkItem, write_labels
+from sphere_ebm.shards import Pooling, ShardError, WorkItem, sha256_of, write_labels
 from sphere_ebm.shards.journal import Journal
-from sphere_ebm.shells import ideal_radii
+from sphere_ebm.shells import assign_shells, ideal_radii
 from sphere_ebm.sources import Source, offsets, prominences, reread
 
 
@@ -47,17 +48,19 @@ def join_shard(task: JoinTask) -> str:
     """
     frozen = _frozen_map(task.placement, task.placement_digest)
     table = reread(task.item, task.digest, task.pooling)
-    placed = frozen.place(table.embeddings, table.prominence, ideal_radius=task.radius)
-    direction, angle_std = placed.direction, placed.angle_std
-    direction[task.rows] = frozen.placement.direction[task.fitted]
-    angle_std[task.rows] = frozen.placement.angle_std[task.fitted]
+    new = np.setdiff1d(np.arange(len(table)), task.rows)
+    placed = frozen.place(table.embeddings[new], table.prominence[new], ideal_radius=task.radius[new])
+    fitted = frozen.placement
+    direction, angle_std = np.empty((len(table), 3), np.float32), np.empty(len(table), np.float32)
+    direction[new], direction[task.rows] = placed.direction, fitted.direction[task.fitted]
+    angle_std[new], angle_std[task.rows] = placed.angle_std, fitted.angle_std[task.fitted]
     return write_labels(
         task.output,
         table,
         direction=direction,
-        radius=placed.radius,
-        shell=placed.shell,
-        radius_std=placed.radius_std,
+        radius=task.radius,
+        shell=assign_shells(task.radius, fitted.shells),
+        radius_std=np.full(len(table), frozen.radius_std, np.float32),
         angle_std=angle_std,
         metadata=task.metadata,
         source_sha256=task.digest,
@@ -66,7 +69,9 @@ def join_shard(task: JoinTask) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _frozen_map(path: Path, digest: str) -> FrozenMap:
-    """Once a process: the index and the program of the landmarks' map."""
+    """Once a process: the index and the program of the landmarks' map. Raises ShardError for another map."""
+    if sha256_of(path) != digest:
+        raise ShardError(path, "is not the placement that this run has made", cure="label again")
     return FrozenMap(Placement.load(path))
 
 
@@ -83,7 +88,10 @@ def join_all(
     engine: Engine,
     progress: StageProgress | None,
 ) -> dict[Path, Path]:
-    """Label every source that is not finished; returns the label file of each input."""
+    """Label every source that is not finished; returns the label file of each input.
+
+    Raises LabelError when workers are lost again and again, and what `join_shard` raises.
+    """
     radius = ideal_radii(prominences(sources), shells_of(config), config.radius_order, seed=config.seed)
     firsts = np.cumsum([0, *map(len, landmarks)])
     tasks = [
@@ -105,8 +113,13 @@ def join_all(
     kept = len(sources) - len(tasks)
     if progress is not None:
         progress("writing", kept, len(sources))
-    for done, (number, digest) in enumerate(engine.run(join_shard, tasks), start=1):
-        journal.record(tasks[number].output.name, digest)
-        if progress is not None:
-            progress("writing", kept + done, len(sources))
+    try:
+        for done, (number, digest) in enumerate(engine.run(join_shard, tasks), start=1):
+            journal.record(tasks[number].output.name, digest)
+            if progress is not None:
+                progress("writing", kept + done, len(sources))
+    except EngineError as error:
+        raise LabelError(str(error)) from error
+    finally:
+        _frozen_map.cache_clear()
     return {source.table.source: journal.folder / source.name for source in sources}

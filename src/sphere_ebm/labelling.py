@@ -7,7 +7,8 @@ sampler. Every file is a function of the inputs and the configuration, so an int
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from sphere_ebm.config import PlacementConfig
-from sphere_ebm.engines import Engine, LocalEngine
+from sphere_ebm.engines import Engine, EngineError, LocalEngine
 from sphere_ebm.fit import ExtraEdges, StageProgress, place
+from sphere_ebm.hamiltonian.osmotic import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.joined_labels import join_all
 from sphere_ebm.landmarks import choose_landmarks, most_fitted
 from sphere_ebm.map_folder import (
@@ -86,7 +88,7 @@ def label(
 ) -> LabelRun:
     """Place the patches of all shards on one sphere and write their labels.
 
-    All points are fitted together where there are at most `landmarks` of them. Beyond, about so many, drawn at random
+    All points are fitted together where there are at most `landmarks` of them. Beyond, so many, drawn at random
     from every shard, are fitted; then the shards' points join their map, shard by shard (see `FrozenMap`).
 
     Args:
@@ -120,10 +122,11 @@ def label(
     if not sources:
         raise nothing_usable(refused)
     chosen = _landmarks(sources, config, edges, most)
+    engine = engine or LocalEngine()
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
     map_id = _map_id(sources, config, pooling, edges, chosen)
     folder = Path(output)
-    with locked(folder):
+    with _ready(engine, chosen is not None), locked(folder):
         claimed = claim(folder, map_id, [s.name for s in sources], overwrite)
         placement = _placement(claimed, embeddings, prominence, config, edges, chosen is not None, progress)
         journal = claimed.take_over()
@@ -145,7 +148,7 @@ def label(
                 metadata | {"landmarks": str(len(placement))},
                 before,
                 pooling=pooling,
-                engine=engine or LocalEngine(),
+                engine=engine,
                 progress=progress,
             )
             points, quality = measured_points(files.values(), config)
@@ -156,6 +159,20 @@ def label(
     return LabelRun(folder, map_id, placement, len(points.radius), quality, files, tuple(refused), warnings, kept)
 
 
+@contextmanager
+def _ready(engine: Engine, needed: bool) -> Iterator[None]:
+    """Hold the engine where it is `needed`. Raises LabelError where it cannot work, before anything is fitted."""
+    try:
+        if needed:
+            engine.prepare()
+    except EngineError as error:
+        raise LabelError(str(error)) from error
+    try:
+        yield
+    finally:
+        engine.close()
+
+
 def _landmarks(
     sources: Sequence[Source], config: PlacementConfig, edges: ExtraEdges | None, most: Callable[[int], int]
 ) -> list[Int64[np.ndarray, " _"]] | None:
@@ -163,11 +180,16 @@ def _landmarks(
     if all(source.whole for source in sources):
         return None
     counts = [len(source.table) for source in sources]
-    number = most(sources[0].width)
+    number = most(max(source.width for source in sources if len(source.table)))
     if edges is not None:
         raise LabelError(
             f"edges of sidecars need a map that fits all of its points, and {sum(counts)} are more than {number}; "
             "raise the number of landmarks, or label without sidecars"
+        )
+    if (rows := grid_rows(config.sharpness(number))) > MAX_PYRAMID_ROWS:
+        raise LabelError(
+            f"points cannot join a map with an interaction length of {1 / config.sharpness(number):.4g}, whose field "
+            f"needs {rows} rows of a grid and may have {MAX_PYRAMID_ROWS}; raise --interaction-length or --landmarks"
         )
     return choose_landmarks(counts, number, config.seed)
 
@@ -200,7 +222,7 @@ def _map_id(
         "config": json.loads(config.to_json()),
         "pooling": pooling,
         "edges": drawn,
-        "landmarks": None if chosen is None else sum(map(len, chosen)),
+        "landmarks": None if chosen is None else [len(rows) for rows in chosen],
         "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in sources],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

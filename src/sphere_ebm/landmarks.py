@@ -6,34 +6,39 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int64
 
-# Peak memory of a run that fits all of its points, in bytes per point: three copies of the embeddings, and what the
+# Peak memory of a run that fits all of its points, in bytes per point: six copies of the embeddings, and what the
 # neighbour search, the graph, its program and the sampler hold at k = 15. Measured with `python -m benchmarks.scale`.
-_COPIES = 3
+_COPIES = 6
 _BYTES_PER_POINT = 4_500
 _SHARE_OF_MEMORY = 0.6
 _UNKNOWN_MEMORY = 8 * 2**30
 
 
 def most_fitted(width: int) -> int:
-    """How many points of `width` dimensions fit into 60 % of this machine's memory when all of them are fitted."""
-    return max(1, int(_SHARE_OF_MEMORY * _memory() / (4 * width * _COPIES + _BYTES_PER_POINT)))
+    """How many points of `width` dimensions fit into 60 % of this machine's memory when all of them are fitted.
+
+    Rounded down to one digit: the same number on machines that call themselves equally large, and after a reboot.
+    """
+    fitting = max(1, int(_SHARE_OF_MEMORY * _memory() / (4 * width * _COPIES + _BYTES_PER_POINT)))
+    unit = 10 ** (len(str(fitting)) - 1)
+    return fitting // unit * unit
 
 
 def choose_landmarks(counts: Sequence[int], number: int, seed: int) -> list[Int64[np.ndarray, " _"]]:
-    """For each shard of `counts[i]` points the rows that become landmarks, rising; about `number` in all.
+    """For each shard of `counts[i]` points the rows that become landmarks, rising; at most `number` in all.
 
     Rows are drawn uniformly at random within each shard, and each shard gives the same share, so that landmarks cover
-    the data as densely as it lies and no shard is passed over: one that has points gives at least one. Choosing points
-    far from each other instead, for a more even cover, maps worse: on wordnet-10k with 2 500 landmarks recall@15 of the
-    whole map is .15 for farthest points, .17 for half of both, .19 for random ones.
+    the data as densely as it lies. Where there are as many landmarks as shards with points, each of these gives one.
+    Choosing points far from each other instead, for a more even cover, maps worse: on wordnet-10k with 2 500 landmarks
+    recall@15 of the whole map is .15 for farthest points, .17 for half of both, .19 for random ones.
     """
-    total = sum(counts)
-    share = min(1.0, number / max(total, 1))
+    held = np.asarray(counts, np.int64)
+    sure = np.minimum(held, 1 if np.count_nonzero(held) <= number else 0)
+    share = min(1.0, (number - int(sure.sum())) / max(int((held - sure).sum()), 1))
     # by cumulative rounding: no drift however many shards there are
-    bounds = np.round(np.cumsum([0, *counts]) * share).astype(np.int64)
+    bounds = np.floor(np.append(0, np.cumsum(held - sure)) * share + 1e-9).astype(np.int64)
     chosen = []
-    for i, count in enumerate(counts):
-        take = min(count, max(int(bounds[i + 1] - bounds[i]), 1))
+    for i, (count, take) in enumerate(zip(counts, sure + np.diff(bounds), strict=True)):
         rows = np.random.default_rng([seed, 2, i]).choice(count, take, replace=False) if count else np.zeros(0)
         chosen.append(np.sort(rows).astype(np.int64))
     return chosen

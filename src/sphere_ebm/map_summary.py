@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from sphere_ebm.config import PlacementConfig, shells_of
-from sphere_ebm.landmarks import choose_landmarks, most_fitted
+from sphere_ebm.landmarks import choose_landmarks
 from sphere_ebm.map_folder import ENERGY, FIGURE, MAP, MAP_FORMAT, PLACEMENT
 from sphere_ebm.placement import Placement
 from sphere_ebm.plotting import plot_map, save_figure
@@ -24,6 +24,9 @@ from sphere_ebm.shards.container import read_container
 from sphere_ebm.shards.journal import Journal
 from sphere_ebm.shells import occupancy
 from sphere_ebm.sources import Source, document_numbers
+
+QUALITY_BYTES = 2_000_000_000
+"""Embeddings that quality is measured with at once, the same on every machine."""
 
 
 class MapPoints(NamedTuple):
@@ -47,20 +50,19 @@ def stage(name: str, progress: StageProgress | None) -> Iterator[None]:
 def measured_points(files: Iterable[Path], config: PlacementConfig) -> tuple[MapPoints, QualityReport]:
     """All points of a map and its quality, from the label files alone, which are read one at a time.
 
-    Where they hold more points than `most_fitted`, quality is that of about so many, drawn at random from every file.
+    Where their embeddings take more than `QUALITY_BYTES`, quality is that of as many points as do not, drawn at random.
     """
-    files = list(files)
-    shapes = [_embeddings_shape(file) for file in files]
-    counts, most = [rows for rows, _ in shapes], most_fitted(max((width for _, width in shapes), default=1))
+    shapes = {file: _embeddings_shape(file) for file in files}
+    files = [file for file, (rows, _) in shapes.items() if rows] or list(shapes)[:1]
+    counts, most = [shapes[file][0] for file in files], QUALITY_BYTES // (4 * shapes[files[0]][1])
     everything = [np.arange(count) for count in counts]
     measured = choose_landmarks(counts, most, config.seed) if sum(counts) > most else everything
     places, samples = [], []
     for file, rows in zip(files, measured, strict=True):
         part = read_labels(file)
-        if len(part) or len(files) == 1:
-            place = MapPoints(part.direction, part.radius, part.shell)
-            places.append(place)
-            samples.append((part.embeddings[rows], part.prominence[rows], *(column[rows] for column in place)))
+        place = MapPoints(part.direction, part.radius, part.shell)
+        places.append(place)
+        samples.append((part.embeddings[rows], part.prominence[rows], *(column[rows] for column in place)))
     embeddings, prominence, direction, radius, shell = (np.concatenate(c) for c in zip(*samples, strict=True))
     quality = measure_quality(
         embeddings,
@@ -78,7 +80,7 @@ def measured_points(files: Iterable[Path], config: PlacementConfig) -> tuple[Map
 def _embeddings_shape(file: Path) -> tuple[int, int]:
     """Points and width of a label file, from its header; what is wrong with it comes out when it is read."""
     tensor = read_container(file).tensors.get("embeddings")
-    return (tensor.shape[0], tensor.shape[1]) if tensor is not None and len(tensor.shape) == 2 else (0, 1)
+    return (tensor.shape[0], max(tensor.shape[1], 1)) if tensor is not None and len(tensor.shape) == 2 else (0, 1)
 
 
 def final_energy(placement: Placement) -> dict[str, float]:

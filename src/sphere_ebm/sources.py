@@ -56,7 +56,7 @@ def read_sources(
     items = [item for item in discover(inputs) if item.source in named or not is_placement(item.source)]
     found: list[tuple[WorkItem, PatchTable, str, int]] = []
     refused: list[Refused] = []
-    points, whole = 0, True
+    points, width, whole = 0, 1, True
     for done, item in enumerate(items):
         if progress is not None:
             progress("reading", done, len(items))
@@ -66,9 +66,10 @@ def read_sources(
             refused.append(Refused(item.source, str(problem)))
             continue
         points += len(table)
-        if whole and most_points is not None and points > most_points(table.dim):
+        width = max(width, table.dim) if len(table) else width
+        if whole and most_points is not None and points > most_points(width):
             whole = False
-            found = [(item, _emptied(table), digest, width) for item, table, digest, width in found]
+            found = [(item, _emptied(table), digest, dim) for item, table, digest, dim in found]
         found.append((item, table if whole else _emptied(table), digest, table.dim))
     if progress is not None:
         progress("reading", len(items), len(items))
@@ -86,7 +87,7 @@ def reread(item: WorkItem, digest: str, pooling: Pooling) -> PatchTable:
     """The table of an input that was read before. Raises ShardError when the file has changed since."""
     table = read_item(item, pooling=pooling)
     if sha256_of(*item.parts) != digest:
-        raise ShardError(item.source, "has changed since it was first read", cure="label again")
+        raise ShardError(item.source, "has changed since it was first read", cure="label again with --overwrite")
     return table
 
 

@@ -79,6 +79,53 @@ def test_the_spread_in_a_harmonic_well_is_known() -> None:
     assert not np.asarray(settled(program, clamped, batch, temperature=0.0)[1]).any()
 
 
+def test_the_spread_of_an_anisotropic_well_does_not_depend_on_how_it_is_turned() -> None:
+    # two fitted points pull along one great circle: soft across the line between them, stiff along it
+    turns = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 3, 3)))[0]
+    pair = np.asarray([[np.sin(0.3), 0, np.cos(0.3)], [-np.sin(0.3), 0, np.cos(0.3)]])
+    spreads = []
+    for turn in turns:
+        program, clamped = setting(1, 2, jnp.asarray(pair @ turn.T, jnp.float32), kernel="cauchy", pressure=0.0)
+        batch = newcomers(np.asarray([[0, 1]]))
+        direction, spread = settled(program, clamped, batch, steps=200, temperature=0.001)
+        terms = clamped_terms(bound(program, *batch), clamped)
+        exact = spread_by_energies(terms, np.asarray(direction, np.float64), 0.001)
+        np.testing.assert_allclose(spread, exact, rtol=0.05)
+        spreads.append(float(spread[0]))
+    np.testing.assert_allclose(spreads, spreads[0], rtol=0.02)
+
+
+def spread_by_energies(terms, direction: np.ndarray, temperature: float) -> np.ndarray:
+    """sqrt(T tr(A⁻¹)) from second differences of the energy, in a frame of its own."""
+    (u,) = direction
+    first = np.cross(u, [0.3, -0.5, 0.8])
+    first /= np.linalg.norm(first)
+    frame, step = np.stack([first, np.cross(u, first)]), 0.08
+
+    def energy(a: float, b: float) -> float:
+        tangent = (a * frame[0] + b * frame[1]) * step
+        angle = np.linalg.norm(tangent)
+        place = np.cos(angle) * u + (np.sinc(angle / np.pi) * tangent)
+        return float(energy_of(terms, SphereState(jnp.asarray(place[None], jnp.float32), jnp.ones(1)))[0])
+
+    aa = energy(1, 0) - 2 * energy(0, 0) + energy(-1, 0)
+    bb = energy(0, 1) - 2 * energy(0, 0) + energy(0, -1)
+    ab = (energy(1, 1) - energy(1, -1) - energy(-1, 1) + energy(-1, -1)) / 4
+    hessian = np.asarray([[aa, ab], [ab, bb]]) / step**2
+    return np.sqrt(temperature * np.trace(np.linalg.inv(hessian)))
+
+
+def test_an_empty_slot_is_no_place_to_start_from() -> None:
+    # the first slot is empty and names the north pole, where nothing would hold the newcomer back
+    fixed = jnp.asarray([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    program, clamped = setting(1, 2, fixed, pressure=0.0)
+    batch = newcomers(np.asarray([[0, 1]]), active=np.asarray([[False, True]]))
+    direction, _ = settled(program, clamped, batch, steps=0)
+    np.testing.assert_allclose(direction, fixed[1:], atol=1e-6)
+    at_pole = newcomers(np.asarray([[1, 1]]), weight=0.0, active=np.asarray([[False, True]]))
+    np.testing.assert_allclose(settled(program, clamped, at_pole, steps=0)[0], fixed[1:], atol=1e-6)
+
+
 def test_the_spread_where_nothing_holds_is_one_radian_along_each_axis() -> None:
     fixed = directions(4)
     program, clamped = setting(4, 1, fixed, pressure=0.0)

@@ -115,7 +115,7 @@ class WholeAttraction(AbstractLocalInteraction):
         classes = opened(self.classes)
         # apart and contiguous, or XLA picks each coordinate out of the rows anew for every slot
         columns = jax.lax.optimization_barrier(tuple(here.direction[:, c] for c in range(3)))
-        rows = [_attract(part, columns, stretch, self.kernel) for part in classes.parts]
+        rows = [attract(part, columns, stretch, self.kernel) for part in classes.parts]
         energy, *pull = (jnp.concatenate(parts)[classes.place] for parts in zip(*rows, strict=True))
         direction = 2 * stretch * strength * jnp.stack(pull, axis=1)
         return strength * energy, SphereState(direction, jnp.zeros_like(here.radius))
@@ -125,7 +125,7 @@ class WholeAttraction(AbstractLocalInteraction):
         return []
 
 
-def _attract(
+def attract(
     part: DegreeClass, columns: tuple[Array, ...], stretch: Float[Array, ""], kernel: str
 ) -> tuple[Float[Array, " heads"], ...]:
     """Σ_j w_ij φ and the three components of Σ_j w_ij (dφ/dx) u_j for the heads of one class."""

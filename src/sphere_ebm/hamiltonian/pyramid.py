@@ -176,18 +176,18 @@ class PyramidField(eqx.Module):
 
     def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         """Q and its gradient as ambient vectors near the tangent planes, in the precision of `direction`."""
-        at = places(direction, self.rows, _b_spline)
+        at = places(direction, self.rows, b_spline)
         values = interpolated(self._grid(at), at, self.rows)
         return values[:, 0] - 1, values[:, 1:]
 
     def grid_of(self, direction: Float[Array, "n 3"]) -> Float[Array, "cells 4"]:
         """Spline coefficients of Σ_j q(u, u_j) and its gradient on the bordered grid, for `interpolate`."""
-        return self._grid(places(direction, self.rows, _b_spline))
+        return self._grid(places(direction, self.rows, b_spline))
 
     def _grid(self, at: Places) -> Float[Array, "cells 4"]:
-        return bordered_fields(self._convolve(deposit(at, self.rows)))
+        return bordered_fields(self.convolve(deposit(at, self.rows)))
 
-    def _convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
+    def convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
         """Spline coefficients of the potential and of its Cartesian gradient."""
         rows, dtype = self.rows, density.dtype
         m = np.arange(rows + 1)
@@ -210,7 +210,7 @@ class PyramidField(eqx.Module):
 
 def interpolate(grid: Float[Array, "cells 4"], rows: int, direction: Float[Array, "n 3"]) -> Float[Array, "n 4"]:
     """The potential and its ambient gradient at any points, from what `PyramidField.grid_of` made on `rows` rows."""
-    return interpolated(grid, places(direction, rows, _b_spline), rows)
+    return interpolated(grid, places(direction, rows, b_spline), rows)
 
 
 def _cartesian(grid: Float[Array, "3 rows columns"]) -> Float[Array, "4 rows columns"]:
@@ -245,7 +245,7 @@ def _prefilter_rows(fields: Float[Array, "fields rows columns"]) -> Float[Array,
     return out
 
 
-def _b_spline(t: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
+def b_spline(t: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
     """Weights of the cubic B-splines at nodes -1, 0, 1, 2, at t in [0, 1]."""
     u = 1 - t
     return u**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * u**2 + 3 * u**3) / 6, t**3 / 6

@@ -62,12 +62,12 @@ class ZonalField(eqx.Module):
 
     def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         """Potential Φ(u_i) (the point itself included) and its gradient, as ambient vectors near the tangent plane."""
-        at = places(direction, self.rows, _lagrange)
-        fields = bordered_fields(self._convolve(deposit(at, self.rows)))
+        at = places(direction, self.rows, lagrange)
+        fields = bordered_fields(self.convolve(deposit(at, self.rows)))
         values = interpolated(fields, at, self.rows)
         return values[:, 0], values[:, 1:]
 
-    def _convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
+    def convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
         """Potential and Cartesian gradient on the grid."""
         rows = self.rows
         real = density.dtype
@@ -99,7 +99,7 @@ class ZonalField(eqx.Module):
         )
 
 
-def _lagrange(t: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
+def lagrange(t: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
     """Weights of the cubic Lagrange polynomial through nodes -1, 0, 1, 2, at t in [0, 1]."""
     return (
         -t * (t - 1) * (t - 2) / 6,

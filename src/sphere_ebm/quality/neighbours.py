@@ -12,6 +12,7 @@ from sphere_ebm.quality.points import rank_correlation, unit_directions, unit_em
 
 DEFAULT_QUERIES = 4096
 """Points that ask for their neighbours unless told otherwise: all up to 4 096, a sample beyond."""
+_FEWEST_QUERIES, _MOST_PAIRS = 512, 500_000_000
 
 _BLOCK_CELLS = 2**21
 """Pairs in one block: some 60 MB of temporary arrays. Above 130 000 points a block is 16 rows: 16 N pairs."""
@@ -59,7 +60,8 @@ def neighbourhood(
         embeddings: (N, dim), any norm.
         direction: (N, 3) unit vectors.
         ks: neighbourhood sizes >= 1.
-        queries: at most this many points ask; None: all.
+        queries: at most this many points ask, and fewer, but no less than 512, where they would look at more than
+            5·10⁸ pairs (above 120 000 points); None: all.
         seed: of the order of ties and of the sample of queries.
 
     Cost: O(queries N (dim + log N)) time; three copies of the embeddings in float32, and blocks of fixed size.
@@ -74,7 +76,7 @@ def neighbourhood(
     unit, kept = unit_embeddings(embeddings, direction)
     n = kept.size
     left_out = len(direction) - n
-    asked = n if queries is None else min(n, queries)
+    asked = n if queries is None else min(n, queries, max(_FEWEST_QUERIES, _MOST_PAIRS // max(n, 1)))
     if n < 3:
         undefined = dict.fromkeys(ks, math.nan)
         return Neighbourhood(undefined, dict(undefined), dict(undefined), asked, left_out)
