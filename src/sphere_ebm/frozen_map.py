@@ -37,8 +37,8 @@ from sphere_ebm.shells import assign_shells, radii_at_ranks
 BATCH = 1024
 """Newcomers that are worked on together; results depend on it by rounding only."""
 
-# Relaxation at T = 0, whatever the map's own dynamics were: the step is stable for every kernel, since a newcomer's
-# weights sum to 2, and this friction brings stiff and soft wells to rest alike.
+# Relaxation at T = 0, whatever the map's own dynamics were: with mobilities that go with the strengths the step is
+# stable for every kernel, since a newcomer's weights sum to 2; this friction brings stiff and soft wells to rest alike.
 _STEPS, _STEP_SIZE, _FRICTION = 60, 0.5, 1.0
 
 JoinProgress = Callable[[int, int], None]
@@ -211,12 +211,13 @@ class FrozenMap:
                 free, self._clamped.direction, sharpness=sharpness, strength=config.osmotic_strength
             )
             groups += field.to_interaction_groups()
+        stiffness = max(config.lateral_strength, config.osmotic_strength / 2) or 1.0
         sampler = Underdamped(
             self.batch,
             0.0,
             _STEP_SIZE,
             _FRICTION,
-            direction_mobility=1 / (sharpness**2 * (config.lateral_strength or 1.0)),
+            direction_mobility=1 / (sharpness**2 * stiffness),
             radius_mobility=1 / config.radius_stiffness,
             dtype=self._dtype,
         )
