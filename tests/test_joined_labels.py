@@ -90,6 +90,21 @@ def test_several_processes_write_the_same_bytes(finished: LabelRun, inputs: Path
     assert contents(tmp_path) == contents(finished.output)
 
 
+class LosingEngine(LocalEngine):
+    """Leaves behind what a worker does that is killed while it writes."""
+
+    def run(self, work: Any, tasks: Any) -> Any:
+        (tasks[0].output.parent / f".sphere-{'0' * 16}.tmp").write_bytes(b"half")
+        return super().run(work, tasks)
+
+
+def test_what_a_killed_worker_has_half_written_does_not_remain(
+    finished: LabelRun, inputs: Path, tmp_path: Path
+) -> None:
+    label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, engine=LosingEngine())
+    assert contents(tmp_path) == contents(finished.output)
+
+
 class Died(BaseException):
     """What a process that is no more would not get to handle."""
 

@@ -82,7 +82,6 @@ def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = No
     return RayEngine(ray, jobs, ray_address)
 
 
-@final
 class LocalEngine(Engine):
     """This process for one job, else so many new ones. Tasks of a process that was killed go to new processes."""
 

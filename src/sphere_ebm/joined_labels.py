@@ -14,7 +14,7 @@ from sphere_ebm.frozen_map import FrozenMap
 from sphere_ebm.map_folder import LabelError
 from sphere_ebm.placement import Placement
 from sphere_ebm.problem import StageProgress
-from sphere_ebm.shards import Pooling, ShardError, WorkItem, sha256_of, write_labels
+from sphere_ebm.shards import Pooling, ShardError, WorkItem, clean_leftovers, sha256_of, write_labels
 from sphere_ebm.shards.journal import Journal
 from sphere_ebm.shells import assign_shells, ideal_radii
 from sphere_ebm.sources import Source, offsets, prominences, reread
@@ -122,4 +122,5 @@ def join_all(
         raise LabelError(str(error)) from error
     finally:
         _frozen_map.cache_clear()
+    clean_leftovers(journal.folder)  # of workers that were killed while they wrote
     return {source.table.source: journal.folder / source.name for source in sources}
