@@ -14,6 +14,9 @@ from sphere_ebm.shards.errors import ShardError
 from sphere_ebm.shards.layouts import detect_layout
 
 LABEL_SUFFIX = ".sphere.safetensors"
+_NOT_SHARDS = (LABEL_SUFFIX, ".sphere.npz")
+"""Our labels, and the coordinates that BLT-Burn writes beside a shard when asked for a sphere of its own."""
+
 SHARD_SUFFIXES = (".safetensors", *ARRAY_SUFFIXES)
 _PART = re.compile(r"(?P<stem>.+)_(?:part_(?P<part>[0-9]+)|shard_(?P<shard>[0-9]+)_of_(?P<count>[0-9]+))", re.ASCII)
 _NAMED = 5  # missing parts spelled out in a message
@@ -47,8 +50,8 @@ class WorkItem:
 def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
     """Find the shards that files, folders and globs stand for.
 
-    Folders are searched recursively; hidden files and folders, label files (`*.sphere.safetensors`) and other
-    formats in them are passed over, symbolic links to folders not followed. Files that several inputs name, or
+    Folders are searched recursively; hidden files and folders, label files (`*.sphere.safetensors`), upstream's
+    `*.sphere.npz` and other formats in them are passed over, symbolic links to folders not followed. Files that several inputs name, or
     several links, are taken once. The parts of a document become one item. Items are sorted by path, numbers in
     names by value.
 
@@ -145,7 +148,7 @@ def _walk(folder: str) -> Iterator[Path]:
 
 def _shards(names: Iterable[str]) -> Iterator[Path]:
     for name in names:
-        if name.lower().endswith(SHARD_SUFFIXES) and not name.endswith(LABEL_SUFFIX) and os.path.isfile(name):
+        if name.lower().endswith(SHARD_SUFFIXES) and not name.endswith(_NOT_SHARDS) and os.path.isfile(name):
             yield Path(name)
 
 
