@@ -1,17 +1,35 @@
-"""Names of label files: short, unique, and the same for the same inputs."""
+"""Names of files made from inputs: short, unique, and the same for the same inputs."""
 
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from sphere_ebm.shards.discovery import LABEL_SUFFIX, WorkItem
+from sphere_ebm.shards.discovery import LABEL_SUFFIX
 
-_LONGEST = 255 - len(LABEL_SUFFIX)
+_LONGEST = 255
 
 
-def label_names(items: Sequence[WorkItem]) -> list[str]:
-    """A file name for the labels of each item: its stem, and as many of its folders as make it unique.
+@runtime_checkable
+class Named(Protocol):
+    """An input: what it is called, and the path it was read from."""
+
+    @property
+    def stem(self) -> str: ...
+
+    @property
+    def source(self) -> Path: ...
+
+
+def label_names(items: Sequence[Named]) -> list[str]:
+    """A file name for the labels of each item, see `unique_names`."""
+    return unique_names(items, LABEL_SUFFIX)
+
+
+def unique_names(items: Sequence[Named], suffix: str) -> list[str]:
+    """A file name that ends in `suffix` for each item: its stem, and as many of its folders as make it unique.
 
     `a/x.safetensors` and `b/x.safetensors` become `a__x` and `b__x`; `x.npy` and `x.safetensors` of one folder
     `x.npy` and `x.safetensors`. What is still alike after that, or too long for a file system, ends in `~` and a hash
@@ -33,10 +51,10 @@ def label_names(items: Sequence[WorkItem]) -> list[str]:
             break
         for i in longer:
             folders[i] += 1
-    for i in {*clashes, *(i for i, name in enumerate(names) if len(os.fsencode(name)) > _LONGEST)}:
-        kept = os.fsencode(names[i])[: _LONGEST - 17].decode(errors="ignore")
+    for i in {*clashes, *(i for i, name in enumerate(names) if len(os.fsencode(name + suffix)) > _LONGEST)}:
+        kept = os.fsencode(names[i])[: _LONGEST - len(suffix) - 17].decode(errors="ignore")
         names[i] = f"{kept}~{hashlib.sha256(os.fsencode(paths[i])).hexdigest()[:16]}"
-    return [f"{name}{LABEL_SUFFIX}" for name in names]
+    return [f"{name}{suffix}" for name in names]
 
 
 def _alike(names: Sequence[str]) -> list[int]:

@@ -6,9 +6,11 @@ map, which differs from process to process: the same content must be the same by
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, final
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,8 +21,26 @@ from sphere_ebm.shards.files import atomic_write
 _DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8", "uint32": "U32"}
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    """Write `tensors` and `metadata` atomically; returns the file's SHA-256 in hexadecimal."""
+@final
+@dataclass(frozen=True)
+class Blocks:
+    """An array that comes in `blocks` of rows and is never held whole."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Iterable[np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray | Blocks], metadata: Mapping[str, str]) -> str:
+    """Write `tensors` and `metadata` atomically; returns the file's SHA-256 in hexadecimal.
+
+    Raises ValueError for blocks that do not add up to their shape.
+    """
     # Widest first keeps every tensor aligned to its own size, as the library does; then by name.
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
@@ -39,9 +59,9 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappi
         digest.update(head)
         file.write(head)
         for name in order:
-            block = _little_endian(tensors[name])
-            digest.update(block)
-            file.write(block)
+            for block in _blocks(name, tensors[name]):
+                digest.update(block)
+                file.write(block)
 
     atomic_write(path, write)
     return digest.hexdigest()
@@ -54,6 +74,23 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ShardError(path, str(error), cure="check the path, or write the file again") from error
+
+
+def _blocks(name: str, tensor: np.ndarray | Blocks) -> Iterator[memoryview]:
+    if isinstance(tensor, np.ndarray):
+        yield _little_endian(tensor)
+        return
+    rows = 0
+    for block in tensor.blocks:
+        if block.dtype != tensor.dtype or block.shape[1:] != tensor.shape[1:]:
+            found = f"{block.dtype} {block.shape}"
+            raise ValueError(
+                f"`{name}` must come in blocks of {tensor.dtype} (rows, *{tensor.shape[1:]}); got {found}."
+            )
+        rows += len(block)
+        yield _little_endian(block)
+    if rows != tensor.shape[0]:
+        raise ValueError(f"`{name}` must come in blocks of {tensor.shape[0]} rows together; got {rows}.")
 
 
 def _little_endian(array: np.ndarray) -> memoryview:
