@@ -155,19 +155,19 @@ def degree_classes(
 
     Cost: O(entries + nodes log nodes).
     """
-    # columns of a matrix with one number in each row list the entries of each head, in O(entries)
-    shape = (len(heads), n_nodes)
-    columns = csr_array((np.ones(len(heads), np.int8), heads, np.arange(len(heads) + 1)), shape=shape).tocsc()
-    order, first, degree = columns.indices, columns.indptr[:-1], np.diff(columns.indptr)
+    # columns of a matrix with one weight in each row list the entries of each head, in O(entries)
+    starts = np.arange(len(heads) + 1, dtype=np.int32 if len(heads) < np.iinfo(np.int32).max else np.int64)
+    columns = csr_array((weight, heads, starts), shape=(len(heads), n_nodes)).tocsc()
+    weights, ordered = columns.data, tails.astype(np.int32)[columns.indices]
+    first, degree = columns.indptr[:-1], np.diff(columns.indptr)
     by_degree = np.argsort(degree, kind="stable")
     parts, start = [], 0
     for end in (round(share * n_nodes) for share in CLASS_ENDS):
-        head = np.sort(by_degree[start:end])
-        slot = np.arange(max(1, degree[head].max(initial=0)))
+        head = np.sort(by_degree[start:end]).astype(np.int32)
+        slot = np.arange(max(1, degree[head].max(initial=0)), dtype=starts.dtype)
         filled = slot < degree[head][:, None]
-        entry = order[np.where(filled, first[head][:, None] + slot, 0)]
-        tail = np.where(filled, tails[entry], head[:, None])
-        parts.append((head, tail, np.where(filled, weight[entry], 0)))
+        entry = np.minimum(first[head][:, None] + slot, len(heads) - 1)
+        parts.append((head, np.where(filled, ordered[entry], head[:, None]), np.where(filled, weights[entry], 0)))
         start = end
     place = np.empty(n_nodes, np.int32)
     place[np.concatenate([head for head, _, _ in parts])] = np.arange(n_nodes)
