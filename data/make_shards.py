@@ -1,4 +1,4 @@
-"""Make the example shards of this folder again, from the public-domain texts named in README.md.
+"""Make the example texts and shards of this folder again, from the public-domain sources named in README.md.
 
     python data/make_shards.py --root / --output data
 
@@ -25,7 +25,7 @@ import wordllama
 
 DIMENSION = 128
 TARGET_BYTES, SHORTEST, LONGEST = 45, 28, 62
-DOCUMENT_BYTES = 24_000
+DOCUMENT_BYTES, TEXT_BYTES = 24_000, 40_000
 BLOCK_TAGS = {"p", "li", "h1", "h2", "h3", "dt", "dd", "title"}
 SILENT_TAGS = {"script", "style", "pre", "svg", "table", "head"}
 
@@ -153,8 +153,8 @@ SOURCES = (
 )
 
 
-def document_lines(source: Source, root: Path) -> list[str]:
-    """Paragraphs with white space made single, one per line, up to DOCUMENT_BYTES."""
+def document_lines(source: Source, root: Path, most: int = DOCUMENT_BYTES) -> list[str]:
+    """Paragraphs with white space made single, one per line, up to the one that reaches `most` bytes."""
     lines: list[str] = []
     size = 0
     for paragraph in source.paragraphs(root):
@@ -162,7 +162,7 @@ def document_lines(source: Source, root: Path) -> list[str]:
         if len(line) > 1:
             lines.append(line)
             size += len(line.encode())
-        if size >= DOCUMENT_BYTES:
+        if size >= most:
             break
     return lines
 
@@ -286,6 +286,10 @@ def main() -> None:
         path = arguments.output / f"{source.stem}.safetensors"
         write_shard(path, source, patches, entropy)
         print(f"{path.name:28} {len(patches):5} patches {path.stat().st_size:9,} bytes")
+    (arguments.output / "texts").mkdir(exist_ok=True)
+    for source in SOURCES:
+        text = "".join(document_lines(source, arguments.root, TEXT_BYTES)).encode()
+        (arguments.output / "texts" / f"{source.stem}.txt").write_bytes(text)
 
 
 if __name__ == "__main__":

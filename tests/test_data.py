@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
-from sphere_ebm import PatchTable, label, read_labels, read_shard
+from sphere_ebm import PatchTable, PlacementConfig, label, read_labels, read_shard
+from sphere_ebm.ingest import ingest
 
 DATA = Path(__file__).parents[1] / "data"
 SHARDS = sorted(DATA.glob("*.safetensors"))
@@ -59,3 +61,29 @@ def test_the_same_patch_in_two_documents_gets_nearly_the_same_direction(tmp_path
     angles = [np.degrees(np.arccos(np.clip(found[0][1] @ found[-1][1], -1, 1))) for found in across]
     assert len(angles) == 13
     assert max(angles) < 3
+
+
+def test_neighbours_on_the_map_of_the_texts_mostly_share_a_document(tmp_path: Path) -> None:
+    shards = ingest(DATA / "texts", tmp_path / "shards", mean_length=64.0).files
+    run = label(list(shards.values()), tmp_path / "map", PlacementConfig(steps=100, average=20))
+    files = [read_labels(path) for path in run.files.values()]
+    assert len(files) == 9
+    document = np.repeat(np.arange(9), [len(labels) for labels in files])
+    directions = np.concatenate([labels.direction for labels in files])
+    nearest = KDTree(directions).query(directions, 16)[1][:, 1:]
+    chance = np.square(np.bincount(document) / len(document)).sum()
+    assert (document[nearest] == document[:, None]).mean() > 3 * chance
+    shuffled = np.random.default_rng(0).permutation(document)
+    assert (shuffled[nearest] == shuffled[:, None]).mean() < 1.5 * chance
+
+
+def test_labels_of_the_texts_lead_back_to_them(tmp_path: Path) -> None:
+    shards = ingest(DATA / "texts" / "psalms.txt", tmp_path / "shards").files
+    run = label(list(shards.values()), tmp_path / "map", PlacementConfig(steps=20, average=10))
+    (labels,) = [read_labels(path) for path in run.files.values()]
+    text = (DATA / "texts" / "psalms.txt").read_bytes()
+    assert labels.bytes is not None
+    assert labels.bytes_offset is not None
+    for i, (begin, end) in enumerate(itertools.pairwise(labels.bytes_offset)):
+        start, length = labels.patch_start[i], labels.patch_length[i]
+        assert text[start : start + length] == labels.bytes[begin:end].tobytes()

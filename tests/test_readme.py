@@ -44,10 +44,13 @@ def test_python_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = commands("sphere-ebm")
-    assert [command[1] for command in found] == ["label", "inspect", "quality", "compare"]
+    assert [command[1] for command in found] == ["map", "map", "label", "inspect", "quality", "compare"]
     for command in found:
         assert main(command[1:]) == 0, command
-    assert "recall@15" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "recall@15" in printed
+    assert "around 'let there be light'" in printed
+    assert (folder / "map" / "map.png").is_file()
     assert (folder / "labels" / "map.png").is_file()
     assert (folder / "comparison" / "comparison.png").is_file()
 

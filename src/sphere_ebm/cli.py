@@ -3,39 +3,44 @@
 import argparse
 import errno
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sphere_ebm import __version__
 from sphere_ebm.cli_options import add_config_options, config_of
+from sphere_ebm.cli_output import (
+    INTERRUPTED,
+    NOTHING,
+    OK,
+    PARTLY,
+    PLAIN,
+    UNREAD,
+    add_quality,
+    print_run,
+    progress_bars,
+    run_summary,
+    say,
+)
+from sphere_ebm.cli_text import add_text_commands
 from sphere_ebm.comparison import COMPARISON_FIGURE, COMPARISON_TABLE, METHODS, compare_shards
 from sphere_ebm.engines import ENGINES, make_engine
-from sphere_ebm.fit import StageProgress
-from sphere_ebm.labelling import LabelRun, label, measure_map
-from sphere_ebm.map_folder import FIGURE, LabelError
-from sphere_ebm.map_summary import final_energy
-from sphere_ebm.quality import QualityReport
+from sphere_ebm.ingest.missing import MissingPackageError
+from sphere_ebm.labelling import label, measure_map
+from sphere_ebm.map_folder import LabelError
 from sphere_ebm.sampling.run import NonFiniteEnergyError
 from sphere_ebm.shards import LABEL_FORMAT, ShardError, ShardSummary, inspect_shard
 from sphere_ebm.shards.errors import one_line
 from sphere_ebm.shards.layouts import PLACEMENT_FORMAT
 
-OK, UNREAD, USAGE, NOTHING, PARTLY, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-# Names from outside are not to be read as markup or emoji codes, nor broken into lines.
-_PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
-
 # Columns of `compare`: heading, measure, decimals; narrow enough for eighty characters.
 _COMPARED = (
     ("grav.", "energy gravity", 2),
@@ -59,18 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    errors = Console(stderr=True, **_PLAIN)
+    errors = Console(stderr=True, **PLAIN)
     try:
         code = int(options.run(options, errors))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _say(errors, "sphere-ebm: interrupted; the same command continues where it stopped")
+        say(errors, "sphere-ebm: interrupted; the same command continues where it stopped")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has gone; what the interpreter still flushes at its end must go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
-    except (LabelError, ShardError, NonFiniteEnergyError, OSError) as error:
+    except (LabelError, ShardError, NonFiniteEnergyError, MissingPackageError, OSError) as error:
         return _failed(error, options, errors)
     return code
 
@@ -80,8 +85,8 @@ def _failed(error: Exception, options: argparse.Namespace, errors: Console) -> i
     refused = error.refused if isinstance(error, LabelError) else ()
     text = _cannot_write(options.output, error) if isinstance(error, OSError) and "output" in options else str(error)
     for one in refused:
-        _say(errors, f"refused: {one.reason}")
-    _say(errors, f"sphere-ebm: {text}")
+        say(errors, f"refused: {one.reason}")
+    say(errors, f"sphere-ebm: {text}")
     if options.json:
         print(json.dumps({"error": text, "refused": {str(one.source): one.reason for one in refused}}, indent=1))
     return NOTHING
@@ -96,11 +101,6 @@ def _cannot_write(folder: Path, error: OSError) -> str:
     elif error.errno in (errno.EEXIST, errno.ENOTDIR):
         cure = "choose another --output"
     return f"cannot write into {folder} ({error.strerror or error}); {cure}"
-
-
-def _say(console: Console, text: str) -> None:
-    """One line, whatever names from outside are in it."""
-    console.print(one_line(text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     add_config_options(compared.add_argument_group("configuration of Hamiltonian, shells and Langevin runs"), {"start"})
     compared.set_defaults(run=_compare, parser=compared)
 
+    add_text_commands(commands, _EXIT_CODES)
+
     inspect = commands.add_parser("inspect", help="what is in a shard or label file")
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
@@ -155,24 +157,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def _progress(shown: bool) -> Iterator[StageProgress | None]:
-    """A bar per stage on standard error; None when nothing is to be shown."""
-    if not shown:
-        yield None
-        return
-    columns = (TextColumn("{task.description:>10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def advance(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield advance
-
-
 def _label(options: argparse.Namespace, errors: Console) -> int:
     config = config_of(options)
     try:
@@ -182,7 +166,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
     except ValueError as error:
         options.parser.error(str(error))
     begun = time.perf_counter()
-    with _progress(not (options.quiet or options.json)) as progress:
+    with progress_bars(not (options.quiet or options.json)) as progress:
         run = label(
             options.inputs,
             options.output,
@@ -196,69 +180,14 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
         )
     seconds = time.perf_counter() - begun
     for warning in run.warnings:
-        _say(errors, f"warning: {warning}")
+        say(errors, f"warning: {warning}")
     for refused in run.refused:
-        _say(errors, f"refused: {refused.reason}")
+        say(errors, f"refused: {refused.reason}")
     if options.json:
-        print(json.dumps(_run_summary(run, seconds), indent=1, sort_keys=True))
+        print(json.dumps(run_summary(run, seconds), indent=1, sort_keys=True))
     elif not options.quiet:
-        _print_run(run, seconds)
+        print_run(run, seconds)
     return PARTLY if run.refused else OK
-
-
-def _run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
-    return {
-        "map": run.map_id,
-        "output": str(run.output),
-        "points": run.points,
-        "fitted": len(run.placement),
-        "shells_used": run.placement.shells_used,
-        "steps": int(run.placement.step[-1]) if run.placement.step.size else 0,
-        "converged": run.placement.converged,
-        "energy": final_energy(run.placement),
-        "quality": run.quality.to_dict(),
-        "labels": {str(source): str(path) for source, path in run.files.items()},
-        "refused": {str(refused.source): refused.reason for refused in run.refused},
-        "warnings": list(run.warnings),
-        "kept": run.kept,
-        "seconds": round(seconds, 3),
-    }
-
-
-def _print_run(run: LabelRun, seconds: float) -> None:
-    placement = run.placement
-    table = Table(title=f"map {run.map_id[:8]}", show_header=False)
-    table.add_row("points", f"{run.points:,} in {len(run.files)} files")
-    if run.points > len(placement):
-        table.add_row("of these fitted", f"{len(placement):,} landmarks")
-    table.add_row("shells used", f"{placement.shells_used} of {placement.shells.count}")
-    for name, value in final_energy(placement).items():
-        table.add_row(f"energy per point, {name}", f"{value / max(len(placement), 1):.4f}")
-    _add_quality(table, run.quality)
-    end = "converged" if placement.converged else "all taken"
-    table.add_row("steps", f"{int(placement.step[-1]) if placement.step.size else 0} ({end})")
-    table.add_row("seconds", f"{seconds:.1f}" + (f" ({run.kept} finished files kept)" if run.kept else ""))
-    console = Console(**_PLAIN)
-    console.print(table)
-    _say(console, f"labels, map.json, energy.csv and {FIGURE} are in {run.output}")
-
-
-def _add_quality(table: Table, quality: QualityReport) -> None:
-    """A row for every measure that is defined for these points."""
-    by_size = ("recall", "trustworthiness", "continuity")
-    rows = [(f"{name}@{k}", value, ".3f") for name in by_size for k, value in getattr(quality, name).items()]
-    rows += [
-        ("distance correlation (Spearman)", quality.distance_spearman, ".3f"),
-        ("occupied cells / uniform", quality.evenness.occupied, ".3f"),
-        ("largest empty cap / uniform", quality.evenness.empty_cap, ".2f"),
-    ]
-    if quality.prominence_spearman is not None:
-        rows.append(("prominence and radius (Spearman)", quality.prominence_spearman, ".4f"))
-    if quality.shell_deviation is not None:
-        rows.append(("shell deviation, most points", quality.shell_deviation.max_points, ".1f"))
-    for name, value, form in rows:
-        if not math.isnan(value):
-            table.add_row(name, format(value, form))
 
 
 def _compare(options: argparse.Namespace, errors: Console) -> int:
@@ -267,18 +196,18 @@ def _compare(options: argparse.Namespace, errors: Console) -> int:
     unknown = [name for name in methods or () if name not in METHODS]
     if unknown:
         options.parser.error(f"--methods: no {', '.join(map(repr, unknown))}; choose of {', '.join(METHODS)}")
-    with _progress(not (options.quiet or options.json)) as progress:
+    with progress_bars(not (options.quiet or options.json)) as progress:
         done = compare_shards(
             options.inputs, options.output, config, methods=methods, pooling=options.pooling, progress=progress
         )
     for refused in done.refused:
-        _say(errors, f"refused: {refused.reason}")
+        say(errors, f"refused: {refused.reason}")
     rows = {one.method: one.row() for one in done.compared}
     if options.json:
         print(json.dumps({"methods": rows, "refused": {str(r.source): r.reason for r in done.refused}}, indent=1))
     elif not options.quiet:
         _print_comparison(rows, done.points)
-        _say(Console(**_PLAIN), f"{COMPARISON_TABLE} and {COMPARISON_FIGURE} are in {options.output}")
+        say(Console(**PLAIN), f"{COMPARISON_TABLE} and {COMPARISON_FIGURE} are in {options.output}")
     return PARTLY if done.refused else OK
 
 
@@ -289,8 +218,8 @@ def _print_comparison(rows: dict[str, dict[str, float]], points: int) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for method, row in rows.items():
         table.add_row(method, *(_short(row[name], digits) if name in row else "" for _, name, digits in _COMPARED))
-    _say(Console(**_PLAIN), f"{points:,} points; energies per point; shells: mean of |count - capacity| / capacity")
-    Console(**_PLAIN).print(table)
+    say(Console(**PLAIN), f"{points:,} points; energies per point; shells: mean of |count - capacity| / capacity")
+    Console(**PLAIN).print(table)
 
 
 def _short(value: float, digits: int) -> str:
@@ -323,25 +252,25 @@ def _summary_dict(summary: ShardSummary) -> dict[str, Any]:
 
 
 def _print_summary(summary: ShardSummary) -> None:
-    console = Console(**_PLAIN)
+    console = Console(**PLAIN)
     own = {LABEL_FORMAT: "labels, format ", PLACEMENT_FORMAT: "a placement, format "}
     kind = own.get(summary.layout or "", "layout ")
-    _say(console, f"{summary.path}: {kind}{summary.layout or 'unknown'}")
+    say(console, f"{summary.path}: {kind}{summary.layout or 'unknown'}")
     if summary.patches is not None:
         facts = [f"{summary.patches:,} patches"]
         facts += [] if summary.dim is None else [f"width {summary.dim}"]
         facts += [f"documents: {', '.join(summary.documents)}"] if summary.documents else []
-        _say(console, ", ".join(facts))
+        say(console, ", ".join(facts))
     table = Table("tensor", "dtype", "shape")
     for info in summary.tensors:
         table.add_row(one_line(info.name), one_line(info.dtype), " x ".join(map(str, info.shape)) or "scalar")
     console.print(table)
     for key, value in sorted(summary.metadata.items()):
-        _say(console, f"{key}: {value if len(value) <= 120 else value[:117] + '...'}")
+        say(console, f"{key}: {value if len(value) <= 120 else value[:117] + '...'}")
     for warning in summary.warnings:
-        _say(console, f"warning: {warning}")
+        say(console, f"warning: {warning}")
     if summary.problem is not None:
-        _say(console, f"cannot be used: {summary.problem}")
+        say(console, f"cannot be used: {summary.problem}")
 
 
 def _quality(options: argparse.Namespace, errors: Console) -> int:
@@ -351,6 +280,6 @@ def _quality(options: argparse.Namespace, errors: Console) -> int:
         return OK
     table = Table(title=one_line(str(options.folder)), show_header=False)
     table.add_row("points", f"{report.points:,}")
-    _add_quality(table, report)
-    Console(**_PLAIN).print(table)
+    add_quality(table, report)
+    Console(**PLAIN).print(table)
     return OK

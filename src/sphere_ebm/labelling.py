@@ -31,6 +31,7 @@ from sphere_ebm.map_folder import (
     LabelError,
     Refused,
     claim,
+    label_files,
     locked,
     read_map,
 )
@@ -240,10 +241,9 @@ def measure_map(folder: Path | str) -> QualityReport:
             raise ShardError(folder / name, "is missing or has changed", cure="run the same `label` command again")
     try:
         config = PlacementConfig.from_json(json.dumps(held["config"]))
-        names = [source["labels"] for source in held["sources"]]
     except (KeyError, TypeError, ValueError) as error:
         raise LabelError(f"{folder / MAP} is damaged ({error}); run the same `label` command again") from error
-    return measured_points([folder / name for name in names], config)[1]
+    return measured_points(label_files(folder, held), config)[1]
 
 
 def _placement(

@@ -213,3 +213,14 @@ def read_map(folder: Path) -> dict[str, Any]:
     if not ours or not all(isinstance(held.get(name), kind) for name, kind in _MAP_FIELDS.items()):
         raise LabelError(f"{folder / MAP} is not a {MAP_FORMAT} file; move it away, or choose another --output")
     return held
+
+
+def label_files(folder: Path, held: Mapping[str, Any]) -> list[Path]:
+    """The label files of a map whose `map.json` is `held`. Raises LabelError when it lists none."""
+    try:
+        files = [folder / source["labels"] for source in held["sources"]]
+    except (KeyError, TypeError):
+        files = []
+    if not files:
+        raise LabelError(f"{folder / MAP} is damaged (it lists no labels); run the same `label` command again")
+    return files

@@ -317,7 +317,7 @@ def test_no_threshold_comes_nearer_to_the_wanted_mean_length(document, patching,
 )
 def test_a_mean_length_out_of_reach_gives_the_nearest(values, longest, wanted, lengths):
     octets = np.full(len(values), 97, np.uint8)
-    template = Patching(max_patch_length=longest)
+    template = Patching("global", max_patch_length=longest)
     threshold = find_threshold([(octets, entropies_of(values))], wanted, template)
     assert lengths_of(values, replace(template, threshold=threshold)) == lengths
 
@@ -346,7 +346,7 @@ def test_where_no_threshold_decides_the_answer_is_zero():
     [
         ({"rule": "space"}, "`rule` must be one of global, monotonic, both, upstream; got 'space'"),
         ({"rule": "both"}, "`rise` must be a number with the rule both and None with others; got None with both"),
-        ({"rise": 0.5}, "`rise` must be a number with .* got 0.5 with global"),
+        ({"rise": 0.5}, "`rise` must be a number with .* got 0.5 with monotonic"),
         ({"rule": "both", "rise": float("inf")}, "`rise` must be a number that float32 can hold; got inf"),
         ({"threshold": float("nan")}, "`threshold` must be a number that float32 can hold; got nan"),
         ({"threshold": 1e39}, "`threshold` must be a number that float32 can hold; got 1e[+]39"),

@@ -1,5 +1,6 @@
 """Label files of different inputs never get the same name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sphere_ebm.shards import LABEL_SUFFIX, WorkItem
-from sphere_ebm.shards.naming import label_names
+from sphere_ebm.shards.naming import label_names, unique_names
 
 
 def item(path: str, *parts: str) -> WorkItem:
@@ -88,3 +89,29 @@ def test_names_never_clash(paths: set[str]) -> None:
     found = names(*map(item, sorted(paths)))
     assert len({name.casefold() for name in found}) == len(paths)
     assert all("/" not in name for name in found)
+
+
+def test_another_suffix_makes_the_same_names_with_that_suffix() -> None:
+    items = [item(path) for path in ("/a/x.txt", "/b/x.txt", "/b/y.md", "/b/y.txt")]
+    assert unique_names(items, ".out") == ["a__x.out", "b__x.out", "y.md.out", "y.txt.out"]
+    labels = [name.removesuffix(LABEL_SUFFIX) for name in label_names(items)]
+    assert unique_names(items, "") == labels
+
+
+@pytest.mark.parametrize("suffix", [".s", ".safetensors", LABEL_SUFFIX])
+@pytest.mark.parametrize("letter", ["x", "ä", "\U0001f30d", "\udcff"])
+def test_the_longest_names_fit_whatever_the_suffix_and_stay_apart(tmp_path: Path, suffix: str, letter: str) -> None:
+    size = len(os.fsencode(letter))
+    room = (255 - len(suffix)) // size
+    fits, over, other = (
+        item(f"/a/{letter * count}{end}.t") for count, end in ((room, ""), (room, "yyyy"), (room, "zzzz"))
+    )
+    found = unique_names([fits, over, other], suffix)
+    assert found[0] == letter * room + suffix
+    for name in found:
+        assert name.endswith(suffix)
+        assert len(os.fsencode(name)) <= 255
+        assert letter == "\udcff" or len(os.fsencode(name)) > 255 - 4, "no more is cut away than needed"
+        (tmp_path / name).touch()
+    assert len(list(tmp_path.iterdir())) == 3
+    assert found[1:] == unique_names([over, other], suffix), "a shortened name depends on its own path alone"

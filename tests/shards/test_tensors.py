@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from sphere_ebm.shards.errors import ShardError
-from sphere_ebm.shards.tensors import read_tensors, write_tensors
+from sphere_ebm.shards.tensors import Blocks, read_tensors, write_tensors
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -108,3 +109,61 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, kind: s
         read_tensors(path)
     assert str(refusal.value).startswith(str(path))
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def in_blocks(array: np.ndarray, *sizes: int) -> Blocks:
+    """`array` in blocks of so many rows, made one after another."""
+    ends = np.cumsum(sizes)
+    return Blocks(array.shape, array.dtype, (array[end - size : end] for size, end in zip(sizes, ends, strict=True)))
+
+
+@pytest.mark.parametrize("name", [name for name, array in ARRAYS.items() if array.ndim])
+@pytest.mark.parametrize("step", [1, 2, 100])
+def test_an_array_in_blocks_is_the_same_bytes_as_the_whole(tmp_path: Path, name: str, step: int) -> None:
+    whole = write_tensors(tmp_path / "x", ARRAYS, METADATA)
+    rows = len(ARRAYS[name])
+    blocks = in_blocks(ARRAYS[name], *(min(step, rows - begin) for begin in range(0, rows, step)))
+    assert write_tensors(tmp_path / "y", ARRAYS | {name: blocks}, METADATA) == whole
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_blocks_may_be_empty_or_lie_in_memory_as_they_like(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.float32).reshape(4, 3)
+    parts = [array[:0], np.asfortranarray(array[:3]), np.repeat(array[3:], 2, axis=1)[:, ::2]]
+    write_tensors(tmp_path / "x", {"a": array}, {})
+    write_tensors(tmp_path / "y", {"a": Blocks((4, 3), np.dtype(np.float32), parts)}, {})
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_blocks_are_taken_when_their_turn_comes_and_fill_what_is_written_after_them(tmp_path: Path) -> None:
+    later = np.zeros(4, np.float32)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for row in range(4):
+            later[row] = row + 1
+            yield np.full((1, 2), row, np.float32)
+
+    write_tensors(tmp_path / "x", {"z": later, "a": Blocks((4, 2), np.dtype(np.float32), blocks())}, {})
+    np.testing.assert_array_equal(read_tensors(tmp_path / "x")[0]["z"], [1, 2, 3, 4])
+
+
+BLOCK = np.ones((2, 3), np.float32)
+WRONG_BLOCKS = {
+    "too few rows": ([BLOCK], "4 rows together; got 2"),
+    "none": ([], "4 rows together; got 0"),
+    "too many rows": ([BLOCK, BLOCK, BLOCK], "4 rows together; got 6"),
+    "another type": ([BLOCK, BLOCK.astype(np.float64)], r"float32 \(rows, \*\(3,\)\); got float64 \(2, 3\)"),
+    "another width": ([BLOCK, BLOCK[:, :2]], r"got float32 \(2, 2\)"),
+    "another rank": ([BLOCK, BLOCK[0]], r"got float32 \(3,\)"),
+    "no rank": ([np.array(1, np.float32)], r"got float32 \(\)"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_BLOCKS)
+def test_blocks_that_do_not_add_up_are_a_value_error_and_leave_the_file_as_it_was(tmp_path: Path, kind: str) -> None:
+    blocks, says = WRONG_BLOCKS[kind]
+    (tmp_path / "x").write_bytes(b"old")
+    for name in ("x", "y"):
+        with pytest.raises(ValueError, match=f"`a` must come in blocks of .*{says}"):
+            write_tensors(tmp_path / name, {"a": Blocks((4, 3), np.dtype(np.float32), blocks), "b": BLOCK}, {})
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"old")]

@@ -31,6 +31,7 @@ _BINARY = (
 BINARY_SUFFIXES = frozenset(_BINARY.split())
 """Files that are passed over in folders and globs without a look at what they hold."""
 
+_NOTHING = "holds or matches no text"
 _SNIFFED = 8192  # bytes looked at to tell text from anything else
 _CHUNK = 1 << 18
 # That of UTF-32 begins like that of UTF-16.
@@ -79,22 +80,26 @@ class FileText:
     warnings: tuple[str, ...] = ()
 
 
-def find_texts(inputs: Iterable[Path | str]) -> list[TextItem]:
+def find_texts(inputs: Iterable[Path | str], not_searched: Path | str | None = None) -> list[TextItem]:
     """Find the texts that files, folders and globs stand for.
 
-    Folders are searched recursively. Passed over in folders and globs are hidden files and folders, symbolic links to
-    folders, empty files, and what is evidently no text: known suffixes (`BINARY_SUFFIXES`), or a NUL byte near the
-    beginning without the mark of UTF-16 or UTF-32. A file that is named is taken whatever it holds. Files that several
-    inputs name, or several links, are taken once. Items are sorted by path, numbers in names by value; the result does
-    not depend on the order of `inputs`.
+    Folders are searched recursively. Passed over in folders and globs are the folder `not_searched` (where a run puts
+    what it makes), hidden files and folders, symbolic links to folders, empty files, and what is evidently no text:
+    known suffixes (`BINARY_SUFFIXES`), or a NUL byte near the beginning without the mark of UTF-16 or UTF-32. A file
+    that is named is taken whatever it holds. Files that several inputs name, or several links, are taken once. Items
+    are sorted by path, numbers in names by value; the result does not depend on the order of `inputs`.
 
     Nothing is raised: an input that cannot be found or holds no text, and a folder that cannot be searched, becomes an
     item whose `problem` says so, so that it does not stop the others.
     """
     found: list[Path] = []
     problems: list[ShardError] = []
-    for given in inputs:
-        found += _expand(str(given), problems)
+    for given in map(str, inputs):
+        here = _expand(given, problems)
+        kept = here if os.path.isfile(given) else [path for path in here if not _lies_in(path, not_searched)]
+        if here and not kept:
+            problems.append(ShardError(given, _NOTHING, cure="name the files"))
+        found += kept
     files: dict[str, Path] = {}
     # Sorted here already: of two links to one file the same is taken, whatever order they come in.
     for path in sorted(found, key=_natural):
@@ -127,9 +132,7 @@ def read_texts(
       file is taken.
     - `ValueError` for an encoding that Python does not know, or `max_bytes` below 1.
     """
-    if max_bytes < 1:
-        raise ValueError(f"`max_bytes` must be at least 1; got {max_bytes}.")
-    _check_encoding(encoding)
+    check_reading(encoding, max_bytes)
     if item.problem is not None:
         raise item.problem
     path, suffix = item.source, item.source.suffix.lower()
@@ -204,6 +207,13 @@ def _check_size(path: Path, size: int, max_bytes: int) -> None:
     if size > max_bytes:
         problem = f"holds more than {max_bytes} bytes of text"
         raise ShardError(path, problem, cure="split the file, or raise --max-bytes")
+
+
+def check_reading(encoding: str, max_bytes: int) -> None:
+    """Raises ValueError for what `read_texts` would refuse to work with, whatever the file."""
+    if max_bytes < 1:
+        raise ValueError(f"`max_bytes` must be at least 1; got {max_bytes}.")
+    _check_encoding(encoding)
 
 
 def _check_encoding(encoding: str) -> None:
@@ -284,8 +294,12 @@ def _expand(given: str, problems: list[ShardError]) -> list[Path]:
         problems.append(ShardError(given, "does not exist", cure="check the path"))
         return []
     if not found and len(problems) == known:
-        problems.append(ShardError(given, "holds or matches no text", cure="name the files"))
+        problems.append(ShardError(given, _NOTHING, cure="name the files"))
     return found
+
+
+def _lies_in(path: Path, folder: Path | str | None) -> bool:
+    return folder is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _matches(pattern: str, problems: list[ShardError]) -> Iterator[str]:

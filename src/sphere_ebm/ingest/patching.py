@@ -54,7 +54,7 @@ class Patching:
     **Raises:** `ValueError` for a choice outside these rules.
     """
 
-    rule: Rule = "global"
+    rule: Rule = "monotonic"
     threshold: float | None = None
     rise: float | None = None
     max_patch_length: int | None = 384

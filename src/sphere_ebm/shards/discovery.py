@@ -51,9 +51,9 @@ def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
     """Find the shards that files, folders and globs stand for.
 
     Folders are searched recursively; hidden files and folders, label files (`*.sphere.safetensors`), upstream's
-    `*.sphere.npz` and other formats in them are passed over, symbolic links to folders not followed. Files that several inputs name, or
-    several links, are taken once. The parts of a document become one item. Items are sorted by path, numbers in
-    names by value.
+    `*.sphere.npz` and other formats in them are passed over, symbolic links to folders not followed. Files that several
+    inputs name, or several links, are taken once. The parts of a document become one item. Items are sorted by path,
+    numbers in names by value.
 
     Nothing is raised: an input that cannot be found, matches nothing or lacks parts becomes an item whose `problem`
     says so, in its place, so that one bad input does not stop the others. Only headers are read, and only of files

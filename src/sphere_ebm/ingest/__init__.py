@@ -1,0 +1,22 @@
+"""From text to shards: patches cut where the next byte is uncertain, and an embedding for each."""
+
+from sphere_ebm.ingest.around import Surroundings as Surroundings
+from sphere_ebm.ingest.around import surroundings as surroundings
+from sphere_ebm.ingest.base import AbstractEmbedder as AbstractEmbedder
+from sphere_ebm.ingest.base import AbstractEntropyModel as AbstractEntropyModel
+from sphere_ebm.ingest.base import Reading as Reading
+from sphere_ebm.ingest.blt import BltEmbedder as BltEmbedder
+from sphere_ebm.ingest.blt import BltEntropyModel as BltEntropyModel
+from sphere_ebm.ingest.blt import load_blt as load_blt
+from sphere_ebm.ingest.byte_model import ByteModel as ByteModel
+from sphere_ebm.ingest.passage_embedder import PassageEmbedder as PassageEmbedder
+from sphere_ebm.ingest.passage_embedder import sentence_transformer as sentence_transformer
+from sphere_ebm.ingest.patching import Patching as Patching
+from sphere_ebm.ingest.patching import StreamingPatcher as StreamingPatcher
+from sphere_ebm.ingest.patching import find_threshold as find_threshold
+from sphere_ebm.ingest.patching import patch_lengths as patch_lengths
+from sphere_ebm.ingest.run import IngestRun as IngestRun
+from sphere_ebm.ingest.run import ingest as ingest
+from sphere_ebm.ingest.static_embedder import StaticEmbedder as StaticEmbedder
+from sphere_ebm.ingest.statistics import PatchStatistics as PatchStatistics
+from sphere_ebm.ingest.statistics import statistics_of as statistics_of
