@@ -195,10 +195,10 @@ def _panel(panel: Axes, races: Sequence[Race]) -> None:
         panel.annotate(
             race.name.replace("`", ""),
             (race.median, race.recall),
-            (9 if right else -9, 0),
+            (3 if right else -3, 6 if mine else 4),  # above the range, which is a line through the point
             textcoords="offset points",
             ha="left" if right else "right",
-            va="center",
+            va="bottom",
             fontsize=9,
             color=colour,
         )
