@@ -195,7 +195,7 @@ def test_another_encoding_becomes_utf_8(write, encoding):
         ("text".encode("utf-32"), {}, "is UTF-32 by its first bytes, not utf-8; --encoding utf-32"),
         ("text".encode("utf-32"), {"encoding": "utf-16"}, "--encoding utf-32"),
         ("text".encode("utf-16-le"), {}, "is binary, not text; give a text file, or name its encoding"),
-        ("text".encode("utf-16-le"), {"encoding": "utf-16"}, "UTF-16 stream does not start with BOM"),
+        ("text".encode("utf-16-le"), {"encoding": "utf-16"}, "tream does not start with BOM"),
         ("text".encode("utf-16-le") + b"x", {"encoding": "utf-16-le"}, "0x78 at byte 8 (truncated data)"),
         (b"\x89PNG\0\0\0\rIHDR", {}, "is binary, not text"),
         (b"text\0", {}, "is binary, not text"),
