@@ -239,7 +239,34 @@ def test_a_new_passage_is_placed_as_a_newcomer_by_the_command_that_made_the_map(
 def test_a_map_of_another_embedder_is_wrong_usage_for_a_new_passage(tiny: Command, finished: tuple[Path, Path]) -> None:
     done = tiny("map", "-o", finished[1], "--show-neighbours", "an ocean of rock", "--json")
     assert (done.code, done.out) == (2, "")
-    assert re.search(r"error: .*\b8\b", done.err.splitlines()[-1])
+    assert "`embedder` must be that of the map, wordllama" in done.err.splitlines()[-1]
+
+
+def test_a_changed_text_costs_a_finished_map_nothing_without_overwrite(
+    command: Command, finished: tuple[Path, Path]
+) -> None:
+    texts, folder = finished
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    text = sorted(texts.iterdir())[0]
+    was = text.read_bytes()
+    text.write_bytes(was + b"One more line.\n")
+    try:
+        done = command("map", texts, "-o", folder, *SMALL)
+    finally:
+        text.write_bytes(was)
+    assert done.code == 3
+    assert len([line for line in done.err.splitlines() if line.startswith("sphere-ebm:")]) == 1, done.err
+    assert f"{text} has changed since the map was made; make it again with --overwrite" in done.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_another_configuration_is_refused_before_anything_is_read(
+    command: Command, finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sphere_ebm.cli_text.ingest", lambda *_, **__: pytest.fail("has read texts"))
+    done = command("map", finished[0], "-o", finished[1], "--steps", "33")
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert "holds another map" in done.err
 
 
 def test_an_empty_passage_is_wrong_usage(command: Command, finished: tuple[Path, Path]) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import re
 import time
 from pathlib import Path
@@ -13,20 +14,18 @@ from rich.table import Table
 
 from sphere_ebm.cli_options import add_config_options, config_of
 from sphere_ebm.cli_output import OK, PARTLY, PLAIN, print_run, progress_bars, run_summary, say
+from sphere_ebm.config import PlacementConfig
 from sphere_ebm.ingest.around import Neighbour, Surroundings, surroundings
 from sphere_ebm.ingest.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.ingest.documents import MAX_BYTES
-from sphere_ebm.ingest.folder import MANIFEST
+from sphere_ebm.ingest.folder import MANIFEST, SHARDS, read_manifest
 from sphere_ebm.ingest.models import EMBEDDERS, ENTROPY_MODELS, make_models
 from sphere_ebm.ingest.patching import RULES, Patching
 from sphere_ebm.ingest.run import MEAN_LENGTH, IngestRun, ingest
 from sphere_ebm.labelling import LabelRun, label
-from sphere_ebm.map_folder import LabelError
+from sphere_ebm.map_folder import MAP, LabelError, read_map
 from sphere_ebm.problem import StageProgress
 from sphere_ebm.shards.errors import ShardError
-
-SHARDS = "shards"
-"""Folder of the shards, below that of the map."""
 
 _INPUTS = "text, Markdown, source, .jsonl and .parquet files, folders (searched recursively), globs"
 _SHOWN = 90  # characters of a neighbour's text
@@ -71,6 +70,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     cuts.add_argument(
         "--max-patch-length", type=int, default=384, metavar="BYTES", help="longer patches are split; 0: never [384]"
     )
+    cuts.add_argument("--forced-starts", action="store_true", help="always start at bytes 1 (and 2), as BLT does")
     cuts.add_argument("--cut-characters", action="store_true", help="let patches begin inside UTF-8 characters")
     models = parser.add_argument_group("models")
     models.add_argument("--entropy", choices=ENTROPY_MODELS, default="bytes", help="of the next byte [bytes]")
@@ -81,7 +81,14 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def _patching(options: argparse.Namespace) -> Patching:
     rise = 0.0 if options.rule == "both" and options.rise is None else options.rise
-    return Patching(options.rule, options.threshold, rise, options.max_patch_length or None, not options.cut_characters)
+    return Patching(
+        options.rule,
+        options.threshold,
+        rise,
+        options.max_patch_length or None,
+        utf8_safe=not options.cut_characters,
+        forced_starts=options.forced_starts,
+    )
 
 
 def _models(options: argparse.Namespace) -> Models:
@@ -107,6 +114,7 @@ def _ingested(
         encoding=options.encoding,
         max_bytes=options.max_bytes,
         overwrite=options.overwrite,
+        keep_finished=os.path.lexists(options.output / MAP),
         not_searched=options.output,
         progress=progress,
     )
@@ -155,6 +163,8 @@ def _map(options: argparse.Namespace, errors: Console) -> int:
 def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any]) -> int:
     """Make the map, and fill its summary; returns the exit code."""
     begun, config = time.perf_counter(), config_of(options)
+    if not options.overwrite:
+        _refuse_another_map(options.output, config)
     with progress_bars(not (options.quiet or options.json)) as progress:
         try:
             run = _ingested(options, options.output / SHARDS, _models(options), progress)
@@ -171,6 +181,15 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
         _print_ingested(run)
         print_run(labels, seconds)
     return PARTLY if run.refused or labels.refused else OK
+
+
+def _refuse_another_map(folder: Path, config: PlacementConfig) -> None:
+    """Raises LabelError before anything is written, where the folder holds a map that this run cannot continue."""
+    if not os.path.lexists(folder / MAP):
+        return
+    same = read_map(folder)["config"] == json.loads(config.to_json())
+    if not same or read_manifest(folder / SHARDS) is None:
+        raise LabelError(f"{folder} holds another map; choose another --output, or replace it with --overwrite")
 
 
 def _complain(run: IngestRun | LabelRun, errors: Console) -> None:
@@ -220,18 +239,19 @@ def _around_dict(around: Surroundings) -> dict[str, Any]:
 
 def _neighbour_dict(one: Neighbour) -> dict[str, Any]:
     text = one.patch.decode("utf-8", "replace")
-    return {"degrees": math.degrees(one.angle), "document": one.stem, "start": one.start, "text": text}
+    return {"degrees": math.degrees(one.angle), "document": one.document, "start": one.start, "text": text}
 
 
 def _print_around(passage: str, around: Surroundings) -> None:
     """A line for each neighbour: degrees, document, first byte, and the patch in brackets with what surrounds it."""
     console = Console(**PLAIN)
-    place = "placed as a newcomer" if around.found is None else f"{around.found.stem}, byte {around.found.start:,}"
-    say(console, f"around {passage!r} ({place}):")
-    stems = max((len(one.stem) for one in around.neighbours), default=0)
+    place = "placed as a newcomer" if around.found is None else f"{around.found.document}, byte {around.found.start:,}"
+    asked = passage if len(passage) <= _SHOWN else f"{passage[:_SHOWN]}..."
+    say(console, f"around {asked!r} ({place}):")
+    stems = max((len(one.document) for one in around.neighbours), default=0)
     starts = max((len(f"{one.start:,}") for one in around.neighbours), default=0)
     for one in around.neighbours:
-        where = f"{one.stem:{stems}} {one.start:{starts},}"
+        where = f"{one.document:{stems}} {one.start:{starts},}"
         say(console, f"{math.degrees(one.angle):6.2f}°  {where}  {_excerpt(one)}")
 
 
@@ -239,6 +259,6 @@ def _excerpt(one: Neighbour) -> str:
     """The patch in brackets with what surrounds it, white space single, `_SHOWN` characters in all."""
     texts = (part.decode("utf-8", "ignore") for part in (one.before, one.patch, one.after))
     before, patch, after = (re.sub(r"\s+", " ", text) for text in texts)
-    patch = patch[: _SHOWN // 2]
-    room = (_SHOWN - len(patch)) // 2
+    room = (_SHOWN - min(len(patch), _SHOWN // 2)) // 2
+    patch, after = (patch, after) if len(patch) <= _SHOWN // 2 else (f"{patch[: _SHOWN // 2]}…", "")
     return f"{before[-room:]:>{room}}[{patch}]{after[:room]}"

@@ -169,24 +169,24 @@ def test_a_passage_that_a_text_holds_lies_where_its_middle_lies(
 def test_of_two_texts_that_hold_a_passage_the_first_counts(world: World) -> None:
     found = surroundings(world.maps["all"], "The old clock in the hall struck seven,", never).found
     assert found is not None
-    assert (found.stem, found.start) == ("one", holding("one.txt", "The old clock in the hall struck seven,")[0])
+    assert (found.document, found.start) == ("one", holding("one.txt", "The old clock in the hall struck seven,")[0])
 
 
 def check_neighbours(folder: Path, around: Surroundings, count: int) -> None:
     place = around.direction.astype(np.float64)
     angles = {(row.stem, row.start): angle_between(row.direction, place) for row in rows_of(folder)}
     if around.found is not None:
-        del angles[around.found.stem, around.found.start]
-    found = [angles.pop((one.stem, one.start)) for one in around.neighbours]
+        del angles[around.found.document, around.found.start]
+    found = [angles.pop((one.document, one.start)) for one in around.neighbours]
     np.testing.assert_allclose([one.angle for one in around.neighbours], found, atol=1e-6)
     np.testing.assert_allclose(found, sorted([*found, *angles.values()])[:count], atol=EQUAL)
     data = {Path(name).stem: text.encode() for name, text in TEXTS.items()}
     for one in around.neighbours:
         end = one.start + len(one.patch)
         assert one.patch
-        assert one.patch == data[one.stem][one.start : end]
-        assert one.before == data[one.stem][max(one.start - 60, 0) : one.start]
-        assert one.after == data[one.stem][end : end + 60]
+        assert one.patch == data[one.document][one.start : end]
+        assert one.before == data[one.document][max(one.start - 60, 0) : one.start]
+        assert one.after == data[one.document][end : end + 60]
 
 
 @KINDS
@@ -303,7 +303,7 @@ def test_a_shard_without_patches_is_passed_over(world: World, tmp_path: Path, sh
     folder = hand_made(tmp_path / "map", empty, world.shards[1])
     found = surroundings(folder, "Rivers carry sand", never).found
     assert found is not None
-    assert (found.stem, found.patch) == ("two", b"carry ")
+    assert (found.document, found.patch) == ("two", b"carry ")
 
 
 def test_a_map_of_one_patch_has_nothing_around_that_patch(tmp_path: Path) -> None:
@@ -331,3 +331,38 @@ def test_a_list_of_label_files_that_is_damaged_is_a_label_error(world: World, tm
 def test_fewer_neighbours_than_none_are_a_value_error(world: World) -> None:
     with pytest.raises(ValueError, match="count"):
         surroundings(world.maps["all"], "Rivers carry sand", never, count=-1)
+
+
+def test_rows_of_one_file_are_documents_of_their_own(tmp_path: Path) -> None:
+    rows = ["Rivers carry sand to the sea.", "The clock struck seven.", "Mountains remember the sea."] * 3
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    run = ingest(tmp_path / "rows.jsonl", tmp_path / "s", mean_length=6.0, entropy=Spaces(), embedder=Letters())
+    (path,) = label(list(run.files.values()), tmp_path / "map", CONFIG).files.values()
+    labels = read_labels(path)
+    assert [name for name, _ in labels.documents] == [f"line {i}" for i in range(1, 10)]
+    ends = labels.bytes_offset[np.cumsum([count for _, count in labels.documents])]
+    assert ends.tolist() == np.cumsum([len(row) for row in rows]).tolist()
+    around = surroundings(tmp_path / "map", "clock struck", never)
+    assert around.found is not None
+    assert around.found.document == "rows line 2"
+    assert around.found.start == rows[1].index("clock")
+    for one in (around.found, *around.neighbours):
+        row = rows[int(one.document.removeprefix("rows line ")) - 1].encode()
+        assert row[one.start :].startswith(one.patch)
+        assert one.before + one.patch + one.after == row
+    across = surroundings(tmp_path / "map", "sea.The clock", Letters)
+    assert across.found is None
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2009", "\x1c"])
+def test_any_white_space_in_a_text_is_white_space(tmp_path: Path, space: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{space}Rivers{space}carry sand and gravel to the sea. " * 4)
+    run = ingest(tmp_path / "a.txt", tmp_path / "s", mean_length=6.0, entropy=Spaces(), embedder=Letters())
+    label(list(run.files.values()), tmp_path / "map", CONFIG)
+    for passage in (f"Rivers{space}carry", "Rivers carry"):
+        assert surroundings(tmp_path / "map", passage, never).found is not None
+
+
+def test_a_passage_that_utf8_cannot_hold_is_a_value_error(world: World) -> None:
+    with pytest.raises(ValueError, match="lone surrogate"):
+        surroundings(world.maps["all"], "x\udcff", never)

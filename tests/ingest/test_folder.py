@@ -240,7 +240,7 @@ def test_a_folder_without_a_list_has_none(tmp_path: Path) -> None:
 def test_a_list_is_the_same_bytes_every_time_and_ends_the_journal(tmp_path: Path) -> None:
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
-        journal = claim_shards(tmp_path / name, "id", SHARDS, overwrite=False)
+        journal, _ = claim_shards(tmp_path / name, "id", SHARDS, overwrite=False)
         for shard in SHARDS if name == "x" else reversed(SHARDS):
             journal.record(shard, "0" * 64)
         write_manifest(journal, {"b": 1, "a": "ü"})
@@ -257,7 +257,7 @@ def test_a_list_is_the_same_bytes_every_time_and_ends_the_journal(tmp_path: Path
 
 
 def test_a_list_that_is_no_json_is_not_written_and_the_journal_stays(tmp_path: Path) -> None:
-    journal = claim_shards(tmp_path, "id", SHARDS, overwrite=False)
+    journal, _ = claim_shards(tmp_path, "id", SHARDS, overwrite=False)
     with pytest.raises(ValueError, match="JSON"):
         write_manifest(journal, {"bits_per_byte": float("nan")})
     assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]

@@ -23,6 +23,7 @@ from sphere_ebm.ingest import (
     statistics_of,
 )
 from sphere_ebm.ingest import run as run_module
+from sphere_ebm.ingest.passage_embedder import PassageEmbedder
 from sphere_ebm.shards import discover, read_item, sha256_of
 from sphere_ebm.shards.container import read_container
 from sphere_ebm.shards.journal import JOURNAL, Journal
@@ -369,3 +370,47 @@ def test_a_shard_is_never_named_like_a_label_file(tmp_path: Path) -> None:
     (tmp_path / "notes.sphere.txt").write_text(PROSE)
     made(tmp_path / "notes.sphere.txt", tmp_path / "out")
     assert [len(read_item(item).patch_length) > 1 for item in discover([tmp_path / "out"])] == [True]
+
+
+def test_patches_of_one_letter_are_not_forced_on_texts(texts: Path, tmp_path: Path) -> None:
+    run = ingest(texts / "c.jsonl", tmp_path / "out", mean_length=6.0, entropy=Spaces(), embedder=Letters())
+    (path,) = run.files.values()
+    assert read_shard(path).patch_length.min() > 1
+    forced = made(texts / "c.jsonl", tmp_path / "forced", patching=Patching("monotonic", forced_starts=True))
+    (path,) = forced.files.values()
+    assert read_shard(path).patch_length[:2].tolist() == [1, 1]
+
+
+def test_a_mean_length_that_cannot_be_reached_is_told(texts: Path, tmp_path: Path) -> None:
+    (texts / "long.txt").write_text("abcd " * 2_000)
+    run = made(texts / "long.txt", tmp_path / "out", mean_length=100.0, patching=Patching(max_patch_length=20))
+    assert run.warnings == (
+        f"{texts / 'long.txt'}: its patches have 19.9 bytes on average, not 100: no threshold comes nearer",
+    )
+    assert made(texts / "long.txt", tmp_path / "well", mean_length=5.0).warnings == ()
+
+
+def test_a_text_that_the_embedder_refuses_costs_no_other_text(texts: Path, tmp_path: Path) -> None:
+    def function(passages: list[str]) -> np.ndarray:
+        return np.ones((len(passages), 2 if any("Rand" in passage for passage in passages) else 3))
+
+    run = made(texts, tmp_path / "out", embedder=PassageEmbedder(function, 3, "ones"))
+    assert [one.source for one in run.refused] == [texts / "b.md"]
+    assert str(texts / "b.md") in run.refused[0].reason
+    assert len(run.files) == 3
+
+
+def test_old_shards_stay_until_a_new_run_has_succeeded(texts: Path, tmp_path: Path) -> None:
+    made(texts, tmp_path / "out")
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    with pytest.raises(LabelError, match="no input could be used"):
+        made(tmp_path / "bad.txt", tmp_path / "out", overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+    made(texts / "b.md", tmp_path / "out", overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.safetensors", "ingest.json"]
+
+
+def test_shards_and_maps_in_a_searched_folder_are_no_texts(texts: Path, tmp_path: Path) -> None:
+    made(texts, texts / "shards")
+    assert made(texts, tmp_path / "elsewhere").files.keys() == {texts / name for name in TEXTS}

@@ -65,7 +65,9 @@ def tokens_by_hand(wordllama, text: str) -> list[tuple[int, int]]:
     found, line_begin = [], 0
     for line in text.split("\n"):
         encoding = wordllama.tokenizer.encode(line, add_special_tokens=False)
-        for token, (character, _) in zip(encoding.ids, encoding.offsets, strict=True):
+        for token, (character, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            piece = line[character:end]
+            character += piece != (word := piece.removeprefix(" ")) and word[:1] not in ("", " ")
             found.append((line_begin + len(line[:character].encode()), token))
         line_begin += len(line.encode()) + 1
     return found
@@ -131,7 +133,7 @@ def test_a_fragment_of_a_word_takes_the_token_that_it_lies_in(alone, wordllama):
     assert [text[a:b] for a, b in encoding.offsets] == ["Hello", " un", "bel", "iev", "able", " world"]
     embeddings, _ = embedded(alone, text, [2, 2, 1, 1, 1, 1, 1, 2, 6, 1, 6])  # He|ll|o| |u|n|b|el|ievabl|e| world
     hello, un, bel, iev, able, world = (wordllama.embedding[token] for token in encoding.ids)
-    expected = [hello, hello, hello, un, un, un, bel, bel, (iev + able) / 2, able, world]
+    expected = [hello, hello, hello, hello, un, un, bel, bel, (iev + able) / 2, able, world]
     np.testing.assert_allclose(embeddings, expected, rtol=1e-6, atol=1e-7)
 
 
@@ -141,10 +143,7 @@ def test_tokens_start_at_bytes_not_at_characters(default, wordllama, letter):
     ids, starts = default._tokens(octets_of(text))
     word = wordllama.tokenizer.encode("word", add_special_tokens=False).ids[0]
     data = text.encode()
-    found = [data.find(b" word")]
-    while (following := data.find(b" word", found[-1] + 1)) > 0:
-        found.append(following)
-    assert starts[ids == word].tolist() == found
+    assert starts[ids == word].tolist() == [match.start() for match in re.finditer(b"word", data)]
     assert {data[start] & 0xC0 for start in starts.tolist()} <= {0x00, 0x40, 0xC0}
     assert list(zip(starts.tolist(), ids.tolist(), strict=True)) == tokens_by_hand(wordllama, text)
 
@@ -297,3 +296,11 @@ def test_without_wordllama_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wordllama", None)
     with pytest.raises(MissingPackageError, match=r"`wordllama`: pip install 'sphere-ebm\[text\]'"):
         StaticEmbedder()
+
+
+def test_the_first_word_of_a_patch_is_its_own_and_not_that_of_the_patch_before(alone, wordllama):
+    embeddings, prominence = embedded(alone, "the very aardvark of", [9, 9, 2])
+    aardvark = wordllama.tokenizer.encode("aardvark", add_special_tokens=False).ids
+    expected = wordllama.embedding[aardvark].mean(axis=0)
+    np.testing.assert_allclose(embeddings[1], expected, rtol=1e-5, atol=1e-6)
+    assert prominence[1] == pytest.approx(np.linalg.norm(expected), rel=1e-5)

@@ -3,9 +3,11 @@
 import codecs
 import glob
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, final
@@ -13,7 +15,9 @@ from typing import BinaryIO, final
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from sphere_ebm.ingest.folder import MANIFEST, MANIFEST_FORMAT
 from sphere_ebm.ingest.tables import json_texts, parquet_texts
+from sphere_ebm.map_folder import MAP, MAP_FORMAT
 from sphere_ebm.shards.container import open_regular
 from sphere_ebm.shards.errors import ShardError
 
@@ -32,6 +36,7 @@ BINARY_SUFFIXES = frozenset(_BINARY.split())
 """Files that are passed over in folders and globs without a look at what they hold."""
 
 _NOTHING = "holds or matches no text"
+_LISTS = (MANIFEST, MAP)
 _SNIFFED = 8192  # bytes looked at to tell text from anything else
 _CHUNK = 1 << 18
 # That of UTF-32 begins like that of UTF-16.
@@ -84,10 +89,11 @@ def find_texts(inputs: Iterable[Path | str], not_searched: Path | str | None = N
     """Find the texts that files, folders and globs stand for.
 
     Folders are searched recursively. Passed over in folders and globs are the folder `not_searched` (where a run puts
-    what it makes), hidden files and folders, symbolic links to folders, empty files, and what is evidently no text:
-    known suffixes (`BINARY_SUFFIXES`), or a NUL byte near the beginning without the mark of UTF-16 or UTF-32. A file
-    that is named is taken whatever it holds. Files that several inputs name, or several links, are taken once. Items
-    are sorted by path, numbers in names by value; the result does not depend on the order of `inputs`.
+    what it makes), folders that hold a map or shards of this package, hidden files and folders, symbolic links to
+    folders, empty files, and what is evidently no text: known suffixes (`BINARY_SUFFIXES`), or a NUL byte near the
+    beginning without the mark of UTF-16 or UTF-32. A file that is named is taken whatever it holds. Files that several
+    inputs name, or several links, are taken once. Items are sorted by path, numbers in names by value; the result does
+    not depend on the order of `inputs`.
 
     Nothing is raised: an input that cannot be found or holds no text, and a folder that cannot be searched, becomes an
     item whose `problem` says so, so that it does not stop the others.
@@ -328,8 +334,19 @@ def _folders(top: str, problems: list[ShardError]) -> Iterator[tuple[str, list[s
         problems.append(ShardError(str(error.filename), problem, cure="check its permissions"))
 
     for folder, folders, names in os.walk(top, onerror=note):
+        if any(name in _LISTS and _is_ours(os.path.join(folder, name)) for name in names):
+            folders[:] = []
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield folder, names
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a `map.json` or `ingest.json` is this package's own list of what its folder holds."""
+    with suppress(OSError, ValueError):
+        held = json.loads(Path(path).read_bytes())
+        return isinstance(held, dict) and held.get("format") in (MANIFEST_FORMAT, MAP_FORMAT)
+    return False
 
 
 def _texts(names: Iterable[str]) -> Iterator[Path]:

@@ -15,15 +15,19 @@ from sphere_ebm.shards.journal import Journal, read_journal
 MANIFEST = "ingest.json"
 MANIFEST_FORMAT = "sphere_ingest_v1"
 SHARD_SUFFIX = ".safetensors"
+SHARDS = "shards"
+"""Folder of the shards that `map` makes, below that of the map."""
 MADE_WITH = "made_with"
 """What a shard's metadata call the settings of its run, as JSON."""
 
 
-def claim_shards(folder: Path, run_id: str, names: Sequence[str], overwrite: bool) -> Journal:
-    """Make `folder` ours, to write shards `names`; returns the journal of what earlier runs have finished there.
+def claim_shards(folder: Path, run_id: str, names: Sequence[str], overwrite: bool) -> tuple[Journal, list[str]]:
+    """Make `folder` ours, to write shards `names`.
 
-    Shards that another run has left are removed with `overwrite`, but for those of planned names: whether they can be
-    kept is told by what is in them. With `overwrite`, shards that lost their `ingest.json` count as another run's too.
+    Returns the journal of what earlier runs have finished there, and with `overwrite` the shards that another run has
+    left: they are for the caller to remove once this run has succeeded, but for those of planned names; whether these
+    can be kept is told by what is in them. With `overwrite`, shards that lost their `ingest.json` count as another
+    run's, too.
 
     Raises LabelError where another run's shards are, without `overwrite`, or files that no run has written.
     """
@@ -40,13 +44,12 @@ def claim_shards(folder: Path, run_id: str, names: Sequence[str], overwrite: boo
     foreign = [name for name in present if not (overwrite and _is_shard(folder / name))]
     if foreign:
         raise LabelError(f"{folder / foreign[0]} is in the way; move it away, or choose another --output")
-    for name in ours - {*names}:
-        if name.endswith(SHARD_SUFFIX) and Path(name).name == name:
-            (folder / name).unlink(missing_ok=True)
-    journal = Journal(folder, run_id, names)
+    stale = sorted(n for n in ours - {*names} if n.endswith(SHARD_SUFFIX) and Path(n).name == n)
+    # stale ones are planned, too, so that they stay known as ours until they are gone
+    journal = Journal(folder, run_id, [*names, *stale])
     journal.resume({name: digest for name, digest in known.items() if name in names})
     clean_leftovers(folder)
-    return journal
+    return journal, stale
 
 
 def _is_shard(path: Path) -> bool:

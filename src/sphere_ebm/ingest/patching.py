@@ -4,7 +4,7 @@ import math
 import numbers
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, final, get_args
 
 import numpy as np
@@ -42,6 +42,8 @@ class Patching:
     - `threshold`: in nats. None: not known yet, `find_threshold` finds it.
     - `rise`: in nats, for `"both"` and for no other rule. The published function's default is 0.
     - `max_patch_length`: m in bytes, at least 1; a longer patch of L bytes becomes m, m, ..., rest. None: no maximum.
+    - `forced_starts`: False leaves only 0 among the positions that always start a patch. They are forced in BLT because
+      its documents begin with a token of their own; a text gets patches of one letter by them.
     - `utf8_safe`: no character is cut. A start inside a character moves to the character's first byte, and starts that
       meet become one. The pieces of a patch above the maximum are as long as they can be, which takes m >= 4.
 
@@ -59,6 +61,12 @@ class Patching:
     rise: float | None = None
     max_patch_length: int | None = 384
     utf8_safe: bool = True
+    forced_starts: bool = True
+
+    @property
+    def forced(self) -> int:
+        """How many positions at the beginning of a document always start a patch."""
+        return _FORCED[self.rule] if self.forced_starts else 1
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -180,30 +188,45 @@ def find_threshold(documents: Sequence[Document], mean_length: float, patching: 
     rule decides nothing, as in documents of up to 3 bytes. The mean length never falls as the threshold rises, so
     bisection over these finds the nearest; of two as near, the lower. A `mean_length` out of reach gives the nearest
     there is, without an error: above the maximum, in a short document, or among equal entropies.
-    Cost: a sort of the scores and about log2(bytes) + 2 calls of `patch_lengths` for each document.
+    Cost: a sort of the scores, and about log2(bytes) + 2 times the cutting of all documents.
 
     **Raises:** `ValueError` if `mean_length` is not a finite number >= 1, and as `patch_lengths` does.
     """
     if not 1 <= mean_length < math.inf:
         raise ValueError(f"`mean_length` must be a finite number of bytes >= 1; got {mean_length!r}.")
-    forced, before = _FORCED[patching.rule], np.zeros(2, np.float32)
-    found = []
-    for octets, entropies in documents:
-        _check(octets, entropies, 0)
-        found.append(_scores(patching.rule, before, entropies)[forced:])
-    scores = np.unique(np.concatenate(found)) if found else before[:0]
-    if not len(scores):
+    scores, depths = _joint_scores(documents, patching)
+    decided = np.unique(scores[np.isfinite(scores)])
+    if not len(decided):
         return 0.0
-    candidates = np.concatenate([scores[:1] - np.float32(1), scores])
-    size = sum(len(octets) for octets, _ in documents)
+    candidates = np.concatenate([decided[:1] - np.float32(1), decided])
 
     def mean_at(index: int) -> float:
-        choice = replace(patching, threshold=float(candidates[index]))
-        return size / sum(len(patch_lengths(octets, entropies, choice)) for octets, entropies in documents)
+        starts = np.flatnonzero(scores > candidates[index])
+        if patching.utf8_safe:
+            starts = np.unique(starts - depths[starts])
+        return len(scores) / len(_split(starts, len(scores), depths, patching))
 
     above = min(bisect_left(range(len(candidates)), mean_length, key=mean_at), len(candidates) - 1)
     nearest = min((max(above - 1, 0), above), key=lambda index: abs(mean_at(index) - mean_length))
     return float(candidates[nearest])
+
+
+def _joint_scores(
+    documents: Sequence[Document], patching: Patching
+) -> tuple[Float32[np.ndarray, " bytes"], UInt8[np.ndarray, " bytes"]]:
+    """Scores of all documents one after another, and `_depths`; infinite where a patch starts always or never."""
+    before = np.zeros(2, np.float32)
+    scores, depths = [before[:0]], [np.empty(0, np.uint8)]
+    for octets, entropies in documents:
+        _check(octets, entropies, 0)
+        of_document = _scores(patching.rule, before, entropies).copy()
+        if patching.rise is not None:
+            of_document[_scores("monotonic", before, entropies) <= np.float32(patching.rise)] = -np.inf
+            of_document[_NEVER_BOTH : _NEVER_BOTH + 1] = -np.inf
+        of_document[: patching.forced] = np.inf
+        scores.append(of_document)
+        depths.append(_depths(octets))
+    return np.concatenate(scores), np.concatenate(depths)
 
 
 def _check(octets: UInt8[np.ndarray, " bytes"], entropies: Float32[np.ndarray, " bytes"], before: int) -> None:
@@ -235,7 +258,7 @@ def _start_mask(
         mask &= _scores("monotonic", before, entropies) > np.float32(patching.rise)
         if first <= _NEVER_BOTH < first + len(mask):
             mask[_NEVER_BOTH - first] = False
-    mask[: max(_FORCED[patching.rule] - first, 0)] = True
+    mask[: max(patching.forced - first, 0)] = True
     return mask
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,9 @@ from sphere_ebm.shards.naming import unique_names
 
 MEAN_LENGTH = 32.0
 """Bytes that a patch has on average, unless the caller says otherwise."""
+
+_TOLERANCE, _LONG_ENOUGH = 0.1, 50
+"""A mean length this far off is told, in texts of at least so many patches."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def ingest(
     encoding: str = "utf-8",
     max_bytes: int = MAX_BYTES,
     overwrite: bool = False,
+    keep_finished: bool = False,
     not_searched: Path | str | None = None,
     progress: StageProgress | None = None,
 ) -> IngestRun:
@@ -93,19 +97,21 @@ def ingest(
     Args:
         inputs: files, folders (searched recursively) and globs; one, or several. See `find_texts` and `read_texts`.
         output: folder for the shards, made when missing; it may already hold those of this very run, finished or not.
-        patching: where patches begin. None, or no threshold in it: each file gets the threshold that brings the mean
-            length of its patches nearest to `mean_length` bytes.
+        patching: where patches begin; None: `Patching(forced_starts=False)`. Without a threshold in it, each file gets
+            the one that brings the mean length of its patches nearest to `mean_length` bytes.
         entropy: model of the next byte; None: `ByteModel`.
         embedder: model of what a patch means; None: `StaticEmbedder`.
         column: the text column of files of rows; None: `text`, else `content`.
         encoding: of text files and JSON lines.
         max_bytes: of text that one file may hold.
         overwrite: replace the shards that another run has left in `output`; those that would be the same are kept.
+        keep_finished: refuse to write a finished shard again whose text has changed.
         not_searched: a folder that is passed over where it lies in a folder of `inputs`; None: `output`.
         progress: called as progress("ingest", done, total) with the number of files.
 
     Raises:
-        LabelError: no input could be used, or `output` holds the shards of another run, or files of these names.
+        LabelError: no input could be used, or `output` holds the shards of another run, or files of these names, or a
+            text has changed that must not.
         ValueError: `mean_length` below 1, `max_bytes` below 1, an encoding that Python does not know.
         ImportError: a model needs a package that is not installed.
         OSError: the output cannot be written.
@@ -120,27 +126,34 @@ def ingest(
     if not items:
         raise LabelError("no input could be used", refused)
     entropy, embedder = entropy or ByteModel(), embedder or StaticEmbedder()
-    settings = _Settings(patching or Patching(), mean_length, entropy, embedder, column, encoding)
+    patching = patching or Patching(forced_starts=False)
+    settings = _Settings(patching, mean_length, entropy, embedder, column, encoding)
     names = _shard_names(items)
     made_with = json.dumps(settings.to_dict(), sort_keys=True)
     folder, files, warnings, kept = Path(output), {}, list[str](), 0
     with locked(folder):
-        journal = claim_shards(folder, _run_id(names, made_with), names, overwrite)
+        journal, stale = claim_shards(folder, _run_id(names, made_with), names, overwrite)
         for done, (item, name) in enumerate(zip(items, names, strict=True)):
             if progress is not None:
                 progress("ingest", done, len(items))
             try:
                 text = read_texts(item, column=column, encoding=encoding, max_bytes=max_bytes)
-                kept += _write(journal, name, text, settings, made_with)
+                kept += _write(journal, name, text, settings, made_with, keep_finished and not overwrite)
+            except LabelError:
+                journal.close()
+                raise
             except ShardError as problem:
                 refused.append(Refused(item.source, str(problem)))
                 _forget(journal, name)
                 continue
-            warnings += [f"{item.source}: {warning}" for warning in text.warnings]
+            said = (*text.warnings, *_about_length(folder / name, settings))
+            warnings += [f"{item.source}: {warning}" for warning in said]
             files[item.source] = folder / name
         if not files:
             journal.close()
             raise LabelError("no input could be used", refused)
+        for name in stale:
+            (folder / name).unlink(missing_ok=True)
         statistics, bits = _totals(files.values())
         write_manifest(journal, {**settings.to_dict(), "statistics": statistics.to_dict(), "bits_per_byte": bits})
     if progress is not None:
@@ -160,13 +173,17 @@ def _run_id(names: list[str], made_with: str) -> str:
     return hashlib.sha256(json.dumps([sorted(names), made_with]).encode()).hexdigest()[:32]
 
 
-def _write(journal: Journal, name: str, text: FileText, settings: _Settings, made_with: str) -> bool:
+def _write(
+    journal: Journal, name: str, text: FileText, settings: _Settings, made_with: str, keep_finished: bool
+) -> bool:
     """Write the shard, unless it is there already; returns whether it was."""
     path = journal.folder / name
     if journal.holds(name):
         metadata = read_container(path).metadata
         if (metadata.get("source_sha256"), metadata.get(MADE_WITH)) == (text.digest, made_with):
             return True
+        if keep_finished:
+            raise LabelError(f"{text.source} has changed since the map was made; make it again with --overwrite")
     digest = write_shard(
         path,
         text,
@@ -178,6 +195,16 @@ def _write(journal: Journal, name: str, text: FileText, settings: _Settings, mad
     )
     journal.record(name, digest)
     return False
+
+
+def _about_length(shard: Path, settings: _Settings) -> Iterator[str]:
+    """What to say where a text of some length cannot be cut as it was wanted."""
+    found = json.loads(read_container(shard).metadata["statistics"])
+    wanted = settings.mean_length
+    if settings.patching.threshold is not None or found["bytes"] < _LONG_ENOUGH * wanted:
+        return
+    if abs(found["mean"] / wanted - 1) > _TOLERANCE:
+        yield f"its patches have {found['mean']:.1f} bytes on average, not {wanted:g}: no threshold comes nearer"
 
 
 def _forget(journal: Journal, name: str) -> None:

@@ -47,7 +47,7 @@ def write_shard(
     """
     ends = np.cumsum(text.lengths)
     documents = [text.octets[end - n : end] for end, n in zip(ends, text.lengths, strict=True)]
-    readings = [_checked(path, octets, entropy) for octets in documents]
+    readings = [_checked(text.source, octets, entropy) for octets in documents]
     if patching.threshold is None:
         pairs = [(octets, reading.entropies) for octets, reading in zip(documents, readings, strict=True)]
         patching = replace(patching, threshold=find_threshold(pairs, mean_length, patching))
@@ -65,7 +65,7 @@ def write_shard(
         "embeddings": Blocks(
             (len(whole), embedder.width),
             np.dtype(np.float32),
-            _embedded(path, documents, lengths, embedder, prominence),
+            _embedded(text.source, documents, lengths, embedder, prominence),
         ),
     }
     stored = {
@@ -87,21 +87,21 @@ def write_shard(
     return write_tensors(path, tensors, stored)
 
 
-def _checked(path: Path, octets: UInt8[np.ndarray, " bytes"], entropy: AbstractEntropyModel) -> Reading:
+def _checked(source: Path, octets: UInt8[np.ndarray, " bytes"], entropy: AbstractEntropyModel) -> Reading:
     """What the model makes of one document. Raises ShardError for what are no finite numbers, one for each byte."""
     reading = entropy.read(octets)
     for name, values in (("entropies", reading.entropies), ("surprisals", reading.surprisals)):
         if values.shape != octets.shape or values.dtype != np.float32:
             problem = f"{entropy.name} gave {name} of {values.dtype} {values.shape} for {len(octets)} bytes"
-            raise ShardError(path, problem, cure=_CURE)
+            raise ShardError(source, problem, cure=_CURE)
         if not np.isfinite(values).all():
             bad = int(np.argmin(np.isfinite(values)))
-            raise ShardError(path, f"{entropy.name} gave {name} that are not finite", "entropies", bad, cure=_CURE)
+            raise ShardError(source, f"{entropy.name} gave {name} that are not finite", "entropies", bad, cure=_CURE)
     return reading
 
 
 def _embedded(
-    path: Path,
+    source: Path,
     documents: list[UInt8[np.ndarray, " _"]],
     lengths: list[Int64[np.ndarray, " _"]],
     embedder: AbstractEmbedder,
@@ -111,21 +111,38 @@ def _embedded(
     row = 0
     for octets, of_document in zip(documents, lengths, strict=True):
         wanted = row + len(of_document)
-        for embeddings, norms in embedder.embed(octets, of_document):
+        for embeddings, norms in _blocks(source, octets, of_document, embedder):
             given = f"{embedder.name} gave {embeddings.dtype} {embeddings.shape} and {norms.shape} prominences"
             if embeddings.shape != (len(norms), embedder.width) or embeddings.dtype != np.float32:
-                raise ShardError(path, f"{given}, not float32 (n, {embedder.width}) and (n,)", "embeddings", cure=_CURE)
+                raise ShardError(
+                    source, f"{given}, not float32 (n, {embedder.width}) and (n,)", "embeddings", cure=_CURE
+                )
             finite = np.isfinite(embeddings).all(axis=1) & np.isfinite(norms)
             if not finite.all():
                 bad = row + int(np.argmin(finite))
-                raise ShardError(path, f"{embedder.name} gave what is not finite", "embeddings", bad, cure=_CURE)
+                raise ShardError(source, f"{embedder.name} gave what is not finite", "embeddings", bad, cure=_CURE)
             if row + len(norms) > wanted:
-                raise ShardError(path, f"{embedder.name} gave more embeddings than patches", "embeddings", cure=_CURE)
+                raise ShardError(source, f"{embedder.name} gave more embeddings than patches", "embeddings", cure=_CURE)
             prominence[row : row + len(norms)] = norms
             row += len(norms)
             yield embeddings
         if row < wanted:
-            raise ShardError(path, f"{embedder.name} gave fewer embeddings than patches", "embeddings", cure=_CURE)
+            raise ShardError(source, f"{embedder.name} gave fewer embeddings than patches", "embeddings", cure=_CURE)
+
+
+def _blocks(
+    source: Path,
+    octets: UInt8[np.ndarray, " bytes"],
+    lengths: Int64[np.ndarray, " patches"],
+    embedder: AbstractEmbedder,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What the embedder gives; a text that it refuses costs no other text."""
+    try:
+        yield from embedder.embed(octets, lengths)
+    except ShardError:
+        raise
+    except ValueError as error:
+        raise ShardError(source, str(error), cure=_CURE) from error
 
 
 def _bits_per_byte(text: FileText, readings: list[Reading]) -> dict[str, float]:

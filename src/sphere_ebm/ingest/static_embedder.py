@@ -16,6 +16,7 @@ from sphere_ebm.ingest.base import AbstractEmbedder
 from sphere_ebm.ingest.missing import missing_package
 
 _PIECE = 2048
+_SPACE, _LINE_FEED = b" \n"
 _PIECES = 1024
 _BLOCK = 2048
 _MODEL = "l2_supercat"
@@ -109,7 +110,17 @@ class StaticEmbedder(AbstractEmbedder):
                 at = np.array(one.offsets, np.int64).reshape(-1, 2)[:, 0]
                 ids.append(np.array(one.ids, np.int64))
                 starts.append(begin + (at if text.isascii() else _character_starts(text)[at]))
-        return np.concatenate(ids), np.concatenate(starts)
+        return np.concatenate(ids), _without_space(octets, np.concatenate(starts))
+
+
+def _without_space(
+    octets: UInt8[np.ndarray, " bytes"], starts: Int64[np.ndarray, " tokens"]
+) -> Int64[np.ndarray, " tokens"]:
+    """Starts of tokens, one further for ` word`: the space before a word is in its token, and in the patch before."""
+    ends = np.append(starts[1:], len(octets))
+    blank = (octets == _SPACE) | (octets == _LINE_FEED)
+    before_word = np.append((octets[:-1] == _SPACE) & ~blank[1:], False)
+    return starts + (before_word[starts] & (starts + 1 < ends))
 
 
 def _character_starts(text: str) -> Int64[np.ndarray, " characters"]:

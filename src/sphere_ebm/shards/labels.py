@@ -18,7 +18,7 @@ from sphere_ebm.shards.table import PatchTable
 from sphere_ebm.shards.tensors import write_tensors
 from sphere_ebm.sphere import angles
 
-_RESERVED = ("format", "version", "source_file", "source_sha256", "source_parts")
+_RESERVED = ("format", "version", "source_file", "source_sha256", "source_parts", "documents")
 _UNIT_TOLERANCE = 1e-3
 _CURE = "label the shard again"
 
@@ -56,6 +56,20 @@ class Labels:
         return len(self.radius)
 
     @property
+    def documents(self) -> list[tuple[str, int]]:
+        """Documents of the file and how many patches each has, in order: one, named as the source, where nothing else
+        is said. Raises ShardError for metadata that do not fit."""
+        if "documents" not in self.metadata:
+            return [(Path(self.metadata.get("source_file", self.path.name)).stem, len(self))]
+        try:
+            found = [(str(name), int(count)) for name, count in json.loads(self.metadata["documents"])]
+        except (ValueError, TypeError) as error:
+            raise ShardError(self.path, f"metadata 'documents' cannot be read ({error})", cure=_CURE) from error
+        if sum(count for _, count in found) != len(self):
+            raise ShardError(self.path, f"metadata 'documents' do not add up to {len(self)} patches", cure=_CURE)
+        return found
+
+    @property
     def sphere_coords(self) -> Float32[np.ndarray, "patches 3"]:
         """(r, theta, phi)."""
         return np.stack([self.radius, self.theta, self.phi], axis=1)
@@ -76,9 +90,10 @@ def write_labels(
     """Write the labels of `table`'s patches, atomically; returns the SHA-256 (hex) of the file.
 
     The same arguments give the same bytes, in any process. To `metadata` are added `format`, `version` (of the
-    package), `source_file`, `source_sha256` and, of a document in several files, `source_parts` (JSON list of
-    names); the hash is then that of the parts one after another. It is `source_sha256` where the caller took it when
-    reading, else that of the source as it is now.
+    package), `source_file`, `source_sha256`, of a document in several files `source_parts` (JSON list of names), and of
+    several documents in one file `documents` (JSON list of [name, patches], in the order of the rows). The hash of
+    several parts is that of their bytes one after another. It is `source_sha256` where the caller took it when reading,
+    else that of the source as it is now.
 
     **Raises:** `ValueError` for columns of other shapes, not finite values, directions that are no unit vectors and
     reserved metadata keys; `ShardError` if the source can no longer be read; `OSError` if the file cannot be written.
@@ -130,6 +145,10 @@ def _provenance(table: PatchTable, digest: str | None) -> dict[str, str]:
         "source_file": one_line(table.source.name),
         "source_sha256": digest,
     }
+    if len(table.documents) > 1 and (np.diff(table.document) >= 0).all():
+        counts = np.bincount(table.document, minlength=len(table.documents))
+        named = [[one_line(name), int(count)] for name, count in zip(table.documents, counts, strict=True)]
+        provenance["documents"] = json.dumps(named, ensure_ascii=False)
     if len(parts) > 1:
         provenance["source_parts"] = json.dumps([one_line(part.name) for part in parts])
     return provenance
