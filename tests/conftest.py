@@ -32,6 +32,16 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> Iterator[None]:
+    """Let go of the programs that a module has compiled.
+
+    Each maps memory of its own, and a worker that keeps those of the whole suite meets the kernel's limit on mappings.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Without the run-time type checks of the test suite: what a user of the package meets."""
