@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sphere_ebm import LabelError, PlacementConfig
-from sphere_ebm.cli import NOTHING, OK, PARTLY, USAGE, main
+from sphere_ebm.cli import main
+from sphere_ebm.cli_output import NOTHING, OK, PARTLY, USAGE
 from sphere_ebm.comparison import COMPARISON_FIGURE, COMPARISON_TABLE, compare_shards
 
 QUICK = ["--steps", "20", "--average", "10", "--neighbours", "5", "--shells", "4"]
