@@ -5,7 +5,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sphere_ebm.ingest.folder import MANIFEST, MANIFEST_FORMAT
 from sphere_ebm.ingest.tables import json_texts, parquet_texts
 from sphere_ebm.map_folder import MAP, MAP_FORMAT
 from sphere_ebm.shards.container import open_regular
+from sphere_ebm.shards.discovery import natural_order
 from sphere_ebm.shards.errors import ShardError
 
 MAX_BYTES = 64 * 2**20
@@ -108,12 +108,12 @@ def find_texts(inputs: Iterable[Path | str], not_searched: Path | str | None = N
         found += kept
     files: dict[str, Path] = {}
     # Sorted here already: of two links to one file the same is taken, whatever order they come in.
-    for path in sorted(found, key=_natural):
+    for path in sorted(found, key=natural_order):
         files.setdefault(os.path.realpath(path), path)
     refused = {problem.file: problem for problem in problems}
     items = [TextItem(path.stem, path) for path in files.values()]
     items += [TextItem(path.stem, path, problem) for path, problem in refused.items()]
-    return sorted(items, key=lambda item: _natural(item.source))
+    return sorted(items, key=lambda item: natural_order(item.source))
 
 
 def read_texts(
@@ -365,11 +365,3 @@ def _may_be_text(path: Path) -> bool:
         return True  # reading it says what is wrong
     readable = path.suffix.lower() == PARQUET_SUFFIX or b"\0" not in head or head.startswith(tuple(_MARKS))
     return bool(head) and readable
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key with runs of digits by value; the string itself last, so that the order is total."""
-    text = path.as_posix()
-    # re.split puts the digits at the odd places; without leading zeros the longer run is the larger number.
-    digits = [piece.lstrip("0") if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", text))]
-    return [(len(piece) if i % 2 else 0, piece) for i, piece in enumerate(digits)], text

@@ -67,8 +67,8 @@ def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
                 files.setdefault(os.path.realpath(path), path)
         except ShardError as problem:
             items.append(WorkItem(Path(given).stem, Path(given), (), problem))
-    items += _group(sorted(files.values(), key=_natural))
-    return sorted(items, key=lambda item: _natural(item.source))
+    items += _group(sorted(files.values(), key=natural_order))
+    return sorted(items, key=lambda item: natural_order(item.source))
 
 
 def part_name(container: Container) -> PartName | None:
@@ -134,7 +134,7 @@ def _expand(given: str) -> Iterator[Path]:
     if not found:
         raise ShardError(given, "holds or matches no shard", cure=f"shards end in {', '.join(SHARD_SUFFIXES)}")
     # Sorted here already: of two links to one file the same is taken, whatever order the folder lists them in.
-    yield from sorted(found, key=_natural)
+    yield from sorted(found, key=natural_order)
 
 
 def _walk(folder: str) -> Iterator[Path]:
@@ -152,7 +152,7 @@ def _shards(names: Iterable[str]) -> Iterator[Path]:
             yield Path(name)
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Sort key with runs of digits by value; the string itself last, so that the order is total."""
     text = path.as_posix()
     # re.split puts the digits at the odd places; without leading zeros the longer run is the larger number.
