@@ -303,3 +303,19 @@ def test_the_cure_for_a_damaged_list_cures(texts: Path, output: Path) -> None:
 def test_an_output_inside_the_searched_folder_is_no_input_of_the_same_command(texts: Path) -> None:
     made(texts, texts / "shards")
     assert made(texts, texts / "shards").kept == 3
+
+
+def test_old_shards_stay_until_a_new_run_has_succeeded(texts: Path, tmp_path: Path) -> None:
+    made(texts, tmp_path / "out")
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    with pytest.raises(LabelError, match="no input could be used"):
+        made(tmp_path / "bad.txt", tmp_path / "out", overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+    made(texts / "b.txt", tmp_path / "out", overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.safetensors", MANIFEST]
+
+
+def test_shards_in_a_searched_folder_are_no_texts(texts: Path, tmp_path: Path) -> None:
+    made(texts, texts / "shards")
+    assert made(texts, tmp_path / "elsewhere").files.keys() == {texts / name for name in TEXTS}

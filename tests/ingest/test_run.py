@@ -398,19 +398,3 @@ def test_a_text_that_the_embedder_refuses_costs_no_other_text(texts: Path, tmp_p
     assert [one.source for one in run.refused] == [texts / "b.md"]
     assert str(texts / "b.md") in run.refused[0].reason
     assert len(run.files) == 3
-
-
-def test_old_shards_stay_until_a_new_run_has_succeeded(texts: Path, tmp_path: Path) -> None:
-    made(texts, tmp_path / "out")
-    before = sorted(path.name for path in (tmp_path / "out").iterdir())
-    (tmp_path / "bad.txt").write_bytes(b"\xff")
-    with pytest.raises(LabelError, match="no input could be used"):
-        made(tmp_path / "bad.txt", tmp_path / "out", overwrite=True)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
-    made(texts / "b.md", tmp_path / "out", overwrite=True)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.safetensors", "ingest.json"]
-
-
-def test_shards_and_maps_in_a_searched_folder_are_no_texts(texts: Path, tmp_path: Path) -> None:
-    made(texts, texts / "shards")
-    assert made(texts, tmp_path / "elsewhere").files.keys() == {texts / name for name in TEXTS}
