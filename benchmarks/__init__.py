@@ -1,1 +1,4 @@
-"""Measurements of the package against its targets and its peers; run from the repository root, see README.md here."""
+"""Measurements of the package against its targets and its peers.
+
+Run from the repository root, see README.md here.
+"""

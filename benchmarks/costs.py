@@ -17,11 +17,13 @@ from benchmarks.peer_methods import umap_3d, umap_haversine
 from benchmarks.process import count_compilations, peak_mb
 from benchmarks.report import Check, markdown_table, say
 from sphere_ebm import place
-from sphere_ebm.quality import neighbour_recall
+from sphere_ebm.quality.neighbours import neighbour_recall
 
 Method = Callable[[Float32[np.ndarray, "points width"]], Float[np.ndarray, "points 3"]]
 
-OURS, UMAP_3D, HAVERSINE = "sphere_ebm `place`", "umap-learn 3-D", 'umap-learn `output_metric="haversine"`'
+OURS = "sphere_ebm `place`"
+UMAP_3D = "umap-learn 3-D"
+HAVERSINE = 'umap-learn `output_metric="haversine"`'
 SAMPLER = "jit(run_chunk)"
 
 
@@ -29,7 +31,8 @@ SAMPLER = "jit(run_chunk)"
 class Timing:
     """Seconds of one method, neighbour search included.
 
-    `first` is the warm-up, with compilation; `seconds` are the warm repeats; `recall` is recall@15 of the last one.
+    `first` is the warm-up, with compilation; `seconds` are the warm repeats; `recall` is recall@15
+    of the last one.
     """
 
     name: str
@@ -58,7 +61,12 @@ def race(methods: dict[str, Method], data: Dataset, repeats: int) -> list[Timing
             seconds, last[name] = _timed(name, method, data)
             warm[name].append(seconds)
     return [
-        Timing(name, first[name], tuple(warm[name]), neighbour_recall(data.embeddings, last[name], queries=None))
+        Timing(
+            name,
+            first[name],
+            tuple(warm[name]),
+            neighbour_recall(data.embeddings, last[name], queries=None),
+        )
         for name in methods
     ]
 
@@ -85,7 +93,9 @@ def time_table(timings: Sequence[Timing]) -> str:
         ]
         for timing in timings
     ]
-    return markdown_table(["method", "median s", "range s", "first run s", "ours / this", "recall@15"], rows)
+    return markdown_table(
+        ["method", "median s", "range s", "first run s", "ours / this", "recall@15"], rows
+    )
 
 
 def time_checks(timings: Sequence[Timing]) -> list[Check]:
@@ -103,8 +113,9 @@ def time_checks(timings: Sequence[Timing]) -> list[Check]:
 class Footprint:
     """What one `place` costs in a fresh process, and what a second one on the same input compiles.
 
-    `peak_mb` is the peak resident memory (10^6 bytes) of the process after the first run: interpreter, libraries and
-    data included. `programs` counts XLA compilations, `sampler_programs` those of the sampler's `run_chunk`.
+    `peak_mb` is the peak resident memory (10^6 bytes) of the process after the first run:
+    interpreter, libraries and data included. `programs` counts XLA compilations, `sampler_programs`
+    those of the sampler's `run_chunk`.
     """
 
     peak_mb: float
@@ -117,7 +128,9 @@ def footprint(name: str, folder: Path) -> Footprint:
     """Run `place` twice on a set in a fresh process."""
     say(f"memory and compilations: {name} in a process of its own")
     command = [sys.executable, "-m", "benchmarks.costs", name, str(folder.resolve())]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     return Footprint(**json.loads(done.stdout))
 
 
@@ -125,7 +138,10 @@ def footprint_table(found: Footprint, data: Dataset) -> str:
     """One row per cost of `place` on `data`."""
     points, width = data.embeddings.shape
     rows = [
-        [f"peak memory of a process that runs `place` on {points} x {width}", f"{found.peak_mb:.0f} MB"],
+        [
+            f"peak memory of a process that runs `place` on {points} x {width}",
+            f"{found.peak_mb:.0f} MB",
+        ],
         ["compilations of the sampler (`run_chunk`) in that run", str(found.sampler_programs)],
         [
             "other programs compiled in that run (k-NN, conversions of arrays)",
@@ -149,7 +165,8 @@ def _measure_here(name: str, folder: Path) -> Footprint:
     data = load(name, folder)
     compiled = count_compilations()
     place(data.embeddings)
-    peak, first = peak_mb(), compiled.copy()
+    peak = peak_mb()
+    first = compiled.copy()
     place(data.embeddings)
     return Footprint(peak, first.total(), first[SAMPLER], compiled.total() - first.total())
 

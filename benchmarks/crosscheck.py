@@ -1,9 +1,12 @@
-"""Our samplers against an independent one, NUTS of BlackJAX, on one Hamiltonian: `python -m benchmarks.crosscheck`.
+"""Our samplers against an independent one, NUTS of BlackJAX, on one Hamiltonian.
 
-NUTS knows no sphere: it draws x_i in R³ and r_i in R from the density exp(-H(x_i / |x_i|, r_i) / T) Π_i f(|x_i|).
-Whatever f is, lengths are then independent of directions, and u_i = x_i / |x_i| follows exp(-H / T) dΩ exactly. f keeps
-points on a shell, because near the origin x / |x| is steep. With our samplers NUTS shares the energy H alone, as the
-factors evaluate it: its gradient is autodiff's.
+`python -m benchmarks.crosscheck`.
+
+NUTS knows no sphere: it draws x_i in R³ and r_i in R from the density exp(-H(x_i / |x_i|, r_i) / T)
+Π_i f(|x_i|). Whatever f is, lengths are then independent of directions, and u_i = x_i / |x_i|
+follows exp(-H / T) dΩ exactly. f keeps points on a shell, because near the origin x / |x| is steep.
+With our samplers NUTS shares the energy H alone, as the factors evaluate it: its gradient is
+autodiff's.
 
 Exit code 0 when every target is met, 1 when one is missed, 2 for wrong usage.
 """
@@ -25,16 +28,18 @@ from thrml import Block
 
 from benchmarks.diagnostics import Diagnosis, diagnose, least_ess, standard_score
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
-from sphere_ebm import PlacementConfig, Underdamped, build_graph, hamiltonian
-from sphere_ebm.hamiltonian import SphereState
-from sphere_ebm.hamiltonian.base import AbstractSphereFactor
-from sphere_ebm.sampling.chains import sample_chains
+from sphere_ebm import PlacementConfig
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.graph.graph import build_graph
+from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
+from sphere_ebm.maps.place import hamiltonian_factors
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
-from sphere_ebm.sampling.nodes import build_program, sphere_block
-from sphere_ebm.sampling.observers import OrderObserver
-from sphere_ebm.sphere import normalise
+from sphere_ebm.sampling.programs import build_program, sphere_block
+from sphere_ebm.sampling.underdamped import Underdamped
+from sphere_ebm.studies.chains import sample_chains
+from sphere_ebm.studies.observers import OrderObserver
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "crosscheck.md"
 PACKAGES = ("sphere-ebm", "blackjax", "arviz-stats", "jax", "thrml")
@@ -45,14 +50,18 @@ NUTS = "NUTS (BlackJAX)"
 MEASURES = ("energy", "polar order", "nematic order")
 MIDDLE_RADIUS = 20.0
 SHELL = 4.0
-"""f(|x|) = exp(-(|x| - 4)² / 2): so far out its own spread of 1 is about that which neighbours leave to a direction."""
+"""f(|x|) = exp(-(|x| - 4)² / 2): so far out its own spread of 1 is about that which neighbours
+leave to a direction.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A Hamiltonian of a few points with all three terms, and the temperature T that it is sampled at.
+    """A Hamiltonian of a few points with all three terms, and the temperature T that it is sampled
+    at.
 
-    `direction_mobility` is 1/s². Radii lie near 20, far more of their spreads sqrt(T) from 0 than any chain reaches.
+    `direction_mobility` is 1/s². Radii lie near 20, far more of their spreads sqrt(T) from 0 than
+    any chain reaches.
     """
 
     block: Block
@@ -67,15 +76,20 @@ class System:
     def starts(self, chains: int, seed: int) -> SphereState:
         """Uniform directions and radii around the middle one, other ones in every chain."""
         rng = np.random.default_rng(seed)
-        direction = normalise(jnp.asarray(rng.standard_normal((chains, len(self.block), 3)), jnp.float32))
-        return SphereState(direction, jnp.asarray(rng.normal(MIDDLE_RADIUS, 1, direction.shape[:2]), jnp.float32))
+        direction = normalise(
+            jnp.asarray(rng.standard_normal((chains, len(self.block), 3)), jnp.float32)
+        )
+        return SphereState(
+            direction, jnp.asarray(rng.normal(MIDDLE_RADIUS, 1, direction.shape[:2]), jnp.float32)
+        )
 
 
 @dataclass(frozen=True)
 class Budget:
     """Numbers of chains and, for each of them, of steps of warm-up and of draws.
 
-    NUTS takes a tenth of both, which still costs it more gradients; our samplers make `thin` steps from draw to draw.
+    NUTS takes a tenth of both, which still costs it more gradients; our samplers make `thin` steps
+    from draw to draw.
     """
 
     chains: int
@@ -86,7 +100,10 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one sampler drew: each of `MEASURES` with shape (chains, draws), and the gradients that all draws cost."""
+    """What one sampler drew.
+
+    Each of `MEASURES` with shape (chains, draws), and the gradients that all draws cost.
+    """
 
     sampler: str
     values: dict[str, Float[np.ndarray, "chains draws"]]
@@ -97,7 +114,10 @@ class Run:
         return diagnose(self.values[measure])
 
     def independent(self, measure: str) -> Float[np.ndarray, " kept"]:
-        """Draws two autocorrelation times apart, by what is slowest of mean and quantiles: about independent."""
+        """Draws two autocorrelation times apart, by what is slowest of mean and quantiles.
+
+        About independent.
+        """
         values = self.values[measure]
         apart = max(1, round(2 * values.size / least_ess(values)))
         return values[:, ::apart].reshape(-1)
@@ -115,26 +135,37 @@ def make_system(points: int, temperature: float, seed: int) -> System:
     block = sphere_block(points)
     ideal = np.linspace(MIDDLE_RADIUS - 2, MIDDLE_RADIUS + 2, points).astype(np.float32)
     mobility = config.sharpness(points) ** -2
-    return System(block, hamiltonian(block, ideal, graph, config), temperature, mobility)
+    return System(block, hamiltonian_factors(block, ideal, graph, config), temperature, mobility)
 
 
 def measure(system: System, state: SphereState) -> dict[str, Array]:
     """`MEASURES` of one configuration, independent of observers."""
-    u, n = state.direction, state.radius.shape[0]
+    u = state.direction
+    n = state.radius.shape[0]
     tensor = 1.5 * u.T @ u / n - 0.5 * jnp.eye(3, dtype=u.dtype)
-    values = (system.energy(state), jnp.linalg.norm(jnp.mean(u, axis=0)), jnp.linalg.eigvalsh(tensor)[-1])
+    values = (
+        system.energy(state),
+        jnp.linalg.norm(jnp.mean(u, axis=0)),
+        jnp.linalg.eigvalsh(tensor)[-1],
+    )
     return dict(zip(MEASURES, values, strict=True))
 
 
 def sample_nuts(system: System, budget: Budget, seed: int) -> Run:
-    """NUTS in ambient coordinates; Stan's windows adapt step size and diagonal mass in each chain."""
+    """NUTS in ambient coordinates.
+
+    Stan's windows adapt step size and diagonal mass in each chain.
+    """
 
     def on_sphere(position: SphereState) -> SphereState:
         return SphereState(normalise(position.direction), position.radius)
 
     def log_density(position: SphereState) -> Float[Array, ""]:
         length = jnp.linalg.norm(position.direction, axis=1)
-        return -system.energy(on_sphere(position)) / system.temperature - jnp.sum((length - SHELL) ** 2) / 2
+        return (
+            -system.energy(on_sphere(position)) / system.temperature
+            - jnp.sum((length - SHELL) ** 2) / 2
+        )
 
     def one_chain(key: Key[Array, ""], start: SphereState) -> tuple[dict[str, Array], Array, Array]:
         key_warmup, key_draws = jax.random.split(key)
@@ -142,9 +173,15 @@ def sample_nuts(system: System, budget: Budget, seed: int) -> Run:
         (state, parameters), _ = adaptation.run(key_warmup, start, budget.warmup // 10)
         nuts = blackjax.nuts(log_density, **parameters)
 
-        def draw(state: Any, key: Key[Array, ""]) -> tuple[Any, tuple[dict[str, Array], Array, Array]]:
+        def draw(
+            state: Any, key: Key[Array, ""]
+        ) -> tuple[Any, tuple[dict[str, Array], Array, Array]]:
             state, info = nuts.step(key, state)
-            return state, (measure(system, on_sphere(state.position)), info.num_integration_steps, info.is_divergent)
+            return state, (
+                measure(system, on_sphere(state.position)),
+                info.num_integration_steps,
+                info.is_divergent,
+            )
 
         return jax.lax.scan(draw, state, jax.random.split(key_draws, budget.draws // 10))[1]
 
@@ -159,9 +196,12 @@ def sample_nuts(system: System, budget: Budget, seed: int) -> Run:
     return Run(NUTS, drawn, int(np.sum(steps)), int(np.sum(divergent)))
 
 
-def our_samplers(system: System, temperature: float, adapt_steps: int) -> dict[str, AbstractLangevin]:
+def our_samplers(
+    system: System, temperature: float, adapt_steps: int
+) -> dict[str, AbstractLangevin]:
     """Small steps for the two schemes whose law depends on h; their errors are O(h²)."""
-    n, mobility = len(system.block), {"direction_mobility": system.direction_mobility}
+    n = len(system.block)
+    mobility = {"direction_mobility": system.direction_mobility}
     return {
         "MALA": MALA(temperature, 0.1, adapt_steps=adapt_steps, **mobility),
         "LeimkuhlerMatthews, h = 0.05": LeimkuhlerMatthews(n, temperature, 0.05, **mobility),
@@ -169,7 +209,9 @@ def our_samplers(system: System, temperature: float, adapt_steps: int) -> dict[s
     }
 
 
-def sample_ours(system: System, name: str, sampler: AbstractLangevin, budget: Budget, seed: int) -> Run:
+def sample_ours(
+    system: System, name: str, sampler: AbstractLangevin, budget: Budget, seed: int
+) -> Run:
     """One of our samplers; MALA evaluates the gradient at either end of a step, the others once."""
     say(f"crosscheck: {name}")
     samples = sample_chains(
@@ -183,7 +225,13 @@ def sample_ours(system: System, name: str, sampler: AbstractLangevin, budget: Bu
         observers=[OrderObserver()],
     )
     seen = samples.observables
-    values = dict(zip(MEASURES, (samples.total_energy, seen["polar_order"], seen["nematic_order"]), strict=True))
+    values = dict(
+        zip(
+            MEASURES,
+            (samples.total_energy, seen["polar_order"], seen["nematic_order"]),
+            strict=True,
+        )
+    )
     evaluations = 2 if isinstance(sampler, MALA) else 1
     return Run(name, values, evaluations * budget.chains * budget.draws * budget.thin)
 
@@ -195,7 +243,9 @@ def same_law(one: Run, other: Run, measure: str) -> float:
 
 def same_mean(one: Run, other: Run, measure: str) -> float:
     """p-value of the z-test with Monte-Carlo standard errors."""
-    return float(2 * stats.norm.sf(abs(standard_score(one.diagnosis(measure), other.diagnosis(measure)))))
+    return float(
+        2 * stats.norm.sf(abs(standard_score(one.diagnosis(measure), other.diagnosis(measure))))
+    )
 
 
 def law_table(runs: Sequence[Run], reference: Run) -> str:
@@ -205,10 +255,22 @@ def law_table(runs: Sequence[Run], reference: Run) -> str:
         for name in MEASURES:
             found = run.diagnosis(name)
             against = (
-                ["–", "–"] if run is reference else [f"{p(run, reference, name):.3g}" for p in (same_law, same_mean)]
+                ["–", "–"]
+                if run is reference
+                else [f"{p(run, reference, name):.3g}" for p in (same_law, same_mean)]
             )
-            rows.append([run.sampler, name, f"{found.mean:.4f} ± {found.mcse:.4f}", f"{found.r_hat:.4f}", *against])
-    return markdown_table(["sampler", "measure", "mean ± MCSE", "R-hat", "p (two-sample KS)", "p (means)"], rows)
+            rows.append(
+                [
+                    run.sampler,
+                    name,
+                    f"{found.mean:.4f} ± {found.mcse:.4f}",
+                    f"{found.r_hat:.4f}",
+                    *against,
+                ]
+            )
+    return markdown_table(
+        ["sampler", "measure", "mean ± MCSE", "R-hat", "p (two-sample KS)", "p (means)"], rows
+    )
 
 
 def efficiency_table(runs: Sequence[Run]) -> str:
@@ -231,14 +293,35 @@ def checks(runs: Sequence[Run], wrong: Run, reference: Run) -> list[Check]:
     found = [Check(f"{NUTS}: divergences", reference.divergences, "=", 0)]
     for run in runs:
         found += [
-            Check(f"{run.sampler}: p, law of the {name}", same_law(run, reference, name), ">=", LEAST_P)
+            Check(
+                f"{run.sampler}: p, law of the {name}",
+                same_law(run, reference, name),
+                ">=",
+                LEAST_P,
+            )
             for name in MEASURES
         ]
-        found.append(Check(f"{run.sampler}: p, mean energy", same_mean(run, reference, "energy"), ">=", LEAST_P))
+        found.append(
+            Check(
+                f"{run.sampler}: p, mean energy", same_mean(run, reference, "energy"), ">=", LEAST_P
+            )
+        )
     found.append(
-        Check(f"power: {wrong.sampler}: p, law of the energy", same_law(wrong, reference, "energy"), "<", LEAST_P)
+        Check(
+            f"power: {wrong.sampler}: p, law of the energy",
+            same_law(wrong, reference, "energy"),
+            "<",
+            LEAST_P,
+        )
     )
-    found.append(Check(f"power: {wrong.sampler}: p, mean energy", same_mean(wrong, reference, "energy"), "<", LEAST_P))
+    found.append(
+        Check(
+            f"power: {wrong.sampler}: p, mean energy",
+            same_mean(wrong, reference, "energy"),
+            "<",
+            LEAST_P,
+        )
+    )
     return found
 
 
@@ -255,11 +338,13 @@ def build_report(system: System, budget: Budget, seed: int) -> tuple[str, bool]:
     text = f"""# Our samplers against BlackJAX's NUTS
 
 {header}
-- {len(system.block)} points, gravity, lateral attraction (k-NN graph of random embeddings) and osmotic pressure
-  (direct), T = {system.temperature:g}, {budget.chains} chains from random configurations, seed {seed}
+- {len(system.block)} points, gravity, lateral attraction (k-NN graph of random embeddings) and
+  osmotic pressure
+  (direct), T = {system.temperature:g}, {budget.chains} chains from random configurations, seed
+  {seed}
 - NUTS in ambient coordinates, x in R³ on a shell of |x|, whose direction follows the same law as u
-- laws are compared on draws two autocorrelation times apart; gradients are those of the draws, without warm-up: NUTS
-  one per integration step, MALA two per step, the others one
+- laws are compared on draws two autocorrelation times apart; gradients are those of the draws,
+  without warm-up: NUTS one per integration step, MALA two per step, the others one
 
 ## Targets: {sum(met)} of {len(met)} met
 
@@ -280,11 +365,23 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--points", type=int, default=16, help=f"6 to {MOST_POINTS} (default 16)")
     cli.add_argument("--temperature", type=float, default=0.5, metavar="T", help="default 0.5")
     cli.add_argument("--chains", type=int, default=6, help="at least 2 (default 6)")
-    cli.add_argument("--warmup", type=int, default=10_000, metavar="STEPS", help="default 10000; NUTS a tenth")
-    cli.add_argument("--draws", type=int, default=40_000, help="of each chain, default 40000; NUTS a tenth")
-    cli.add_argument("--thin", type=int, default=5, metavar="STEPS", help="steps between two draws of ours (default 5)")
+    cli.add_argument(
+        "--warmup", type=int, default=10_000, metavar="STEPS", help="default 10000; NUTS a tenth"
+    )
+    cli.add_argument(
+        "--draws", type=int, default=40_000, help="of each chain, default 40000; NUTS a tenth"
+    )
+    cli.add_argument(
+        "--thin",
+        type=int,
+        default=5,
+        metavar="STEPS",
+        help="steps between two draws of ours (default 5)",
+    )
     cli.add_argument("--seed", type=int, default=0, help="default 0")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     return cli
 
 
@@ -294,9 +391,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 6 <= options.points <= MOST_POINTS:
         cli.error(f"--points must be 6 to {MOST_POINTS}; got {options.points}.")
     if options.chains < 2 or options.thin < 1 or min(options.warmup, options.draws) < 1000:
-        cli.error("--chains must be at least 2, --thin at least 1, --warmup and --draws at least 1000.")
+        cli.error(
+            "--chains must be at least 2, --thin at least 1, --warmup and --draws at least 1000."
+        )
     budget = Budget(options.chains, options.warmup, options.draws, options.thin)
-    text, passed = build_report(make_system(options.points, options.temperature, options.seed), budget, options.seed)
+    text, passed = build_report(
+        make_system(options.points, options.temperature, options.seed), budget, options.seed
+    )
     publish(text, options.output)
     return 0 if passed else 1
 

@@ -22,7 +22,8 @@ class Dataset:
 
 
 def load(name: str, folder: Path) -> Dataset:
-    """`digits` from scikit-learn, any other set from `folder/name.npz` with arrays `embeddings` and `labels`.
+    """`digits` from scikit-learn, any other set from `folder/name.npz` with arrays `embeddings` and
+    `labels`.
 
     Raises FileNotFoundError when that file is missing.
     """

@@ -10,7 +10,9 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`mean` and its Monte-Carlo standard error `mcse`, `r_hat` (rank-normalised), bulk effective sample size `ess`."""
+    """`mean` and its Monte-Carlo standard error `mcse`, `r_hat` (rank-normalised), bulk effective
+    sample size `ess`.
+    """
 
     mean: float
     mcse: float
@@ -30,9 +32,14 @@ def diagnose(values: Float[np.ndarray, "chains draws"]) -> Diagnosis:
 
 
 def least_ess(values: Float[np.ndarray, "chains draws"]) -> float:
-    """The smallest effective sample size of the mean and of three quantiles: a test of the whole law feels them all."""
+    """The smallest effective sample size of the mean and of three quantiles.
+
+    A test of the whole law feels them all.
+    """
     values = np.ascontiguousarray(values, np.float64)
-    quantiles = [float(arviz_stats.ess(values, method="quantile", prob=level)) for level in (0.1, 0.5, 0.9)]
+    quantiles = [
+        float(arviz_stats.ess(values, method="quantile", prob=level)) for level in (0.1, 0.5, 0.9)
+    ]
     return min(float(arviz_stats.ess(values)), *quantiles)
 
 

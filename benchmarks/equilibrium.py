@@ -1,4 +1,6 @@
-"""MALA at equilibrium on real data, at several temperatures: `python -m benchmarks.equilibrium --data DIR`.
+"""MALA at equilibrium on real data, at several temperatures.
+
+`python -m benchmarks.equilibrium --data DIR`.
 
 Exit code 0 when every target is met, 1 when one is missed, 2 for wrong usage.
 """
@@ -20,25 +22,31 @@ from thrml import Block, FactorSamplingProgram
 from benchmarks.datasets import Dataset, load
 from benchmarks.diagnostics import Diagnosis, diagnose, standard_score
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say, spread
-from sphere_ebm import NeighbourGraph, PlacementConfig, Underdamped, build_graph, hamiltonian
-from sphere_ebm.config import shells_of
-from sphere_ebm.hamiltonian import SphereState
-from sphere_ebm.hamiltonian.base import AbstractSphereFactor
-from sphere_ebm.heuristics.initial import random_directions
-from sphere_ebm.quality import neighbour_recall
-from sphere_ebm.sampling.chains import sample_chains
+from sphere_ebm import PlacementConfig
+from sphere_ebm.geometry.shells import ideal_radii
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.graph.graph import NeighbourGraph, build_graph
+from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
+from sphere_ebm.maps.config import shells_of
+from sphere_ebm.maps.place import hamiltonian_factors
+from sphere_ebm.maps.starts import random_directions
+from sphere_ebm.quality.neighbours import neighbour_recall
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.mala import MALA
-from sphere_ebm.sampling.nodes import build_program, sphere_block
-from sphere_ebm.sampling.samples import Samples
+from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.schedules import Linear
-from sphere_ebm.shells import ideal_radii
-from sphere_ebm.sphere import normalise
+from sphere_ebm.sampling.underdamped import Underdamped
+from sphere_ebm.studies.chains import sample_chains
+from sphere_ebm.studies.samples import Samples
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "equilibrium.md"
 PACKAGES = ("sphere-ebm", "arviz-stats", "jax", "thrml", "numpy")
-LEAST_ACCEPTANCE, MOST_ACCEPTANCE, R_HAT_LIMIT = 0.5, 0.7, 1.05
-ANNEALING_STEP, UNDERDAMPED_STEP, FRICTION = 0.3, 0.1, 0.7
+LEAST_ACCEPTANCE = 0.5
+MOST_ACCEPTANCE = 0.7
+R_HAT_LIMIT = 1.05
+ANNEALING_STEP = 0.3
+UNDERDAMPED_STEP = 0.1
+FRICTION = 0.7
 HEADER = (
     "T",
     "acceptance",
@@ -55,7 +63,9 @@ HEADER = (
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Points of a set with the Hamiltonian that `place` gives them, osmotic pressure by the direct sum."""
+    """Points of a set with the Hamiltonian that `place` gives them, osmotic pressure by the direct
+    sum.
+    """
 
     embeddings: Float32[np.ndarray, "points width"]
     graph: NeighbourGraph
@@ -68,20 +78,28 @@ class Problem:
         return len(self.embeddings)
 
     def dynamics(self) -> dict[str, float]:
-        """What every sampler gets: mobilities 1/s² and 1/κ, and the wall for radii, all as in `place`."""
+        """What every sampler gets.
+
+        Mobilities 1/s² and 1/κ, and the wall for radii, all as in `place`.
+        """
         return {
             "direction_mobility": 1 / self.config.sharpness(len(self)) ** 2,
             "radius_mobility": 1 / self.config.radius_stiffness,
             "minimum_radius": float(shells_of(self.config).edges[0]),
         }
 
-    def underdamped(self, temperature: float, step_size: float, coupling: Linear | float = 1.0) -> Underdamped:
+    def underdamped(
+        self, temperature: float, step_size: float, coupling: Linear | float = 1.0
+    ) -> Underdamped:
         return Underdamped(len(self), temperature, step_size, FRICTION, coupling, **self.dynamics())
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Chains, and along each of them: steps of annealing and of warm-up, draws, and steps between two draws."""
+    """Chains, and along each of them.
+
+    Steps of annealing and of warm-up, draws, and steps between two draws.
+    """
 
     chains: int
     anneal: int
@@ -97,7 +115,10 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Equilibrium:
-    """One sampler at one temperature; `seconds` of drawing, warm-up and compilation left out, and recall by chain."""
+    """One sampler at one temperature.
+
+    `seconds` of drawing, warm-up and compilation left out, and recall by chain.
+    """
 
     samples: Samples
     steps: int
@@ -133,25 +154,41 @@ def pose(data: Dataset, points: int, seed: int) -> Problem:
     config = PlacementConfig(osmotic_evaluator="direct", seed=seed)
     chosen = np.sort(np.random.default_rng(seed).choice(len(data), points, replace=False))
     embeddings = data.embeddings[chosen]
-    graph = build_graph(embeddings, neighbours=config.neighbours, max_degree=config.max_degree, seed=seed)
-    ideal = ideal_radii(np.linalg.norm(embeddings, axis=1), shells_of(config), config.radius_order, seed=seed)
+    graph = build_graph(
+        embeddings, neighbours=config.neighbours, max_degree=config.max_degree, seed=seed
+    )
+    ideal = ideal_radii(
+        np.linalg.norm(embeddings, axis=1), shells_of(config), config.radius_order, seed=seed
+    )
     block = sphere_block(points)
-    return Problem(embeddings, graph, ideal, config, block, hamiltonian(block, ideal, graph, config))
+    return Problem(
+        embeddings, graph, ideal, config, block, hamiltonian_factors(block, ideal, graph, config)
+    )
 
 
 def anneal(problem: Problem, temperature: float, budget: Budget) -> SphereState:
-    """Every chain from random directions of its own, coupling 8 to 1 at T by underdamped dynamics; (chains, n, ...)."""
-    n, config = len(problem), problem.config
+    """Every chain from random directions of its own, coupling 8 to 1 at T by underdamped dynamics.
+
+    (chains, n, ...).
+    """
+    n = len(problem)
+    config = problem.config
     directions = np.stack([random_directions(n, seed) for seed in range(budget.chains)])
-    start = SphereState(jnp.asarray(directions), jnp.asarray(np.tile(problem.ideal, (budget.chains, 1))))
+    start = SphereState(
+        jnp.asarray(directions), jnp.asarray(np.tile(problem.ideal, (budget.chains, 1)))
+    )
     coupling = Linear(config.coupling_start, 1.0, config.cooling * budget.anneal)
     program = _program(problem, problem.underdamped(temperature, ANNEALING_STEP, coupling))
     key = jax.random.key(config.seed)
-    last = sample_chains(key, program, start, chains=budget.chains, warmup=budget.anneal, draws=1).last
+    last = sample_chains(
+        key, program, start, chains=budget.chains, warmup=budget.anneal, draws=1
+    ).last
     return SphereState(normalise(jnp.asarray(last.direction)), jnp.asarray(last.radius))
 
 
-def draw(problem: Problem, sampler: AbstractLangevin, start: SphereState, budget: Budget) -> Equilibrium:
+def draw(
+    problem: Problem, sampler: AbstractLangevin, start: SphereState, budget: Budget
+) -> Equilibrium:
     """Warm up and draw. The clock starts after the warm-up, by when everything is compiled."""
     clock: dict[int, float] = {}
     samples = sample_chains(
@@ -165,15 +202,26 @@ def draw(problem: Problem, sampler: AbstractLangevin, start: SphereState, budget
         progress=lambda done, _: clock.setdefault(done, time.perf_counter()),
     )
     seconds = max(clock.values()) - clock[budget.warmup]
-    recall = tuple(neighbour_recall(problem.embeddings, u, queries=None) for u in samples.last.direction)
+    recall = tuple(
+        neighbour_recall(problem.embeddings, u, queries=None) for u in samples.last.direction
+    )
     found = Equilibrium(samples, budget.steps, seconds, recall)
-    energy, name = found.energy(), type(sampler).__name__
-    say(f"equilibrium: T = {found.temperature:g}, {name}: H per point {energy}, acceptance {samples.acceptance}")
-    say(f"equilibrium: {seconds:.1f} s for {budget.draws * budget.thin} steps of all chains, recall {recall}")
+    energy = found.energy()
+    name = type(sampler).__name__
+    say(
+        f"equilibrium: T = {found.temperature:g}, {name}: H per point {energy}, acceptance"
+        f" {samples.acceptance}"
+    )
+    say(
+        f"equilibrium: {seconds:.1f} s for {budget.draws * budget.thin} steps of all chains, recall"
+        f" {recall}"
+    )
     return found
 
 
-def sample_mala(problem: Problem, temperature: float, start: SphereState, budget: Budget) -> Equilibrium:
+def sample_mala(
+    problem: Problem, temperature: float, start: SphereState, budget: Budget
+) -> Equilibrium:
     sampler = MALA(temperature, 0.1, adapt_steps=budget.warmup // 2, **problem.dynamics())
     return draw(problem, sampler, start, budget)
 
@@ -183,9 +231,15 @@ def _program(problem: Problem, sampler: AbstractLangevin) -> FactorSamplingProgr
 
 
 def exact_energy(problem: Problem, state: SphereState) -> float:
-    """H of one configuration in float64, written down again in NumPy from its definition. O(N²) memory."""
-    u, r = np.asarray(state.direction, np.float64), np.asarray(state.radius, np.float64)
-    n, config, graph = len(r), problem.config, problem.graph
+    """H of one configuration in float64, written down again in NumPy from its definition.
+
+    O(N²) memory.
+    """
+    u = np.asarray(state.direction, np.float64)
+    r = np.asarray(state.radius, np.float64)
+    n = len(r)
+    config = problem.config
+    graph = problem.graph
     stretch = config.sharpness(n) ** 2
     gravity = config.radius_stiffness / 2 * np.sum((r - problem.ideal) ** 2)
     chord = np.sum((u[graph.senders] - u[graph.receivers]) ** 2, axis=1)
@@ -196,7 +250,10 @@ def exact_energy(problem: Problem, state: SphereState) -> float:
 
 
 def rounding(problem: Problem, reached: Equilibrium, moves: int) -> Float[np.ndarray, " moves"]:
-    """Error of the change of H / T over accepted moves of MALA: float32, summed as MALA does, against float64."""
+    """Error of the change of H / T over accepted moves of MALA.
+
+    Float32, summed as MALA does, against float64.
+    """
     step_size = float(reached.samples.observables["step_size"][0, -1])
     samples = sample_chains(
         jax.random.key(problem.config.seed + 2),
@@ -219,8 +276,12 @@ def checks(main: Equilibrium) -> list[Check]:
     at = f"T = {main.temperature:g}"
     acceptance = main.samples.acceptance
     return [
-        Check(f"{at}: lowest acceptance of a chain", float(acceptance.min()), ">=", LEAST_ACCEPTANCE),
-        Check(f"{at}: highest acceptance of a chain", float(acceptance.max()), "<=", MOST_ACCEPTANCE),
+        Check(
+            f"{at}: lowest acceptance of a chain", float(acceptance.min()), ">=", LEAST_ACCEPTANCE
+        ),
+        Check(
+            f"{at}: highest acceptance of a chain", float(acceptance.max()), "<=", MOST_ACCEPTANCE
+        ),
         Check(f"{at}: R-hat of H", main.energy().r_hat, "<", R_HAT_LIMIT),
     ]
 
@@ -233,13 +294,26 @@ def against(main: Equilibrium, other: Equilibrium) -> str:
         energy = found.energy()
         evaluations = (2 if name == "MALA" else 1) * found.steps
         mean = f"{energy.mean:.4f} ± {energy.mcse:.4f}"
-        per = [f"{energy.ess:.0f}", f"{evaluations / energy.ess:.0f}", f"{found.seconds / energy.ess:.2f}"]
+        per = [
+            f"{energy.ess:.0f}",
+            f"{evaluations / energy.ess:.0f}",
+            f"{found.seconds / energy.ess:.2f}",
+        ]
         rows.append([name, mean, f"{energy.r_hat:.3f}", *per])
-    header = ["sampler", "H per point", "R-hat of H", "ESS of H", "gradients per effective sample", "seconds per it"]
+    header = [
+        "sampler",
+        "H per point",
+        "R-hat of H",
+        "ESS of H",
+        "gradients per effective sample",
+        "seconds per it",
+    ]
     return f"{markdown_table(header, rows)}\n\nThe means differ with p = {p:.2g} (z-test)."
 
 
-def build_report(problem: Problem, name: str, main: float, others: Sequence[float], budget: Budget) -> tuple[str, bool]:
+def build_report(
+    problem: Problem, name: str, main: float, others: Sequence[float], budget: Budget
+) -> tuple[str, bool]:
     """Sample at every temperature; the report in Markdown, and whether every target is met."""
     header = machine(PACKAGES)
     found: dict[float, Equilibrium] = {}
@@ -255,9 +329,11 @@ def build_report(problem: Problem, name: str, main: float, others: Sequence[floa
     text = f"""# MALA at equilibrium on {len(problem)} points of {name}
 
 {header}
-- {budget.chains} chains from random directions of their own, {budget.anneal} steps of annealing, {budget.warmup} of
+- {budget.chains} chains from random directions of their own, {budget.anneal} steps of annealing,
+  {budget.warmup} of
   warm-up (h adapted in the first half), then {budget.draws} draws, {budget.thin} steps apart
-- R-hat is rank-normalised, the effective sample size (ESS) is the bulk one, means ± their Monte-Carlo standard error;
+- R-hat is rank-normalised, the effective sample size (ESS) is the bulk one, means ± their
+  Monte-Carlo standard error;
   acceptance, h and recall (of the last configurations): mean over chains (lowest..highest)
 - seconds are wall time of drawing, all chains in one process; no warm-up and no compilation in them
 
@@ -275,27 +351,51 @@ def build_report(problem: Problem, name: str, main: float, others: Sequence[floa
 
 ## Float32 at T = {main:g}
 
-Change of H / T over {len(error)} accepted moves, float32 less float64: mean {error.mean():.1e}, standard deviation
+Change of H / T over {len(error)} accepted moves, float32 less float64: mean {error.mean():.1e},
+standard deviation
 {error.std():.1e}."""
     return text, all(met)
 
 
 def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.equilibrium", description=__doc__)
-    cli.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz (digits needs none)")
-    cli.add_argument("--set", default="wordnet-2k", metavar="NAME", help="default: wordnet-2k")
-    cli.add_argument("--points", type=_positive, default=1000, help="drawn from the set (default 1000)")
-    cli.add_argument("--seed", type=int, default=0, help="of the points and of all random numbers (default 0)")
-    cli.add_argument("--temperature", type=float, default=0.2, metavar="T", help="what targets hold for (default .2)")
     cli.add_argument(
-        "--others", nargs="*", type=float, default=[1.0, 0.5, 0.1], metavar="T", help="measured too (default 1 .5 .1)"
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with NAME.npz (digits needs none)",
+    )
+    cli.add_argument("--set", default="wordnet-2k", metavar="NAME", help="default: wordnet-2k")
+    cli.add_argument(
+        "--points", type=_positive, default=1000, help="drawn from the set (default 1000)"
+    )
+    cli.add_argument(
+        "--seed", type=int, default=0, help="of the points and of all random numbers (default 0)"
+    )
+    cli.add_argument(
+        "--temperature",
+        type=float,
+        default=0.2,
+        metavar="T",
+        help="what targets hold for (default .2)",
+    )
+    cli.add_argument(
+        "--others",
+        nargs="*",
+        type=float,
+        default=[1.0, 0.5, 0.1],
+        metavar="T",
+        help="measured too (default 1 .5 .1)",
     )
     cli.add_argument("--chains", type=_positive, default=4, help="default 4")
     cli.add_argument("--anneal", type=_positive, default=2000, metavar="STEPS", help="default 2000")
     cli.add_argument("--warmup", type=_positive, default=1000, metavar="STEPS", help="default 1000")
     cli.add_argument("--draws", type=_positive, default=3000, help="of each chain (default 3000)")
     cli.add_argument("--thin", type=_positive, default=10, metavar="STEPS", help="default 10")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     return cli
 
 
@@ -312,9 +412,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         data = load(options.set, options.data)
     except FileNotFoundError as error:
-        cli.error(f"{error.filename} is missing; name the folder with --data or choose a set with --set.")
+        cli.error(
+            f"{error.filename} is missing; name the folder with --data or choose a set with --set."
+        )
     if options.points > len(data):
-        cli.error(f"--points must be at most {len(data)}, all of {options.set}; got {options.points}.")
+        cli.error(
+            f"--points must be at most {len(data)}, all of {options.set}; got {options.points}."
+        )
     problem = pose(data, options.points, options.seed)
     budget = Budget(options.chains, options.anneal, options.warmup, options.draws, options.thin)
     text, passed = build_report(problem, options.set, options.temperature, options.others, budget)

@@ -14,22 +14,31 @@ import numpy as np
 from benchmarks.process import count_compilations, peak_mb
 from benchmarks.report import Check, markdown_table, say
 from sphere_ebm import Placement, PlacementConfig
-from sphere_ebm.heuristics import PRESETS, capacity_sort, water_filling
-from sphere_ebm.quality import shell_deviation
+from sphere_ebm.filling.presets import PRESETS
+from sphere_ebm.heuristics.water_filling import capacity_sort, water_filling
+from sphere_ebm.quality.radii import shell_deviation
 
-POINTS, SHELLS, WIDTH = 5_000_000, 512, 256
-SORT, FASTEST = "capacity_sort", "lateral_jit"
+POINTS = 5_000_000
+SHELLS = 512
+WIDTH = 256
+SORT = "capacity_sort"
+FASTEST = "lateral_jit"
 PROGRAM = "jit(fill)"
-SORT_RATE, FILL_RATE, MEMORY_GB = 3e6, 5e5, 3.0
+SORT_RATE = 3e6
+FILL_RATE = 5e5
+MEMORY_GB = 3.0
 
 
 @dataclass(frozen=True)
 class Filled:
-    """One method, called `len(seconds)` + 1 times, each time with other points: the first call compiles.
+    """One method, called `len(seconds)` + 1 times, each time with other points.
 
-    `start_deviation` and `deviation` are means of |count - capacity| / capacity over the shells, `off` is the largest
-    |count - capacity| in points, all of the last call; `programs` counts compilations of the engine in all calls, and
-    `peak_mb` is the peak memory of the process up to here.
+    The first call compiles.
+
+    `start_deviation` and `deviation` are means of |count - capacity| / capacity over the shells,
+    `off` is the largest |count - capacity| in points, all of the last call; `programs` counts
+    compilations of the engine in all calls, and `peak_mb` is the peak memory of the process up to
+    here.
     """
 
     method: str
@@ -90,25 +99,33 @@ def measure_here(method: str, n_points: int, shells: int, repeats: int) -> Fille
 def _call(method: str, config: PlacementConfig) -> Callable[[np.ndarray, np.ndarray], Placement]:
     if method == SORT:
         return lambda norm, variance: capacity_sort(None, norm, config)
-    return lambda norm, variance: water_filling(None, norm, config, preset=method, variance=variance)
+    return lambda norm, variance: water_filling(
+        None, norm, config, preset=method, variance=variance
+    )
 
 
 def filling_section(n_points: int, shells: int, repeats: int) -> tuple[str, list[Check]]:
     """The report in Markdown, without a title, and its targets."""
     found = {name: _in_a_process(name, n_points, shells, repeats) for name in (SORT, *PRESETS)}
     rows = [_cells(one, n_points) for one in found.values()]
-    text = f"""{n_points} points, {shells} shells (sqrt spacing, capacity R^1.5), norms and variances given, random
-directions; every call has other points and another seed. Median of {repeats} calls after the first, a process for each
-method.
+    text = f"""{n_points} points, {shells} shells (sqrt spacing, capacity R^1.5), norms and
+  variances given, random
+directions; every call has other points and another seed. Median of {repeats} calls after the
+first, a process for each method.
 
 {markdown_table(HEADER, rows)}"""
-    sort, fast = found[SORT], found[FASTEST]
+    sort = found[SORT]
+    fast = found[FASTEST]
     checks = [
         Check(f"{SORT}: points per second", n_points / sort.median, ">=", SORT_RATE),
         Check(f"{SORT}: largest deviation of a shell", sort.off, "<=", 1, "points"),
-        Check(f"{FASTEST}: points per second, complete run", n_points / fast.median, ">=", FILL_RATE),
+        Check(
+            f"{FASTEST}: points per second, complete run", n_points / fast.median, ">=", FILL_RATE
+        ),
         Check(f"{FASTEST}: peak memory of the process", fast.peak_mb / 1000, "<", MEMORY_GB, "GB"),
-        Check(f"{FASTEST}: compilations of the engine in {repeats + 1} calls", fast.programs, "=", 1),
+        Check(
+            f"{FASTEST}: compilations of the engine in {repeats + 1} calls", fast.programs, "=", 1
+        ),
     ]
     for name in PRESETS:
         ratio = found[name].deviation / (found[name].start_deviation or 1)
@@ -139,8 +156,18 @@ def _cells(one: Filled, n_points: int) -> list[str]:
 
 
 def _in_a_process(method: str, n_points: int, shells: int, repeats: int) -> Filled:
-    command = [sys.executable, "-m", "benchmarks.filling", method, str(n_points), str(shells), str(repeats)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1])
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.filling",
+        method,
+        str(n_points),
+        str(shells),
+        str(repeats),
+    ]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     return Filled(**json.loads(done.stdout))
 
 

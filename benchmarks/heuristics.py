@@ -1,7 +1,7 @@
 """The heuristics with the project's targets: `python -m benchmarks.heuristics --data DIR`.
 
-Water-filling and the exact sort on millions of points, transforms of spherical harmonics, and the navigator. Exit code
-0 when every target is met, 1 when one is missed, 2 for wrong usage.
+Water-filling and the exact sort on millions of points, transforms of spherical harmonics, and the
+navigator. Exit code 0 when every target is met, 1 when one is missed, 2 for wrong usage.
 """
 
 import argparse
@@ -21,15 +21,34 @@ PARTS = ("filling", "transforms", "navigator")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.heuristics", description=__doc__)
-    cli.add_argument("--data", type=Path, metavar="DIR", help=f"folder with {SET}.npz, for the navigator")
-    cli.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
-    cli.add_argument("--points", type=int, default=POINTS, help=f"points of the filling (default {POINTS})")
-    cli.add_argument("--shells", type=int, default=SHELLS, help=f"shells of the filling (default {SHELLS})")
+    cli.add_argument(
+        "--data", type=Path, metavar="DIR", help=f"folder with {SET}.npz, for the navigator"
+    )
+    cli.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        help="what to measure (default: all)",
+    )
+    cli.add_argument(
+        "--points", type=int, default=POINTS, help=f"points of the filling (default {POINTS})"
+    )
+    cli.add_argument(
+        "--shells", type=int, default=SHELLS, help=f"shells of the filling (default {SHELLS})"
+    )
     cli.add_argument("--repeats", type=int, default=3, help="timed runs of the filling (default 3)")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     options = cli.parse_args(arguments)
-    if "navigator" in options.parts and (options.data is None or not (options.data / f"{SET}.npz").is_file()):
-        cli.error(f"the navigator needs {SET}.npz: name its folder with --data, or leave it out with --parts.")
+    if "navigator" in options.parts and (
+        options.data is None or not (options.data / f"{SET}.npz").is_file()
+    ):
+        cli.error(
+            f"the navigator needs {SET}.npz: name its folder with --data, or leave it out with"
+            " --parts."
+        )
     header = machine(PACKAGES)
     sections = {
         "filling": lambda: filling_section(options.points, options.shells, options.repeats),
@@ -41,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     met = sum(check.passed for check in checks)
     parts = "\n\n".join(f"## {name.capitalize()}\n\n{text}" for name, (text, _) in done.items())
     publish(
-        f"# Heuristics\n\n{header}\n\n## Targets: {met} of {len(checks)} met\n\n{check_table(checks)}\n\n{parts}",
+        f"# Heuristics\n\n{header}\n\n## Targets: {met} of {len(checks)}"
+        f" met\n\n{check_table(checks)}\n\n{parts}",
         options.output,
     )
     return 0 if met == len(checks) else 1

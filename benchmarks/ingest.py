@@ -1,10 +1,11 @@
 """From text to a map: patches, the byte model, and neighbourhoods on the finished map.
 
-python -m benchmarks.ingest --texts FILE-OR-FOLDER ... [--whole FILE] [--mapped FOLDER] [--output FILE]
+python -m benchmarks.ingest --texts FILE-OR-FOLDER ... [--whole FILE] [--mapped FOLDER] [--output
+FILE]
 
-`--texts` are cut into patches and read by the byte model; `--whole` (about a megabyte) goes the whole way through the
-command in a process of its own; `--mapped`, a folder of documents, is mapped to see how often neighbours share one.
-Exit code 0 when every target is met, 1 when one is missed.
+`--texts` are cut into patches and read by the byte model; `--whole` (about a megabyte) goes the
+whole way through the command in a process of its own; `--mapped`, a folder of documents, is mapped
+to see how often neighbours share one. Exit code 0 when every target is met, 1 when one is missed.
 """
 
 import argparse
@@ -24,28 +25,37 @@ from jaxtyping import Int
 from scipy.spatial import KDTree
 
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
-from sphere_ebm import Labels, read_labels
-from sphere_ebm.ingest import ByteModel, Patching, find_threshold, ingest, patch_lengths, statistics_of
-from sphere_ebm.ingest.documents import find_texts, read_texts
-from sphere_ebm.ingest.run import MEAN_LENGTH
-from sphere_ebm.ingest.statistics import boundary_share, random_boundary_share
-from sphere_ebm.labelling import label
+from sphere_ebm import read_labels
+from sphere_ebm.files.shards.labels import Labels
+from sphere_ebm.labelling.label import label
+from sphere_ebm.text.byte_model import ByteModel
+from sphere_ebm.text.documents import find_texts, read_texts
+from sphere_ebm.text.ingest import MEAN_LENGTH, ingest
+from sphere_ebm.text.patching import Patching, find_threshold, patch_lengths
+from sphere_ebm.text.statistics import boundary_share, random_boundary_share, statistics_of
 
 K = 15
 NEAR = 10
-"""Patches of one document that lie no further apart share context, and are no evidence of anything."""
+"""Patches of one document that lie no further apart share context, and are no evidence of anything.
+"""
 
-REPEATS, SHOWN = 3, 20
-SECONDS, SPEED, BOUNDARIES, SAME = 60.0, 1.0, 2.0, 3.0
+REPEATS = 3
+SHOWN = 20
+SECONDS = 60.0
+SPEED = 1.0
+BOUNDARIES = 2.0
+SAME = 3.0
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "ingest.md"
 
 
 @dataclass(frozen=True)
 class Text:
-    """One text, or all files of a folder: its patches, how they are cut, and how well it is predicted.
+    """One text, or all files of a folder.
 
-    `share` and `random` are shares of cuts at word boundaries, of these patches and of random ones as long. `speed` is
-    in MB of text a second of processor time.
+    Its patches, how they are cut, and how well it is predicted.
+
+    `share` and `random` are shares of cuts at word boundaries, of these patches and of random ones
+    as long. `speed` is in MB of text a second of processor time.
     """
 
     name: str
@@ -64,7 +74,13 @@ class Text:
         """One row of the table."""
         ratio = f"{self.share / self.random:.2f}"
         bits = [f"{self.model:.3f}", f"{self.bzip2:.3f}", f"{self.xz:.3f}"]
-        cuts = [f"{self.mean:.1f}", f"{self.share:.3f}", f"{self.random:.3f}", ratio, f"{self.myelination:.3f}"]
+        cuts = [
+            f"{self.mean:.1f}",
+            f"{self.share:.3f}",
+            f"{self.random:.3f}",
+            ratio,
+            f"{self.myelination:.3f}",
+        ]
         return [self.name, f"{self.octets:,}", *cuts, *bits, f"{self.speed:.2f}"]
 
 
@@ -80,7 +96,9 @@ def measure_text(path: Path) -> Text:
         seconds.append(time.process_time() - begun)
     total = sum(map(len, documents))
     rule = Patching()
-    pairs = [(octets, reading.entropies) for octets, reading in zip(documents, readings, strict=True)]
+    pairs = [
+        (octets, reading.entropies) for octets, reading in zip(documents, readings, strict=True)
+    ]
     threshold = find_threshold(pairs, MEAN_LENGTH, rule)
     lengths = [patch_lengths(*pair, replace(rule, threshold=threshold)) for pair in pairs]
     whole = statistics_of(np.concatenate(lengths))
@@ -113,7 +131,16 @@ def measure_way(path: Path) -> list[float]:
     seconds = []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "sphere_ebm", "map", str(path), "--output", folder, "--quiet"]
+            command = [
+                sys.executable,
+                "-m",
+                "sphere_ebm",
+                "map",
+                str(path),
+                "--output",
+                folder,
+                "--quiet",
+            ]
             begun = time.perf_counter()
             subprocess.run(command, check=True)
             seconds.append(time.perf_counter() - begun)
@@ -134,14 +161,19 @@ def nearest(files: Sequence[Labels], count: int) -> Int[np.ndarray, "patches cou
     return KDTree(directions).query(directions, count + 1)[1][:, 1:]
 
 
-def places(files: Sequence[Labels]) -> tuple[Int[np.ndarray, " patches"], Int[np.ndarray, " patches"]]:
+def places(
+    files: Sequence[Labels],
+) -> tuple[Int[np.ndarray, " patches"], Int[np.ndarray, " patches"]]:
     """Number of the document of each patch, and the patch's number in it."""
     document = np.repeat(np.arange(len(files)), [len(one) for one in files])
     return document, np.concatenate([np.arange(len(one)) for one in files])
 
 
 def same_document(files: Sequence[Labels]) -> tuple[float, float, float, float]:
-    """Share of the K nearest that are of a patch's own document, and by chance; then without those `NEAR` to it."""
+    """Share of the K nearest that are of a patch's own document, and by chance.
+
+    Then without those `NEAR` to it.
+    """
     document, place = places(files)
     around = nearest(files, K)
     same = document[around] == document[:, None]
@@ -154,21 +186,29 @@ def same_document(files: Sequence[Labels]) -> tuple[float, float, float, float]:
 
 
 def examples(files: Sequence[Labels], shown: int, count: int = 3) -> str:
-    """Patches drawn at random, and the nearest of each that are not `NEAR` to it in its own document."""
+    """Patches drawn at random, and the nearest of each that are not `NEAR` to it in its own
+    document.
+    """
     document, place = places(files)
     around = nearest(files, 4 * NEAR)
     rows = []
     for patch in np.sort(np.random.default_rng(0).choice(len(document), shown, replace=False)):
-        apart = (document[around[patch]] != document[patch]) | (np.abs(place[around[patch]] - place[patch]) > NEAR)
+        apart = (document[around[patch]] != document[patch]) | (
+            np.abs(place[around[patch]] - place[patch]) > NEAR
+        )
         found = around[patch][apart][:count]
         rows.append([_quoted(files, document, place, i) for i in (patch, *found)])
     return markdown_table(["patch", *["near it on the map"] * count], rows)
 
 
 def _quoted(
-    files: Sequence[Labels], document: Int[np.ndarray, " patches"], place: Int[np.ndarray, " patches"], patch: int
+    files: Sequence[Labels],
+    document: Int[np.ndarray, " patches"],
+    place: Int[np.ndarray, " patches"],
+    patch: int,
 ) -> str:
-    labels, i = files[document[patch]], place[patch]
+    labels = files[document[patch]]
+    i = place[patch]
     assert labels.bytes is not None
     assert labels.bytes_offset is not None
     text = labels.bytes[labels.bytes_offset[i] : labels.bytes_offset[i + 1]].tobytes().decode()
@@ -178,13 +218,18 @@ def _quoted(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--texts", type=Path, nargs="+", default=[], metavar="PATH")
     parser.add_argument("--whole", type=Path, metavar="FILE")
     parser.add_argument("--mapped", type=Path, metavar="FOLDER")
-    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown")
+    parser.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown"
+    )
     options = parser.parse_args(arguments)
-    parts, checks = [machine(["numba", "wordllama", "jax"])], list[Check]()
+    parts = [machine(["numba", "wordllama", "jax"])]
+    checks = list[Check]()
     texts = []
     for path in options.texts:
         say(f"text: {path.name}")
@@ -202,9 +247,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"neighbours: {options.mapped.name}")
         files = mapped(options.mapped)
         same, chance, same_far, chance_far = same_document(files)
-        checks.append(Check("neighbours of the same document / by chance", same / chance, ">=", SAME))
-        checks.append(Check(f"the same, patches within {NEAR} left out", same_far / chance_far, ">=", SAME))
-        parts.append(f"Neighbours of the same document: {same:.3f}; further than {NEAR} patches away: {same_far:.3f}.")
+        checks.append(
+            Check("neighbours of the same document / by chance", same / chance, ">=", SAME)
+        )
+        checks.append(
+            Check(f"the same, patches within {NEAR} left out", same_far / chance_far, ">=", SAME)
+        )
+        parts.append(
+            f"Neighbours of the same document: {same:.3f}; further than {NEAR} patches away:"
+            f" {same_far:.3f}."
+        )
         parts.append(examples(files, SHOWN))
     publish("\n\n".join([*parts, check_table(checks)]), options.output)
     return 0 if all(check.passed for check in checks) else 1
@@ -218,8 +270,18 @@ def _text_table(texts: Sequence[Text]) -> str:
 
 def _text_checks(text: Text) -> list[Check]:
     return [
-        Check(f"{text.name}: mean length / wanted, apart from 1", abs(text.mean / MEAN_LENGTH - 1), "<=", 0.1),
-        Check(f"{text.name}: word cuts / those of random cuts", text.share / text.random, ">=", BOUNDARIES),
+        Check(
+            f"{text.name}: mean length / wanted, apart from 1",
+            abs(text.mean / MEAN_LENGTH - 1),
+            "<=",
+            0.1,
+        ),
+        Check(
+            f"{text.name}: word cuts / those of random cuts",
+            text.share / text.random,
+            ">=",
+            BOUNDARIES,
+        ),
         Check(f"{text.name}: MB of text a second on one core", text.speed, ">=", SPEED),
     ]
 

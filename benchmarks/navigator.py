@@ -1,7 +1,9 @@
-"""How much of a query's neighbourhood the navigator finds on a map: `python -m benchmarks.navigator --data DIR`.
+"""How much of a query's neighbourhood the navigator finds on a map.
 
-500 queries are held out of wordnet-10k and placed nowhere. The answer is compared with a random cone, with the best
-cone that exists on the map for each query (the oracle), and with faiss HNSW.
+`python -m benchmarks.navigator --data DIR`.
+
+500 queries are held out of wordnet-10k and placed nowhere. The answer is compared with a random
+cone, with the best cone that exists on the map for each query (the oracle), and with faiss HNSW.
 """
 
 import argparse
@@ -20,17 +22,25 @@ from jaxtyping import Float, Float32, Int
 from benchmarks.datasets import load
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm import Placement, place
-from sphere_ebm.heuristics import Bearings, HarmonicNavigator, NavigatorConfig
-from sphere_ebm.heuristics.navigator import search as navigator_module
-from sphere_ebm.heuristics.navigator.probing import ProbeTables, probe
+from sphere_ebm.retrieval.navigator import search as navigator_module
+from sphere_ebm.retrieval.navigator.config import NavigatorConfig
+from sphere_ebm.retrieval.navigator.probing import ProbeTables, probe
+from sphere_ebm.retrieval.navigator.search import Bearings, HarmonicNavigator
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "navigator.md"
 PACKAGES = ("sphere-ebm", "jax", "numpy", "scipy", "faiss-cpu")
-SET, HELD_OUT, SEED = "wordnet-10k", 500, 0
+SET = "wordnet-10k"
+HELD_OUT = 500
+SEED = 0
 SHARES = (0.01, 0.02, 0.05, 0.1)
 FOUND = 10
-ORACLE_TARGET, MILLISECONDS_TARGET, SETUP_TARGET, CALIBRATION_TARGET = 0.6, 5.0, 2.0, 0.1
-LATTICE, REFINEMENTS, TURNS = 10_000, 3, 32
+ORACLE_TARGET = 0.6
+MILLISECONDS_TARGET = 5.0
+SETUP_TARGET = 2.0
+CALIBRATION_TARGET = 0.1
+LATTICE = 10_000
+REFINEMENTS = 3
+TURNS = 32
 CHOICES: tuple[dict, ...] = (
     {"landmarks": 300},
     {"landmarks": 600},
@@ -55,7 +65,9 @@ CHOICES: tuple[dict, ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A map, unit queries that are not on it, their 10 nearest points by cosine, and unit embeddings of the map."""
+    """A map, unit queries that are not on it, their 10 nearest points by cosine, and unit
+    embeddings of the map.
+    """
 
     placement: Placement
     unit: Float32[np.ndarray, "points width"]
@@ -68,7 +80,9 @@ class Task:
 
     def recalls(self, points: Int[np.ndarray, "queries returned"]) -> Float[np.ndarray, " queries"]:
         """The same for every query."""
-        return np.array([np.isin(true, found).mean() for true, found in zip(self.truth, points, strict=True)])
+        return np.array(
+            [np.isin(true, found).mean() for true, found in zip(self.truth, points, strict=True)]
+        )
 
     def count(self, share: float) -> int:
         """Points that a share amounts to."""
@@ -76,7 +90,10 @@ class Task:
 
 
 def hold_out(embeddings: Float32[np.ndarray, "points width"], held_out: int = HELD_OUT) -> Task:
-    """A map of all but `held_out` points, placed with the default configuration; those are the queries."""
+    """A map of all but `held_out` points, placed with the default configuration.
+
+    Those are the queries.
+    """
     asked = np.sort(np.random.default_rng(SEED).choice(len(embeddings), held_out, replace=False))
     placement = place(np.delete(embeddings, asked, axis=0))
     unit = _unit(np.delete(embeddings, asked, axis=0))
@@ -86,9 +103,12 @@ def hold_out(embeddings: Float32[np.ndarray, "points width"], held_out: int = HE
 
 
 def oracle(task: Task) -> list[float]:
-    """Recall of the best cap of each size that exists for each query: the ceiling of any single cone on this map.
+    """Recall of the best cap of each size that exists for each query.
 
-    Axes: every point, a lattice of 10 000 directions, then random turns around the best of them, narrower each time.
+    The ceiling of any single cone on this map.
+
+    Axes: every point, a lattice of 10 000 directions, then random turns around the best of them,
+    narrower each time.
     """
     points = task.placement.direction.astype(np.float64)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
@@ -111,10 +131,13 @@ def oracle(task: Task) -> list[float]:
                 turned = where[row, query] + 0.05 / 2**step * rng.standard_normal((TURNS, 3))
                 turned /= np.linalg.norm(turned, axis=1, keepdims=True)
                 cosine = turned @ points.T
-                bound = np.partition(cosine, -task.count(SHARES[row]), axis=1)[:, -task.count(SHARES[row])]
+                bound = np.partition(cosine, -task.count(SHARES[row]), axis=1)[
+                    :, -task.count(SHARES[row])
+                ]
                 hits = (cosine[:, task.truth[query]] >= bound[:, None]).sum(axis=1)
                 if hits.max() > best[row, query]:
-                    best[row, query], where[row, query] = hits.max(), turned[hits.argmax()]
+                    best[row, query] = hits.max()
+                    where[row, query] = turned[hits.argmax()]
     return [float(found.mean() / FOUND) for found in best]
 
 
@@ -126,12 +149,15 @@ def random_cones(task: Task) -> list[float]:
 
 
 def without_map(task: Task, made: HarmonicNavigator) -> list[float]:
-    """Recall of the points on which the same landmarks deposit most for each query: no sphere, no cones.
+    """Recall of the points on which the same landmarks deposit most for each query.
+
+    No sphere, no cones.
 
     Points without a deposit come last, in an order that says nothing.
     """
     cosine = task.queries @ task.unit[made.landmarks].T
-    best, scale = cosine.max(axis=1, keepdims=True), made.config.temperature * cosine.std(axis=1, keepdims=True)
+    best = cosine.max(axis=1, keepdims=True)
+    scale = made.config.temperature * cosine.std(axis=1, keepdims=True)
     relevance = np.exp((cosine - best).astype(np.float64) / scale) @ made.deposit
     shuffle = np.random.default_rng(SEED).permutation(len(task.unit))
     order = shuffle[np.argsort(-relevance[:, shuffle], axis=1, kind="stable")]
@@ -139,11 +165,14 @@ def without_map(task: Task, made: HarmonicNavigator) -> list[float]:
 
 
 def hnsw(task: Task) -> tuple[float, float]:
-    """Recall@10 of faiss HNSW with 16 links, depth 96, and its milliseconds per query on all cores."""
+    """Recall@10 of faiss HNSW with 16 links, depth 96, and its milliseconds per query on all
+    cores.
+    """
     import faiss
 
     index = faiss.IndexHNSWFlat(task.unit.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction, index.hnsw.efSearch = 40, 96
+    index.hnsw.efConstruction = 40
+    index.hnsw.efSearch = 96
     index.add(task.unit)
     found = index.search(task.queries, FOUND)[1]
     return task.recall(found), _milliseconds(lambda block: index.search(block, FOUND), task)
@@ -164,7 +193,9 @@ class Measured:
 
 
 def measure(task: Task, config: NavigatorConfig) -> Measured:
-    """Build twice (the first compiles) and ask at every share, all of it from one compilation of the probes."""
+    """Build twice (the first compiles) and ask at every share, all of it from one compilation of
+    the probes.
+    """
     traces = 0
 
     def counted(tables: ProbeTables, queries: Float[np.ndarray, "batch width"]) -> object:
@@ -209,31 +240,49 @@ def choices_table(task: Task, default: Sequence[float], choices: Sequence[dict])
 
 
 def calibration(task: Task, measured: Measured, level: float) -> tuple[str, float]:
-    """Queries in four groups of rising confidence at 5 %: mean confidence and share of successes; the largest gap."""
+    """Queries in four groups of rising confidence at 5 %: mean confidence and share of successes.
+
+    The largest gap.
+    """
     found = measured.bearings[SHARES.index(0.05)]
     success = task.recalls(found.points) >= level
     groups = np.array_split(np.argsort(found.confidence, kind="stable"), 4)
-    pairs = [(float(found.confidence[group].mean()), float(success[group].mean())) for group in groups]
+    pairs = [
+        (float(found.confidence[group].mean()), float(success[group].mean())) for group in groups
+    ]
     rows = [[str(len(group)), *_digits(pair)] for group, pair in zip(groups, pairs, strict=True)]
     table = markdown_table(["queries", "mean confidence", "successes"], rows)
     return table, float(abs(found.confidence.mean() - success.mean()))
 
 
-def navigator_section(data_folder: Path, choices: Sequence[dict] = CHOICES) -> tuple[str, list[Check]]:
+def navigator_section(
+    data_folder: Path, choices: Sequence[dict] = CHOICES
+) -> tuple[str, list[Check]]:
     """The report in Markdown, without a title, and its targets."""
     config = NavigatorConfig()
     task = hold_out(load(SET, data_folder).embeddings)
     say("navigator: placed")
     measured = measure(task, config)
-    ceiling, chance, (peer, peer_time) = oracle(task), random_cones(task), hnsw(task)
+    ceiling = oracle(task)
+    chance = random_cones(task)
+    peer, peer_time = hnsw(task)
     gap_table, gap = calibration(task, measured, config.level)
     found = [task.recall(bearings.points) for bearings in measured.bearings]
     at = SHARES.index(0.05)
-    exact = all(b.points.shape[1] == task.count(s) for b, s in zip(measured.bearings, SHARES, strict=True))
+    exact = all(
+        b.points.shape[1] == task.count(s) for b, s in zip(measured.bearings, SHARES, strict=True)
+    )
     checks = [
-        Check("recall@10 at 5 % returned, over the oracle's", found[at] / ceiling[at], ">=", ORACLE_TARGET),
+        Check(
+            "recall@10 at 5 % returned, over the oracle's",
+            found[at] / ceiling[at],
+            ">=",
+            ORACLE_TARGET,
+        ),
         Check("share of points returned is exact", float(exact), "=", 1),
-        Check("time per query, batches of 64", measured.milliseconds, "<=", MILLISECONDS_TARGET, "ms"),
+        Check(
+            "time per query, batches of 64", measured.milliseconds, "<=", MILLISECONDS_TARGET, "ms"
+        ),
         Check("set-up, compiled", measured.setup_seconds, "<=", SETUP_TARGET, "s"),
         Check("compilations of the probes", measured.traces, "=", 1),
         Check("mean confidence against successes", gap, "<=", CALIBRATION_TARGET),
@@ -244,16 +293,22 @@ def navigator_section(data_folder: Path, choices: Sequence[dict] = CHOICES) -> t
         ["best single cone (oracle)", *_digits(ceiling)],
         ["deposits of the same landmarks, without the map", *_digits(measured.without_map)],
         ["random cone", *_digits(chance)],
-        ["probes used", *(f"{bearings.used.sum(axis=1).mean():.1f}" for bearings in measured.bearings)],
+        [
+            "probes used",
+            *(f"{bearings.used.sum(axis=1).mean():.1f}" for bearings in measured.bearings),
+        ],
     ]
-    text = f"""{HELD_OUT} queries held out of {SET}, the map holds the other {len(task.unit)} (default placement).
-{measured.landmarks} landmarks; no query is compared with any other point. Recall@10 of the exact cosine neighbours.
+    text = f"""{HELD_OUT} queries held out of {SET}, the map holds the other {len(task.unit)}
+  (default placement).
+{measured.landmarks} landmarks; no query is compared with any other point. Recall@10 of the exact
+cosine neighbours.
 
 {markdown_table(["returned", *(f"{share:.0%}" for share in SHARES)], rows)}
 
-faiss HNSW, which compares the query with points it visits and returns the 10 alone: recall@10 {peer:.3f},
-{peer_time:.2f} ms a query; the navigator {measured.milliseconds:.2f} ms. Set-up {measured.setup_seconds:.2f} s once
-compiled, {measured.first_seconds:.1f} s with compilation.
+faiss HNSW, which compares the query with points it visits and returns the 10 alone: recall@10
+{peer:.3f},
+{peer_time:.2f} ms a query; the navigator {measured.milliseconds:.2f} ms. Set-up
+{measured.setup_seconds:.2f} s once compiled, {measured.first_seconds:.1f} s with compilation.
 
 Confidence that {config.level:.0%} of the 10 are found at 5 %, on queries that are not on the map:
 
@@ -264,7 +319,9 @@ Confidence that {config.level:.0%} of the 10 are found at 5 %, on queries that a
     return text, checks
 
 
-def _milliseconds(search: Callable[[Float32[np.ndarray, "batch width"]], object], task: Task) -> float:
+def _milliseconds(
+    search: Callable[[Float32[np.ndarray, "batch width"]], object], task: Task
+) -> float:
     """Median over batches of 64, per query."""
     taken = []
     for start in range(0, len(task.queries) - 63, 64):
@@ -274,7 +331,9 @@ def _milliseconds(search: Callable[[Float32[np.ndarray, "batch width"]], object]
     return float(np.median(taken)) / 64 * 1e3
 
 
-def _bounds(cosine: Float[np.ndarray, "axes points"], task: Task) -> list[Float[np.ndarray, " axes"]]:
+def _bounds(
+    cosine: Float[np.ndarray, "axes points"], task: Task
+) -> list[Float[np.ndarray, " axes"]]:
     """For every share, the cosine of the cap around each axis that holds so many points."""
     last = [cosine.shape[1] - task.count(share) for share in SHARES]
     split = np.partition(cosine, last, axis=1)
@@ -283,8 +342,11 @@ def _bounds(cosine: Float[np.ndarray, "axes points"], task: Task) -> list[Float[
 
 def _fibonacci(count: int) -> Float[np.ndarray, "count 3"]:
     turn = np.arange(count) + 0.5
-    z, azimuth = 1 - 2 * turn / count, np.pi * (1 + 5**0.5) * turn
-    return np.stack([np.sqrt(1 - z * z) * np.cos(azimuth), np.sqrt(1 - z * z) * np.sin(azimuth), z], axis=1)
+    z = 1 - 2 * turn / count
+    azimuth = np.pi * (1 + 5**0.5) * turn
+    return np.stack(
+        [np.sqrt(1 - z * z) * np.cos(azimuth), np.sqrt(1 - z * z) * np.sin(azimuth), z], axis=1
+    )
 
 
 def _unit(rows: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:
@@ -297,9 +359,13 @@ def _digits(values: Sequence[float]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.navigator", description=__doc__)
-    cli.add_argument("--data", type=Path, required=True, metavar="DIR", help=f"folder with {SET}.npz")
+    cli.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help=f"folder with {SET}.npz"
+    )
     cli.add_argument("--no-choices", action="store_true", help="leave out the table of choices")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     options = cli.parse_args(arguments)
     header = machine(PACKAGES)
     try:

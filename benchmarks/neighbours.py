@@ -18,14 +18,16 @@ from jaxtyping import Float32, Int, Int64
 from benchmarks.mixtures import mixture
 from benchmarks.process import peak_mb
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
-from sphere_ebm.neighbours import NeighbourIndex
+from sphere_ebm.graph.neighbours import NeighbourIndex
 
 K = 15
 SAMPLE = 1000
 """Points whose recall is measured, against the exact search of them."""
 
 NEW = 50_000
-"""New points of a mixture that are asked for; of a set, `SAMPLE` of its points are left out of the index."""
+"""New points of a mixture that are asked for; of a set, `SAMPLE` of its points are left out of the
+index.
+"""
 
 BATCH = 10_000
 WIDTH = 256
@@ -36,9 +38,12 @@ SECONDS = {100_000: 40.0, 1_000_000: 480.0}
 
 @dataclass(frozen=True)
 class Measured:
-    """One set, indexed: seconds of building and of searching its own points, recall@15 of these and of new points.
+    """One set, indexed.
 
-    `queries_per_second` counts new points; `peak_mb` is that of the process, the embeddings (`input_mb`) included.
+    Seconds of building and of searching its own points, recall@15 of these and of new points.
+
+    `queries_per_second` counts new points; `peak_mb` is that of the process, the embeddings
+    (`input_mb`) included.
     """
 
     name: str
@@ -78,10 +83,12 @@ def load(name: str) -> tuple[Float32[np.ndarray, "points width"], Float32[np.nda
     """The points to index, and new ones."""
     if name.startswith("mixture-"):
         n = int(name.removeprefix("mixture-"))
-        whole, new = mixture(n + NEW, WIDTH, seed=0), min(NEW, n)
+        whole = mixture(n + NEW, WIDTH, seed=0)
+        new = min(NEW, n)
     else:
         with np.load(name) as file:
-            whole, new = file["embeddings"].astype(np.float32), SAMPLE
+            whole = file["embeddings"].astype(np.float32)
+            new = SAMPLE
         whole = whole[np.random.default_rng(0).permutation(len(whole))]
         n = len(whole) - new
     return whole[:n], whole[n : n + new]
@@ -120,7 +127,9 @@ def exact(
     queries: Float32[np.ndarray, "queries width"],
     own: Int64[np.ndarray, " queries"],
 ) -> Int[np.ndarray, "queries k"]:
-    """The K nearest points of each query, `own` left out, by a search that shares nothing with ours."""
+    """The K nearest points of each query, `own` left out, by a search that shares nothing with
+    ours.
+    """
     queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
     length = np.linalg.norm(points, axis=1)
     nearest = np.empty((len(queries), K), np.int64)
@@ -144,8 +153,19 @@ def checks(measured: Measured) -> list[Check]:
     name = f"{measured.name}, {measured.search}:"
     found = [Check(f"{name} recall@15", min(measured.recall, measured.new_recall), ">=", 0.95)]
     if measured.points in SECONDS:
-        found.append(Check(f"{name} build and search", measured.build + measured.own, "<=", SECONDS[measured.points]))
-        found.append(Check(f"{name} memory on top", (measured.peak_mb - measured.input_mb) / 1000, "<", 6, "GB"))
+        found.append(
+            Check(
+                f"{name} build and search",
+                measured.build + measured.own,
+                "<=",
+                SECONDS[measured.points],
+            )
+        )
+        found.append(
+            Check(
+                f"{name} memory on top", (measured.peak_mb - measured.input_mb) / 1000, "<", 6, "GB"
+            )
+        )
     if measured.points == 100_000:
         found.append(Check(f"{name} queries a second", measured.queries_per_second, ">=", 10_000))
     return found
@@ -155,19 +175,42 @@ def apart(name: str, search: str) -> Measured:
     """`measure` in a fresh process."""
     say(f"neighbours: {name}, {search}")
     command = [sys.executable, "-m", "benchmarks.neighbours", "--here", name, search]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     return Measured(**json.loads(done.stdout))
 
 
-HEADER = ["set", "search", "build s", "own k-NN s", "recall@15", "new / s", "their recall", "peak MB", "on top MB"]
+HEADER = [
+    "set",
+    "search",
+    "build s",
+    "own k-NN s",
+    "recall@15",
+    "new / s",
+    "their recall",
+    "peak MB",
+    "on top MB",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__)
-    cli.add_argument("--data", type=Path, metavar="DIR", help="folder of .npz files with `embeddings`")
-    cli.add_argument("--points", nargs="*", type=int, default=list(SECONDS), metavar="N", help="sizes of the mixtures")
+    cli.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of .npz files with `embeddings`"
+    )
+    cli.add_argument(
+        "--points",
+        nargs="*",
+        type=int,
+        default=list(SECONDS),
+        metavar="N",
+        help="sizes of the mixtures",
+    )
     cli.add_argument("--search", default="auto", help="auto (default), exact or approximate")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     cli.add_argument("--here", nargs=2, help=argparse.SUPPRESS)
     options = cli.parse_args(arguments)
     if options.here:
@@ -179,7 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = f"""# Nearest neighbours at scale
 
 {header}
-- k = {K}; recall on {SAMPLE} points against all cosines; new points in batches of {BATCH}: up to {NEW} of a mixture,
+- k = {K}; recall on {SAMPLE} points against all cosines; new points in batches of {BATCH}: up to
+  {NEW} of a mixture,
   {SAMPLE} of a set; compilation included
 - mixtures: `benchmarks/mixtures.py`, {WIDTH} wide, seed 0
 - memory on top: peak of the process less the embeddings, interpreter and libraries included

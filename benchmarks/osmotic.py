@@ -1,4 +1,7 @@
-"""The grid evaluators of the osmotic pressure against the direct sum: `python -m benchmarks.osmotic`."""
+"""The grid evaluators of the osmotic pressure against the direct sum.
+
+`python -m benchmarks.osmotic`.
+"""
 
 import argparse
 import functools
@@ -17,8 +20,15 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from benchmarks.report import machine, markdown_table, publish, say
-from sphere_ebm.hamiltonian.osmotic import MAX_SHARPNESS, DirectField, GridField, PyramidField, grid_rows, make_field
-from sphere_ebm.sphere import project_tangent, squared_chord
+from sphere_ebm.geometry.sphere import project_tangent, squared_chord
+from sphere_ebm.hamiltonian.fields.evaluators import (
+    MAX_SHARPNESS,
+    DirectField,
+    GridField,
+    grid_rows,
+    make_field,
+)
+from sphere_ebm.hamiltonian.fields.pyramid import PyramidField
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "osmotic.md"
 POINTS = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 200_000, 1_000_000)
@@ -36,8 +46,8 @@ AnyField = DirectField | GridField | PyramidField
 class Error:
     """Of one evaluator on one map.
 
-    `force` and `potential` are root mean square differences over root mean squares, forces tangent; `energy` is the
-    difference of H / N at Π = 1.
+    `force` and `potential` are root mean square differences over root mean squares, forces tangent;
+    `energy` is the difference of H / N at Π = 1.
     """
 
     force: float
@@ -50,7 +60,10 @@ class Error:
 
 @dataclass(frozen=True)
 class Measured:
-    """One map: errors of both grid evaluators, and milliseconds of all three; no entry for what was not run."""
+    """One map: errors of both grid evaluators, and milliseconds of all three.
+
+    No entry for what was not run.
+    """
 
     kind: str
     n_points: int
@@ -60,8 +73,16 @@ class Measured:
 
     def cells(self) -> list[str]:
         errors = [self.errors[name].cells() if name in self.errors else ["–"] * 3 for name in GRIDS]
-        taken = [f"{self.milliseconds[name]:.1f}" if name in self.milliseconds else "–" for name in (*GRIDS, "direct")]
-        of_map = [self.kind, str(self.n_points), f"{self.sharpness:.1f}", str(grid_rows(self.sharpness))]
+        taken = [
+            f"{self.milliseconds[name]:.1f}" if name in self.milliseconds else "–"
+            for name in (*GRIDS, "direct")
+        ]
+        of_map = [
+            self.kind,
+            str(self.n_points),
+            f"{self.sharpness:.1f}",
+            str(grid_rows(self.sharpness)),
+        ]
         return [*of_map, *(cell for cells in errors for cell in cells), *taken]
 
 
@@ -71,7 +92,11 @@ HEADER = [
     "N",
     "s",
     "rows",
-    *(f"{of}{error}" for of in ("", "pyramid: ") for error in ("force error", "potential error", "energy error / N")),
+    *(
+        f"{of}{error}"
+        for of in ("", "pyramid: ")
+        for error in ("force error", "potential error", "energy error / N")
+    ),
     *(f"{name} ms" for name in (*GRIDS, "direct")),
 ]
 
@@ -81,7 +106,9 @@ def uniform(n_points: int, rng: np.random.Generator) -> Float32[np.ndarray, "poi
 
 
 def clustered(n_points: int, rng: np.random.Generator) -> Float32[np.ndarray, "points 3"]:
-    """Equally likely clusters around uniform centres, Gaussian, about `CLUSTER_WIDTH` radians wide."""
+    """Equally likely clusters around uniform centres, Gaussian, about `CLUSTER_WIDTH` radians
+    wide.
+    """
     centre = _unit(rng.standard_normal((CLUSTERS, 3)))[rng.integers(0, CLUSTERS, n_points)]
     return _unit(centre + CLUSTER_WIDTH * rng.standard_normal((n_points, 3)))
 
@@ -102,13 +129,18 @@ def default_sharpness(n_points: int) -> float:
 
 
 @eqx.filter_jit
-def evaluate(field: AnyField, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+def evaluate(
+    field: AnyField, direction: Float[Array, "n 3"]
+) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
     return field(direction)
 
 
 @functools.partial(jax.jit, static_argnames="block_size")
 def exact_at(
-    query: Int[Array, " queries"], direction: Float[Array, "n 3"], sharpness: Float[Array, ""], block_size: int = 16
+    query: Int[Array, " queries"],
+    direction: Float[Array, "n 3"],
+    sharpness: Float[Array, ""],
+    block_size: int = 16,
 ) -> tuple[Float[Array, " queries"], Float[Array, "queries 3"]]:
     """What `DirectField` gives at some of the points."""
 
@@ -128,7 +160,8 @@ def compare(kind: str, n_points: int, repeats: int) -> Measured:
     query = jnp.asarray(rng.permutation(n_points)[:QUERIES].astype(np.int32))
     sharpness = default_sharpness(n_points)
     exact = exact_at(query, direction, jnp.asarray(sharpness, direction.dtype))
-    errors, milliseconds = {}, {}
+    errors = {}
+    milliseconds = {}
     for name in GRIDS:
         if name == "harmonic" and sharpness > MAX_SHARPNESS:
             continue
@@ -141,8 +174,12 @@ def compare(kind: str, n_points: int, repeats: int) -> Measured:
     return Measured(kind, n_points, sharpness, errors, milliseconds)
 
 
-def _errors(direction: Float[Array, "n 3"], seen: tuple[Array, Array], exact: tuple[Array, Array]) -> Error:
-    """Forces are -2 N ∇Q / ΣQ, with ΣQ / N taken as the mean over the given points, as for the energy log ΣQ."""
+def _errors(
+    direction: Float[Array, "n 3"], seen: tuple[Array, Array], exact: tuple[Array, Array]
+) -> Error:
+    """Forces are -2 N ∇Q / ΣQ, with ΣQ / N taken as the mean over the given points, as for the
+    energy log ΣQ.
+    """
 
     def force(potential: Float[Array, " n"], gradient: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         return project_tangent(direction, -2 * gradient / jnp.mean(potential))
@@ -156,7 +193,9 @@ def _errors(direction: Float[Array, "n 3"], seen: tuple[Array, Array], exact: tu
 
 def _relative(value: Float[Array, "..."], exact: Float[Array, "..."]) -> float:
     reference = np.asarray(exact, np.float64)
-    return float(np.linalg.norm(np.asarray(value, np.float64) - reference) / np.linalg.norm(reference))
+    return float(
+        np.linalg.norm(np.asarray(value, np.float64) - reference) / np.linalg.norm(reference)
+    )
 
 
 def _milliseconds(field: AnyField, direction: Float[Array, "n 3"], repeats: int) -> float:
@@ -172,18 +211,23 @@ def _milliseconds(field: AnyField, direction: Float[Array, "n 3"], repeats: int)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.osmotic", description=__doc__)
-    cli.add_argument("--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps")
+    cli.add_argument(
+        "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
+    )
     cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax"))
     measured = [compare(kind, n, options.repeats) for kind in KINDS for n in options.points]
     text = f"""# The grid evaluators of the osmotic pressure against the direct sum
 
 {header}
-- s = 0.15 sqrt(N), at least 3; errors at up to {QUERIES} of the points, rms over rms against the direct sum; time per
-  evaluation of potential and gradient, warm, median of {options.repeats}
-- clustered: {CLUSTERS} Gaussian clusters, {CLUSTER_WIDTH} rad wide; the net force between uniform points is shot noise
+- s = 0.15 sqrt(N), at least 3; errors at up to {QUERIES} of the points, rms over rms against the
+  direct sum; time per evaluation of potential and gradient, warm, median of {options.repeats}
+- clustered: {CLUSTERS} Gaussian clusters, {CLUSTER_WIDTH} rad wide; the net force between uniform
+  points is shot noise
 - the first three errors are those of the harmonic evaluator, which ends at s = {MAX_SHARPNESS:.0f}
 - –: not run; the direct sum is timed up to {DIRECT_TIMED} points
 

@@ -1,6 +1,9 @@
-"""Our default and what a user would pick instead, side by side: `python -m benchmarks.peers --data DIR`.
+"""Our default and what a user would pick instead, side by side.
 
-A peer that is not installed is skipped. Exit code 0 when every target is met, 1 when one is missed, 2 for wrong usage.
+`python -m benchmarks.peers --data DIR`.
+
+A peer that is not installed is skipped. Exit code 0 when every target is met, 1 when one is missed,
+2 for wrong usage.
 """
 
 import argparse
@@ -21,14 +24,22 @@ from matplotlib.ticker import LogLocator, NullLocator
 from benchmarks.datasets import Dataset, load
 from benchmarks.peer_methods import CONTENDERS, OURS, PEERS, Contender
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
-from sphere_ebm.quality import Neighbourhood, neighbourhood
+from sphere_ebm.quality.neighbours import Neighbourhood, neighbourhood
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "peers.md"
 DEFAULT_SETS = ("wordnet-10k", "glosses-50k")
-PACKAGES = ("sphere-ebm", "jax", "numpy", "numba", "torch", *dict.fromkeys(peer.package for peer in PEERS))
+PACKAGES = (
+    "sphere-ebm",
+    "jax",
+    "numpy",
+    "numba",
+    "torch",
+    *dict.fromkeys(peer.package for peer in PEERS),
+)
 SIZES = (15, 50)
 QUERIES = 10_000
-SLOW_SECONDS, SLOWEST_SECONDS = 60.0, 300.0
+SLOW_SECONDS = 60.0
+SLOWEST_SECONDS = 300.0
 RECALL_RATIOS = {"wordnet-10k": 1.25, "glosses-50k": 2.0}
 NEAR_BEST = 0.8
 
@@ -37,8 +48,9 @@ NEAR_BEST = 0.8
 class Race:
     """One method on one set.
 
-    `first` is the run that compiles and `warm` are those after it, in seconds, neighbour search included; `near` was
-    measured on the last run; `peak_mb` is the peak memory of a process of its own in 10^6 bytes, None where not run.
+    `first` is the run that compiles and `warm` are those after it, in seconds, neighbour search
+    included; `near` was measured on the last run; `peak_mb` is the peak memory of a process of its
+    own in 10^6 bytes, None where not run.
     """
 
     data: str
@@ -63,7 +75,10 @@ class Race:
 
 
 def chosen(keys: Sequence[str]) -> list[Contender]:
-    """The contenders of these keys that are installed, in the order of the table; one line for each that is not."""
+    """The contenders of these keys that are installed, in the order of the table.
+
+    One line for each that is not.
+    """
     wanted = [contender for key, contender in CONTENDERS.items() if key in keys]
     for contender in wanted:
         if not contender.installed:
@@ -72,14 +87,21 @@ def chosen(keys: Sequence[str]) -> list[Contender]:
 
 
 def warm_runs(first: float, repeats: int) -> int:
-    """How many runs follow a first one of so many seconds: `repeats`, one for slow methods, none for the slowest."""
+    """How many runs follow a first one of so many seconds.
+
+    `repeats`, one for slow methods, none for the slowest.
+    """
     if first > SLOWEST_SECONDS:
         return 0
     return 1 if first > SLOW_SECONDS else repeats
 
 
-def race(contenders: Sequence[Contender], data: Dataset, repeats: int, folder: Path | None) -> list[Race]:
-    """Each method once to compile, then all in turn, in this process; then each in a process of its own.
+def race(
+    contenders: Sequence[Contender], data: Dataset, repeats: int, folder: Path | None
+) -> list[Race]:
+    """Each method once to compile, then all in turn, in this process.
+
+    Then each in a process of its own.
 
     Without a `folder` to load the set from, memory is not measured.
     """
@@ -109,8 +131,17 @@ def race(contenders: Sequence[Contender], data: Dataset, repeats: int, folder: P
 def peak_alone(contender: Contender, name: str, folder: Path) -> float:
     """Peak memory (10^6 bytes) of a fresh process that runs one method once on one set."""
     say(f"memory: {contender.name} on {name}, in a process of its own")
-    command = [sys.executable, "-m", "benchmarks.peer_methods", contender.key, name, str(folder.resolve())]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1])
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.peer_methods",
+        contender.key,
+        name,
+        str(folder.resolve()),
+    ]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     return float(done.stdout.splitlines()[-1])
 
 
@@ -124,7 +155,16 @@ def _timed(contender: Contender, data: Dataset) -> tuple[float, Float[np.ndarray
 
 def race_table(races: Sequence[Race]) -> str:
     """One row per set and method."""
-    header = ["set", "method", "recall@15", "recall@50", "trustworthiness@15", "median s", "range s", "timed runs"]
+    header = [
+        "set",
+        "method",
+        "recall@15",
+        "recall@50",
+        "trustworthiness@15",
+        "median s",
+        "range s",
+        "timed runs",
+    ]
     rows = [
         [
             race.data,
@@ -143,7 +183,8 @@ def race_table(races: Sequence[Race]) -> str:
 
 
 def race_checks(races: Sequence[Race]) -> list[Check]:
-    """Recall beside the best peer's, and time beside the fastest peer's of those whose recall comes near it.
+    """Recall beside the best peer's, and time beside the fastest peer's of those whose recall comes
+    near it.
 
     Only on sets that have targets, and where we and at least one peer were measured.
     """
@@ -154,25 +195,43 @@ def race_checks(races: Sequence[Race]) -> list[Check]:
         if not mine or not peers:
             continue
         best = max(peers, key=lambda race: race.recall)
-        fastest = min((race for race in peers if race.recall >= NEAR_BEST * best.recall), key=lambda race: race.median)
-        time_target = f"{data}: seconds / those of {fastest.name}, the fastest peer with 80 % of the best one's recall"
+        fastest = min(
+            (race for race in peers if race.recall >= NEAR_BEST * best.recall),
+            key=lambda race: race.median,
+        )
+        time_target = (
+            f"{data}: seconds / those of {fastest.name}, the fastest peer with 80 % of the best"
+            " one's recall"
+        )
         checks += [
-            Check(f"{data}: recall@15 / that of {best.name}, the best peer", mine[0].recall / best.recall, ">=", bound),
+            Check(
+                f"{data}: recall@15 / that of {best.name}, the best peer",
+                mine[0].recall / best.recall,
+                ">=",
+                bound,
+            ),
             Check(time_target, mine[0].median / fastest.median, "<=", 1.0),
         ]
     return checks
 
 
 def draw(races: Sequence[Race], output: Path) -> None:
-    """Recall@15 against seconds, one panel per set; a dashed line at the recall that the target asks for."""
+    """Recall@15 against seconds, one panel per set.
+
+    A dashed line at the recall that the target asks for.
+    """
     sets = list(dict.fromkeys(race.data for race in races))
     by_set = [[race for race in races if race.data == data] for data in sets]
     size = (5.5 * len(sets), 4.4)
-    figure, axes = plt.subplots(1, len(sets), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(sets), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
     for panel, found in zip(axes[0], by_set, strict=True):
         _panel(panel, found)
     axes[0, 0].set_ylabel("recall@15")
-    top = [race.recall for race in races] + [bound for bound in map(_needed, by_set) if bound is not None]
+    top = [race.recall for race in races] + [
+        bound for bound in map(_needed, by_set) if bound is not None
+    ]
     axes[0, 0].set_ylim(0, 1.15 * max(top))
     figure.savefig(output, dpi=150)
     plt.close(figure)
@@ -189,13 +248,18 @@ def _panel(panel: Axes, races: Sequence[Race]) -> None:
     for race in races:
         mine = race.name == OURS.name
         colour = "tab:red" if mine else "tab:blue"
-        panel.plot([min(race.seconds), max(race.seconds)], [race.recall] * 2, color=colour, alpha=0.5)
+        panel.plot(
+            [min(race.seconds), max(race.seconds)], [race.recall] * 2, color=colour, alpha=0.5
+        )
         panel.plot(race.median, race.recall, "o", color=colour, markersize=9 if mine else 6)
         right = race.median <= middle
         panel.annotate(
             race.name.replace("`", ""),
             (race.median, race.recall),
-            (3 if right else -3, 6 if mine else 4),  # above the range, which is a line through the point
+            (
+                3 if right else -3,
+                6 if mine else 4,
+            ),  # above the range, which is a line through the point
             textcoords="offset points",
             ha="left" if right else "right",
             va="bottom",
@@ -207,7 +271,9 @@ def _panel(panel: Axes, races: Sequence[Race]) -> None:
         panel.axhline(needed, color="0.5", linestyle="--", linewidth=1)
         words = f"target: {RECALL_RATIOS[races[0].data]:g} x best peer"
         place = panel.get_yaxis_transform()
-        panel.text(0.99, needed, words, transform=place, ha="right", va="bottom", fontsize=8, color="0.4")
+        panel.text(
+            0.99, needed, words, transform=place, ha="right", va="bottom", fontsize=8, color="0.4"
+        )
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
 
@@ -219,15 +285,17 @@ def _needed(races: Sequence[Race]) -> float | None:
     return None if bound is None or not peers else bound * max(peers)
 
 
-def build_report(races: Sequence[Race], header: str, repeats: int, skipped: Sequence[str], figure: str) -> str:
+def build_report(
+    races: Sequence[Race], header: str, repeats: int, skipped: Sequence[str], figure: str
+) -> str:
     """The report in Markdown."""
     checks = race_checks(races)
     missing = f"\n- not installed, skipped: {', '.join(skipped)}" if skipped else ""
     return f"""# Peers, side by side
 
 {header}{missing}
-- peers: documented defaults, cosine, 15 neighbours where a library has such a number; 3-D layouts are centred and
-  normalised
+- peers: documented defaults, cosine, 15 neighbours where a library has such a number; 3-D layouts
+  are centred and normalised
 
 ## Targets: {sum(check.passed for check in checks)} of {len(checks)} met
 
@@ -235,11 +303,14 @@ def build_report(races: Sequence[Race], header: str, repeats: int, skipped: Sequ
 
 ## Recall, time and memory
 
-One process, neighbour search included: each method runs once to compile ("first run", in this order), then all in turn,
-{repeats} times. A method whose first run took more than {SLOW_SECONDS:.0f} s runs once more; after more than
-{SLOWEST_SECONDS:.0f} s it does not, and its first run counts. Recall and trustworthiness are those of the last run: up
-to {QUERIES} points, chosen at random, ask for their neighbours among all. Peak memory is that of a fresh process that
-runs the method once.
+One process, neighbour search included: each method runs once to compile ("first run", in this
+order), then all in turn,
+{repeats} times. A method whose first run took more than {SLOW_SECONDS:.0f} s runs once more; after
+more than
+{SLOWEST_SECONDS:.0f} s it does not, and its first run counts. Recall and trustworthiness are those
+of the last run: up
+to {QUERIES} points, chosen at random, ask for their neighbours among all. Peak memory is that of a
+fresh process that runs the method once.
 
 {race_table(races)}
 
@@ -248,11 +319,19 @@ runs the method once.
 
 def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    cli.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz for every set")
     cli.add_argument(
-        "--sets", nargs="+", default=list(DEFAULT_SETS), metavar="NAME", help=f"default: {' '.join(DEFAULT_SETS)}"
+        "--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz for every set"
     )
-    cli.add_argument("--repeats", type=_positive, default=3, help="timed runs per method (default 3)")
+    cli.add_argument(
+        "--sets",
+        nargs="+",
+        default=list(DEFAULT_SETS),
+        metavar="NAME",
+        help=f"default: {' '.join(DEFAULT_SETS)}",
+    )
+    cli.add_argument(
+        "--repeats", type=_positive, default=3, help="timed runs per method (default 3)"
+    )
     cli.add_argument(
         "--methods",
         nargs="+",
@@ -261,8 +340,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"default: {' '.join(CONTENDERS)}",
     )
-    cli.add_argument("--no-memory", action="store_true", help="leave the processes out that measure peak memory")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown; PNG beside it")
+    cli.add_argument(
+        "--no-memory", action="store_true", help="leave the processes out that measure peak memory"
+    )
+    cli.add_argument(
+        "--output",
+        type=Path,
+        default=DEFAULT_OUTPUT,
+        metavar="FILE",
+        help="Markdown; PNG beside it",
+    )
     return cli
 
 
@@ -282,10 +369,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         datasets = [load(name, options.data) for name in options.sets]
     except FileNotFoundError as error:
-        cli.error(f"{error.filename} is missing; name the folder with --data or choose sets with --sets.")
+        cli.error(
+            f"{error.filename} is missing; name the folder with --data or choose sets with --sets."
+        )
     header = machine(PACKAGES)
     folder = None if options.no_memory else options.data
-    races = [found for data in datasets for found in race(contenders, data, options.repeats, folder)]
+    races = [
+        found for data in datasets for found in race(contenders, data, options.repeats, folder)
+    ]
     skipped = [CONTENDERS[key].name for key in options.methods if CONTENDERS[key] not in contenders]
     figure = options.output.with_suffix(".png")
     publish(build_report(races, header, options.repeats, skipped, figure.name), options.output)

@@ -13,11 +13,16 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 def peak_mb() -> float:
     """Peak resident memory of this process in 10^6 bytes.
 
-    VmHWM where there is one: Linux lets a child inherit `ru_maxrss` from the process that started it.
+    VmHWM where there is one: Linux lets a child inherit `ru_maxrss` from the process that started
+    it.
     """
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        line = next(
+            line
+            for line in status.read_text(encoding="ascii").splitlines()
+            if line.startswith("VmHWM")
+        )
         return int(line.split()[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -1,4 +1,6 @@
-"""Quality and cost of the default configuration, with the project's targets: `python -m benchmarks.quality --data DIR`.
+"""Quality and cost of the default configuration, with the project's targets.
+
+`python -m benchmarks.quality --data DIR`.
 
 Exit code 0 when every target is met, 1 when one is missed, 2 for wrong usage.
 """
@@ -20,15 +22,27 @@ from benchmarks.costs import (
     time_table,
 )
 from benchmarks.datasets import SETS, Dataset, load
-from benchmarks.report import Check, check_table, machine, markdown_table, mean, publish, say, spread
-from sphere_ebm import PlacementConfig, QualityReport, measure_quality, place
-from sphere_ebm.heuristics.initial import pca_directions
-from sphere_ebm.quality import shell_deviation
+from benchmarks.report import (
+    Check,
+    check_table,
+    machine,
+    markdown_table,
+    mean,
+    publish,
+    say,
+    spread,
+)
+from sphere_ebm import PlacementConfig, measure_quality, place
+from sphere_ebm.maps.starts import pca_directions
+from sphere_ebm.quality.radii import shell_deviation
+from sphere_ebm.quality.report import QualityReport
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "quality.md"
 SIZES = (15, 50)
 PACKAGES = ("sphere-ebm", "jax", "thrml", "numpy", "scikit-learn", "umap-learn", "numba")
-THREE_TERMS, TWO_TERMS, START = "three terms (default)", "two terms (osmotic_strength=0)", "start (PCA, normalised)"
+THREE_TERMS = "three terms (default)"
+TWO_TERMS = "two terms (osmotic_strength=0)"
+START = "start (PCA, normalised)"
 
 RECALL_TARGETS = {"digits": 0.59, "wordnet-2k": 0.42, "wordnet-10k": 0.36}
 TRUST_TARGETS = {"digits": 0.98, "wordnet-10k": 0.94}
@@ -38,7 +52,10 @@ SHELL_TARGET = 1.0
 
 @dataclass(frozen=True)
 class Result:
-    """One method on one set: a report per seed, and the largest deviation of a shell at T = 0 where that was run."""
+    """One method on one set.
+
+    A report per seed, and the largest deviation of a shell at T = 0 where that was run.
+    """
 
     data: str
     method: str
@@ -65,11 +82,19 @@ MEASURES: dict[str, Callable[[QualityReport], float | None]] = {
 
 
 def measure(data: Dataset, seeds: int) -> list[Result]:
-    """The default configuration, the two-term Hamiltonian and the PCA start on one set, all queries exact."""
-    cold = place(data.embeddings, config=PlacementConfig(temperature_start=0.0, temperature_end=0.0))
+    """The default configuration, the two-term Hamiltonian and the PCA start on one set, all queries
+    exact.
+    """
+    cold = place(
+        data.embeddings, config=PlacementConfig(temperature_start=0.0, temperature_end=0.0)
+    )
     deviation = shell_deviation(cold.shell, cold.shells).max_points
     start = measure_quality(
-        data.embeddings, pca_directions(data.embeddings, 0), labels=data.labels, ks=SIZES, queries=None
+        data.embeddings,
+        pca_directions(data.embeddings, 0),
+        labels=data.labels,
+        ks=SIZES,
+        queries=None,
     )
     return [
         Result(data.name, THREE_TERMS, _by_seed(data, PlacementConfig(), seeds), deviation),
@@ -121,10 +146,13 @@ def quality_checks(results: Sequence[Result]) -> list[Check]:
     return checks
 
 
-def build_report(datasets: Sequence[Dataset], folder: Path, seeds: int, repeats: int, peers: bool) -> tuple[str, bool]:
+def build_report(
+    datasets: Sequence[Dataset], folder: Path, seeds: int, repeats: int, peers: bool
+) -> tuple[str, bool]:
     """Measure everything; the report in Markdown, and whether every target is met.
 
-    Costs are measured on the largest set, and first: nothing is compiled yet, so that first runs show what that takes.
+    Costs are measured on the largest set, and first: nothing is compiled yet, so that first runs
+    show what that takes.
     """
     header = machine(PACKAGES)
     largest = max(datasets, key=len)
@@ -134,11 +162,16 @@ def build_report(datasets: Sequence[Dataset], folder: Path, seeds: int, repeats:
     checks = [*quality_checks(results), *time_checks(timings), *footprint_checks(found)]
     passed = all(check.passed for check in checks)
     points, width = largest.embeddings.shape
-    timed = "The peers were not run." if not peers else "umap-learn: library defaults, cosine, 15 neighbours."
+    timed = (
+        "The peers were not run."
+        if not peers
+        else "umap-learn: library defaults, cosine, 15 neighbours."
+    )
     text = f"""# Quality and cost of the default configuration
 
 {header}
-- quality: mean over seeds 0 to {seeds - 1} (lowest..highest), every point asks for its neighbours among all points
+- quality: mean over seeds 0 to {seeds - 1} (lowest..highest), every point asks for its neighbours
+  among all points
 
 ## Targets: {sum(check.passed for check in checks)} of {len(checks)} met
 
@@ -150,8 +183,8 @@ def build_report(datasets: Sequence[Dataset], folder: Path, seeds: int, repeats:
 
 ## Time
 
-{largest.name}, {points} x {width}, one process, neighbour search included; each method runs once to compile ("first
-run", in this order), then all in turn, {repeats} times. {timed}
+{largest.name}, {points} x {width}, one process, neighbour search included; each method runs once
+to compile ("first run", in this order), then all in turn, {repeats} times. {timed}
 
 {time_table(timings)}
 
@@ -163,12 +196,24 @@ run", in this order), then all in turn, {repeats} times. {timed}
 
 def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    cli.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz for every set")
-    cli.add_argument("--sets", nargs="+", default=list(SETS), metavar="NAME", help=f"default: {' '.join(SETS)}")
-    cli.add_argument("--seeds", type=_positive, default=3, help="placements per configuration (default 3)")
-    cli.add_argument("--repeats", type=_positive, default=3, help="timed runs per method (default 3)")
-    cli.add_argument("--no-peers", action="store_true", help="do not run umap-learn; its targets are left out")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz for every set"
+    )
+    cli.add_argument(
+        "--sets", nargs="+", default=list(SETS), metavar="NAME", help=f"default: {' '.join(SETS)}"
+    )
+    cli.add_argument(
+        "--seeds", type=_positive, default=3, help="placements per configuration (default 3)"
+    )
+    cli.add_argument(
+        "--repeats", type=_positive, default=3, help="timed runs per method (default 3)"
+    )
+    cli.add_argument(
+        "--no-peers", action="store_true", help="do not run umap-learn; its targets are left out"
+    )
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     return cli
 
 
@@ -185,8 +230,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         datasets = [load(name, options.data) for name in options.sets]
     except FileNotFoundError as error:
-        cli.error(f"{error.filename} is missing; name the folder with --data or choose sets with --sets.")
-    text, passed = build_report(datasets, options.data, options.seeds, options.repeats, not options.no_peers)
+        cli.error(
+            f"{error.filename} is missing; name the folder with --data or choose sets with --sets."
+        )
+    text, passed = build_report(
+        datasets, options.data, options.seeds, options.repeats, not options.no_peers
+    )
     publish(text, options.output)
     return 0 if passed else 1
 

@@ -1,4 +1,7 @@
-"""What every benchmark prints: the machine, Markdown tables, and targets with pass or fail beside each number."""
+"""What every benchmark prints.
+
+The machine, Markdown tables, and targets with pass or fail beside each number.
+"""
 
 import math
 import os
@@ -13,7 +16,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Check:
-    """One target: `measured` must be at least (`>=`), at most (`<=`), below (`<`) or equal to (`=`) `bound`."""
+    """One target: `measured` must be at least (`>=`), at most (`<=`), below (`<`) or equal to (`=`)
+    `bound`.
+    """
 
     target: str
     measured: float
@@ -36,12 +41,19 @@ class Check:
         """Target, measured, needed and outcome, as text."""
         unit = f" {self.unit}" if self.unit else ""
         outcome = "pass" if self.passed else "**FAIL**"
-        return [self.target, f"{self.measured:.4g}{unit}", f"{self.rule} {self.bound:g}{unit}", outcome]
+        return [
+            self.target,
+            f"{self.measured:.4g}{unit}",
+            f"{self.rule} {self.bound:g}{unit}",
+            outcome,
+        ]
 
 
 def check_table(checks: Sequence[Check]) -> str:
     """One row per target."""
-    return markdown_table(["target", "measured", "needed", "result"], [check.cells() for check in checks])
+    return markdown_table(
+        ["target", "measured", "needed", "result"], [check.cells() for check in checks]
+    )
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -49,17 +61,25 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     width = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.ljust(size) for cell, size in zip(cells, width, strict=True)) + " |"
+        return (
+            "| "
+            + " | ".join(cell.ljust(size) for cell, size in zip(cells, width, strict=True))
+            + " |"
+        )
 
     return "\n".join([line(header), line(["-" * size for size in width]), *map(line, rows)])
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Mean and range, `0.601 (0.598..0.604)`; the mean alone where all values are alike; a dash where undefined."""
+    """Mean and range, `0.601 (0.598..0.604)`.
+
+    The mean alone where all values are alike; a dash where undefined.
+    """
     mean = sum(values) / len(values) if values else math.nan
     if math.isnan(mean):
         return "–"
-    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    low = f"{min(values):.{digits}f}"
+    high = f"{max(values):.{digits}f}"
     return f"{mean:.{digits}f}" + (f" ({low}..{high})" if low != high else "")
 
 
@@ -69,12 +89,20 @@ def mean(values: Sequence[float]) -> float:
 
 
 def machine(packages: Sequence[str]) -> str:
-    """Cores, processor, system, the load at this moment, and the versions of Python and of `packages`."""
-    versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in packages)])
-    busy = f"load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else "load unknown"
+    """Cores, processor, system, the load at this moment, and the versions of Python and of
+    `packages`.
+    """
+    versions = ", ".join(
+        [f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in packages)]
+    )
+    busy = (
+        f"load average {os.getloadavg()[0]:.1f} at the start"
+        if hasattr(os, "getloadavg")
+        else "load unknown"
+    )
     return (
-        f"- machine: {_cores()} cores, {_processor()}, {platform.system()} {platform.machine()}; {busy}\n"
-        f"- versions: {versions}"
+        f"- machine: {_cores()} cores, {_processor()}, {platform.system()} {platform.machine()};"
+        f" {busy}\n- versions: {versions}"
     )
 
 

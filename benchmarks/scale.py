@@ -18,11 +18,13 @@ from jaxtyping import Float32, Int
 
 from benchmarks.mixtures import mixture, mixture_chunks
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
-from sphere_ebm import FrozenMap, NeighbourIndex, PlacementConfig, place, read_shard
+from sphere_ebm import FrozenMap, PlacementConfig, place, read_shard
+from sphere_ebm.graph.neighbours import NeighbourIndex
 
 WIDTH = 256
 SHARDS = 16
-FITTED, NEW = 100_000, 50_000
+FITTED = 100_000
+NEW = 50_000
 K = 15
 SAMPLE = 2_000
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "scale.md"
@@ -67,26 +69,38 @@ class Joined:
 
 
 def repeated_chunks(points: int, seed: int) -> Iterator[Float32[np.ndarray, "chunk width"]]:
-    """The shards in `data/`, as often as it takes, each time jittered by a tenth of an embedding's norm."""
-    real = np.concatenate([read_shard(path).embeddings for path in sorted(REAL.glob("*.safetensors"))])
+    """The shards in `data/`, as often as it takes, each time jittered by a tenth of an embedding's
+    norm.
+    """
+    real = np.concatenate(
+        [read_shard(path).embeddings for path in sorted(REAL.glob("*.safetensors"))]
+    )
     scale = 0.1 * np.linalg.norm(real, axis=1, keepdims=True) / np.sqrt(real.shape[1])
     for start in range(0, points, len(real)):
         rng = np.random.default_rng([seed, start])
-        yield (real + scale * rng.standard_normal(real.shape, np.float32))[: points - start].astype(np.float32)
+        yield (real + scale * rng.standard_normal(real.shape, np.float32))[: points - start].astype(
+            np.float32
+        )
 
 
-def write_shards(chunks: Iterator[Float32[np.ndarray, "chunk width"]], points: int, folder: Path) -> None:
+def write_shards(
+    chunks: Iterator[Float32[np.ndarray, "chunk width"]], points: int, folder: Path
+) -> None:
     """`SHARDS` `.npy` files of about equally many points."""
     bounds = np.linspace(0, points, SHARDS + 1).astype(int)
     buffer: list[np.ndarray] = []
-    held, written = 0, 0
+    held = 0
+    written = 0
     for chunk in chunks:
         buffer.append(chunk)
         held += len(chunk)
         while written < SHARDS and held >= bounds[written + 1] - bounds[written]:
-            whole, size = np.concatenate(buffer), int(bounds[written + 1] - bounds[written])
+            whole = np.concatenate(buffer)
+            size = int(bounds[written + 1] - bounds[written])
             np.save(folder / f"shard-{written:02d}.npy", whole[:size])
-            buffer, held, written = [whole[size:]], held - size, written + 1
+            buffer = [whole[size:]]
+            held = held - size
+            written = written + 1
 
 
 def label(case: str, points: int, landmarks: int | None, jobs: int = 1) -> Labelled:
@@ -94,10 +108,21 @@ def label(case: str, points: int, landmarks: int | None, jobs: int = 1) -> Label
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "shards"
         inputs.mkdir()
-        chunks = mixture_chunks(points, WIDTH, seed=0) if case == "mixture" else repeated_chunks(points, seed=0)
+        chunks = (
+            mixture_chunks(points, WIDTH, seed=0)
+            if case == "mixture"
+            else repeated_chunks(points, seed=0)
+        )
         write_shards(chunks, points, inputs)
         say(f"label: {case}, {points} points" + (f", {landmarks} landmarks" if landmarks else ""))
-        command = [sys.executable, "-m", "benchmarks.scale", "--measured", str(inputs), str(Path(folder) / "labels")]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.scale",
+            "--measured",
+            str(inputs),
+            str(Path(folder) / "labels"),
+        ]
         options = [] if landmarks is None else ["--landmarks", str(landmarks), "--jobs", str(jobs)]
         begun = time.perf_counter()
         done = subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True, check=True)
@@ -115,17 +140,26 @@ def label_here(inputs: str, output: str, landmarks: int | None, jobs: int) -> No
     """What `sphere-ebm label` does, with the peak memory of the process, as JSON on stdout."""
     from benchmarks.process import peak_mb
     from sphere_ebm import label
-    from sphere_ebm.engines import LocalEngine
+    from sphere_ebm.labelling.engines import LocalEngine
 
     run = label(inputs, output, landmarks=landmarks, engine=LocalEngine(jobs))
-    facts = {"points": run.points, "fitted": len(run.placement), "quality": run.quality.to_dict(), "peak_mb": peak_mb()}
+    facts = {
+        "points": run.points,
+        "fitted": len(run.placement),
+        "quality": run.quality.to_dict(),
+        "peak_mb": peak_mb(),
+    }
     print(json.dumps(facts))
 
 
 def join(repeats: int) -> Joined:
-    """`NEW` points of a mixture join a map of `FITTED` others; their recall is that among the fitted points."""
+    """`NEW` points of a mixture join a map of `FITTED` others.
+
+    Their recall is that among the fitted points.
+    """
     points = mixture(FITTED + NEW, WIDTH, seed=1)
-    fitted, new = points[:FITTED], points[FITTED:]
+    fitted = points[:FITTED]
+    new = points[FITTED:]
     say(f"transform: fitting {FITTED} points")
     placement = place(fitted, config=PlacementConfig())
     frozen = FrozenMap(placement)
@@ -138,7 +172,9 @@ def join(repeats: int) -> Joined:
         say(f"transform: {NEW / seconds[-1]:.0f} points a second")
     rows = np.random.default_rng(0).choice(NEW, SAMPLE, replace=False)
     exact = NeighbourIndex.build(fitted, search="exact")
-    recall_new = _shared(exact.query(new[rows], K).index, _nearest(joined.direction[rows], placement.direction))
+    recall_new = _shared(
+        exact.query(new[rows], K).index, _nearest(joined.direction[rows], placement.direction)
+    )
     own = frozen.place(fitted[:NEW])
     cosine = np.sum(own.direction * placement.direction[:NEW], axis=1)
     return Joined(
@@ -158,7 +194,9 @@ def _nearest(
 
 
 def _shared(a: Int[np.ndarray, "queries k"], b: Int[np.ndarray, "queries k"]) -> float:
-    return float(np.mean([len(set(x) & set(y)) / K for x, y in zip(a.tolist(), b.tolist(), strict=True)]))
+    return float(
+        np.mean([len(set(x) & set(y)) / K for x, y in zip(a.tolist(), b.tolist(), strict=True)])
+    )
 
 
 def checks(labelled: Sequence[Labelled], joined: Joined | None) -> list[Check]:
@@ -167,13 +205,28 @@ def checks(labelled: Sequence[Labelled], joined: Joined | None) -> list[Check]:
     for run in labelled:
         if run.points in LIMITS:
             minutes, memory = LIMITS[run.points]
-            found.append(Check(f"label {run.case}, {run.points} points: time", run.minutes, "<", minutes, "min"))
-            found.append(Check(f"label {run.case}, {run.points} points: memory", run.peak_gb, "<", memory, "GB"))
+            found.append(
+                Check(
+                    f"label {run.case}, {run.points} points: time", run.minutes, "<", minutes, "min"
+                )
+            )
+            found.append(
+                Check(
+                    f"label {run.case}, {run.points} points: memory", run.peak_gb, "<", memory, "GB"
+                )
+            )
     if joined is not None:
         found += [
             Check("transform: new points a second", joined.per_second, ">=", 5000),
-            Check("transform: recall@15, new / fitted", joined.recall_new / joined.recall_fitted, ">=", 0.85),
-            Check("transform: fitted points back within 5 degrees", joined.within_5_degrees, ">=", 0.8),
+            Check(
+                "transform: recall@15, new / fitted",
+                joined.recall_new / joined.recall_fitted,
+                ">=",
+                0.85,
+            ),
+            Check(
+                "transform: fitted points back within 5 degrees", joined.within_5_degrees, ">=", 0.8
+            ),
         ]
     return found
 
@@ -182,7 +235,15 @@ def report(labelled: Sequence[Labelled], joined: Joined | None) -> str:
     """Tables and targets as Markdown."""
     parts = ["# Scale", machine(["jax", "faiss-cpu", "thrml"])]
     if labelled:
-        head = ["shards", "points", "fitted", "minutes", "peak GB", "recall@15", "trustworthiness@15"]
+        head = [
+            "shards",
+            "points",
+            "fitted",
+            "minutes",
+            "peak GB",
+            "recall@15",
+            "trustworthiness@15",
+        ]
         parts.append(markdown_table(head, [run.cells() for run in labelled]))
     if joined is not None:
         rows = [
@@ -200,10 +261,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every target is met, 1 when one is missed, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--points", type=int, nargs="*", default=[100_000, 1_000_000], metavar="N")
-    parser.add_argument("--cases", nargs="+", choices=("mixture", "repeated"), default=["mixture", "repeated"])
+    parser.add_argument(
+        "--cases", nargs="+", choices=("mixture", "repeated"), default=["mixture", "repeated"]
+    )
     parser.add_argument("--landmarks", type=int, metavar="N", help="fit at most N points")
     parser.add_argument("--jobs", type=int, default=1, metavar="N")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="of the transform; 0: leave it out")
+    parser.add_argument(
+        "--repeats", type=int, default=3, metavar="N", help="of the transform; 0: leave it out"
+    )
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE")
     parser.add_argument("--measured", nargs=2, metavar=("INPUTS", "LABELS"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -211,7 +276,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         label_here(*options.measured, options.landmarks, options.jobs)
         return 0
     joined = join(options.repeats) if options.repeats else None
-    labelled = [label(case, n, options.landmarks, options.jobs) for n in options.points for case in options.cases]
+    labelled = [
+        label(case, n, options.landmarks, options.jobs)
+        for n in options.points
+        for case in options.cases
+    ]
     publish(report(labelled, joined), options.output)
     return 0 if all(check.passed for check in checks(labelled, joined)) else 1
 

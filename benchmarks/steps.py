@@ -1,4 +1,7 @@
-"""Where the time of a map goes, and its steps against memory bandwidth: `python -m benchmarks.steps`."""
+"""Where the time of a map goes, and its steps against memory bandwidth.
+
+`python -m benchmarks.steps`.
+"""
 
 import argparse
 import functools
@@ -19,27 +22,34 @@ from scipy.spatial import cKDTree
 
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm import PlacementConfig
-from sphere_ebm.fit import hamiltonian, make_sampler
-from sphere_ebm.graph import NeighbourGraph, graph_from_neighbours
-from sphere_ebm.hamiltonian import SphereState
+from sphere_ebm.graph.graph import NeighbourGraph, graph_from_neighbours
+from sphere_ebm.graph.neighbours import Neighbours
+from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.lateral import degree_classes
-from sphere_ebm.neighbours import Neighbours
+from sphere_ebm.maps.place import hamiltonian_factors, make_sampler
 from sphere_ebm.sampling.langevin import flow, tangent_noise
 from sphere_ebm.sampling.moments import empty_moments
-from sphere_ebm.sampling.nodes import build_program, sphere_block, split_own_state
+from sphere_ebm.sampling.programs import build_program, sphere_block, split_own_state
 from sphere_ebm.sampling.run import Carry, run_chunk
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "steps.md"
 POINTS = (10_000, 100_000, 1_000_000)
 NEIGHBOURS = 15
-CLUSTERS, WIDTH, DIMENSIONS = 20, 0.5, 6
-TARGET_POINTS, TARGET_ROOFLINE, TARGET_GROWTH = 100_000, 4.0, 2.0
+CLUSTERS = 20
+WIDTH = 0.5
+DIMENSIONS = 6
+TARGET_POINTS = 100_000
+TARGET_ROOFLINE = 4.0
+TARGET_GROWTH = 2.0
 PARTS = ("lateral", "osmotic", "noise", "integrator")
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds before the first step: neighbours in six dimensions, weights and bounded degree, program, compilation."""
+    """Seconds before the first step.
+
+    Neighbours in six dimensions, weights and bounded degree, program, compilation.
+    """
 
     search: float
     graph: float
@@ -49,7 +59,10 @@ class Stages:
 
 @dataclass(frozen=True)
 class Measured:
-    """One map. Milliseconds are the least of the repeats; `least` is what moving `traffic` bytes takes."""
+    """One map.
+
+    Milliseconds are the least of the repeats; `least` is what moving `traffic` bytes takes.
+    """
 
     n_points: int
     degree: float
@@ -71,9 +84,22 @@ class Measured:
 
     def cells(self) -> list[str]:
         parts = [f"{self.parts[name]:.2f}" for name in PARTS]
-        stages = [f"{x:.1f}" for x in (self.stages.search, self.stages.graph, self.stages.program, self.stages.compile)]
+        stages = [
+            f"{x:.1f}"
+            for x in (
+                self.stages.search,
+                self.stages.graph,
+                self.stages.program,
+                self.stages.compile,
+            )
+        ]
         count = [str(self.n_points), f"{self.degree:.1f}", f"{100 * self.padding:.0f} %"]
-        end = [f"{self.per_point:.0f}", f"{self.traffic / self.n_points:.0f}", f"{self.least:.2f}", f"{self.ratio:.1f}"]
+        end = [
+            f"{self.per_point:.0f}",
+            f"{self.traffic / self.n_points:.0f}",
+            f"{self.least:.2f}",
+            f"{self.ratio:.1f}",
+        ]
         return [*count, *stages, f"{self.step:.2f}", *parts, *end]
 
 
@@ -104,7 +130,10 @@ def neighbours_of(points: Float32[np.ndarray, "points width"]) -> Neighbours:
 
 
 def bandwidth(megabytes: int = 256, repeats: int = 9) -> float:
-    """Bytes a second that a triad moves: two arrays read and one written, each far larger than a cache."""
+    """Bytes a second that a triad moves.
+
+    Two arrays read and one written, each far larger than a cache.
+    """
     a, b = (jnp.full(megabytes * 2**18, value, jnp.float32) for value in (1.0, 2.0))
     triad = jax.jit(lambda a, b: a + 0.5 * b)
     return 3 * a.nbytes / (least_milliseconds(lambda: triad(a, b), repeats) / 1000)
@@ -113,9 +142,9 @@ def bandwidth(megabytes: int = 256, repeats: int = 9) -> float:
 def traffic(n_points: int, slots: int) -> int:
     """Bytes that a step of underdamped dynamics must move, whatever the caches hold, in float32.
 
-    Directions, radii and their velocities are read and written once: 16 numbers a point. Each slot of an edge reads
-    its tail, its weight and the tail's direction: 5 numbers. The osmotic field adds to 16 cells of a grid and reads 16
-    cells of four numbers: 96 numbers a point.
+    Directions, radii and their velocities are read and written once: 16 numbers a point. Each slot
+    of an edge reads its tail, its weight and the tail's direction: 5 numbers. The osmotic field
+    adds to 16 cells of a grid and reads 16 cells of four numbers: 96 numbers a point.
     """
     return 4 * (16 * n_points + 5 * slots + 96 * n_points)
 
@@ -140,9 +169,12 @@ def measure(n_points: int, repeats: int, bytes_per_second: float) -> Measured:
     clock.append(time.perf_counter())
     graph = graph_from_neighbours(found, max_degree=config.max_degree)
     clock.append(time.perf_counter())
-    block, ideal = sphere_block(n_points), np.linspace(1, 32, n_points, dtype=np.float32)
+    block = sphere_block(n_points)
+    ideal = np.linspace(1, 32, n_points, dtype=np.float32)
     sampler = make_sampler(n_points, config)
-    program = build_program(block, hamiltonian(block, ideal, graph, config), sampler, jnp.float32)
+    program = build_program(
+        block, hamiltonian_factors(block, ideal, graph, config), sampler, jnp.float32
+    )
     clock.append(time.perf_counter())
     directions = points[:, :3] / np.linalg.norm(points[:, :3], axis=1, keepdims=True)
     state = SphereState(jnp.asarray(directions), jnp.asarray(ideal))
@@ -166,13 +198,15 @@ def measure(n_points: int, repeats: int, bytes_per_second: float) -> Measured:
 
 def classes_of(graph: NeighbourGraph) -> Any:
     heads, tails = (
-        np.concatenate(ends) for ends in ((graph.senders, graph.receivers), (graph.receivers, graph.senders))
+        np.concatenate(ends)
+        for ends in ((graph.senders, graph.receivers), (graph.receivers, graph.senders))
     )
     return degree_classes(heads, tails, np.tile(graph.weights, 2), graph.n_points)
 
 
 def advanced(program: Any, carry: Carry, steps: int) -> Carry:
-    number, none = jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32)
+    number = jnp.asarray(steps, jnp.int32)
+    none = jnp.asarray(0, jnp.int32)
     return jax.block_until_ready(run_chunk(jax.random.key(0), program, carry, number, none)[0])
 
 
@@ -183,15 +217,20 @@ def milliseconds_per_step(run: Callable[[int], Any], repeats: int, steps: int = 
 
 
 def parts_of(program: Any, carry: Carry, repeats: int) -> dict[str, float]:
-    """Milliseconds of each part by itself: forces as a step has them, noise, and two half steps of free motion."""
-    state, velocity = carry.state, carry.sampler_states[0].velocity
+    """Milliseconds of each part by itself.
+
+    Forces as a step has them, noise, and two half steps of free motion.
+    """
+    state = carry.state
+    velocity = carry.sampler_states[0].velocity
     one = jnp.asarray(1.0, state.radius.dtype)
     unit = SphereState(one, one)
 
     @eqx.filter_jit
     def force(program: Any, state: SphereState, name: str) -> SphereState:
         interactions = program.per_block_interactions[0]
-        slices, active = program.per_block_interaction_global_slices[0], program.per_block_interaction_active[0]
+        slices = program.per_block_interaction_global_slices[0]
+        active = program.per_block_interaction_active[0]
         states = [[jax.tree.map(lambda x, s=s: x[s], state) for s in tails] for tails in slices]
         here, terms = split_own_state(interactions, active, states)
         return next(term.force(here, there, on) for term, there, on in terms if term.name == name)
@@ -216,7 +255,9 @@ def checks(measured: Sequence[Measured]) -> list[Check]:
         found.append(Check(target, rows[TARGET_POINTS].ratio, "<=", TARGET_ROOFLINE))
     if POINTS[0] in rows and POINTS[-1] in rows:
         growth = rows[POINTS[-1]].per_point / rows[POINTS[0]].per_point
-        found.append(Check(f"time a point, {POINTS[-1]} over {POINTS[0]} points", growth, "<", TARGET_GROWTH))
+        found.append(
+            Check(f"time a point, {POINTS[-1]} over {POINTS[0]} points", growth, "<", TARGET_GROWTH)
+        )
     return found
 
 
@@ -225,12 +266,12 @@ def report(measured: Sequence[Measured], bytes_per_second: float, header: str, r
 
 {header}
 - memory bandwidth, by a triad of 256 MiB arrays: {bytes_per_second / 1e9:.1f} GB/s
-- maps: {CLUSTERS} clusters in {DIMENSIONS} dimensions, points in no order, {NEIGHBOURS} neighbours; the default
-  configuration
-- step: one of `run_chunk`, least of {repeats}; parts each by itself, so that their sum is not the step; compile: the
-  first call of `run_chunk`
-- roofline: bytes a step must move over bandwidth. Bytes: 64 a point for the state, 20 a slot that holds an edge, 384 a
-  point for the grid; `traffic` in `benchmarks/steps.py` counts them
+- maps: {CLUSTERS} clusters in {DIMENSIONS} dimensions, points in no order, {NEIGHBOURS}
+  neighbours; the default configuration
+- step: one of `run_chunk`, least of {repeats}; parts each by itself, so that their sum is not the
+  step; compile: the first call of `run_chunk`
+- roofline: bytes a step must move over bandwidth. Bytes: 64 a point for the state, 20 a slot that
+  holds an edge, 384 a point for the grid; `traffic` in `benchmarks/steps.py` counts them
 
 {markdown_table(HEADER, [row.cells() for row in measured])}
 
@@ -239,9 +280,13 @@ def report(measured: Sequence[Measured], bytes_per_second: float, header: str, r
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
-    cli.add_argument("--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps")
+    cli.add_argument(
+        "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
+    )
     cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
-    cli.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write")
+    cli.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
+    )
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax", "thrml"))
     bytes_per_second = bandwidth()

@@ -1,9 +1,11 @@
-"""Make the example texts and shards of this folder again, from the public-domain sources named in README.md.
+"""Make the example texts and shards of this folder again, from the public-domain sources named in
+README.md.
 
     python data/make_shards.py --root / --output data
 
-`--root` is the file system in which the Debian packages of README.md are installed (or unpacked with `dpkg-deb -x`);
-the King James text is read through the program `bible`, which must be on the PATH. Same packages, same bytes.
+`--root` is the file system in which the Debian packages of README.md are installed (or unpacked
+with `dpkg-deb -x`); the King James text is read through the program `bible`, which must be on the
+PATH. Same packages, same bytes.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ import numpy as np
 import wordllama
 
 DIMENSION = 128
-TARGET_BYTES, SHORTEST, LONGEST = 45, 28, 62
-DOCUMENT_BYTES, TEXT_BYTES = 24_000, 40_000
+TARGET_BYTES = 45
+SHORTEST = 28
+LONGEST = 62
+DOCUMENT_BYTES = 24_000
+TEXT_BYTES = 40_000
 BLOCK_TAGS = {"p", "li", "h1", "h2", "h3", "dt", "dd", "title"}
 SILENT_TAGS = {"script", "style", "pre", "svg", "table", "head"}
 
@@ -45,7 +50,9 @@ def bible_verses(*ranges: str) -> Callable[[Path], Iterator[str]]:
 
     def read(root: Path) -> Iterator[str]:
         for verses in ranges:
-            spoken = subprocess.run(["bible", "-f", verses], check=True, capture_output=True, text=True).stdout
+            spoken = subprocess.run(
+                ["bible", "-f", verses], check=True, capture_output=True, text=True
+            ).stdout
             for line in spoken.splitlines():
                 yield line.partition(" ")[2]
 
@@ -61,8 +68,12 @@ def jargon_entries(root: Path) -> Iterator[str]:
 
 
 def element_entries(root: Path) -> Iterator[str]:
-    """What the Elements database says in prose of hydrogen to uranium (its last entries are not its author's own)."""
-    text = gzip.decompress((root / "usr/share/dictd/elements.dict.dz").read_bytes()).decode("latin-1")
+    """What the Elements database says in prose of hydrogen to uranium (its last entries are not its
+    author's own).
+    """
+    text = gzip.decompress((root / "usr/share/dictd/elements.dict.dz").read_bytes()).decode(
+        "latin-1"
+    )
     text = text[text.index("\nhydrogen\n") : text.index("\nneptunium\n")]
     for entry in text.strip().split("\n\n"):
         name, _, description = entry.partition("\n")
@@ -73,11 +84,18 @@ def element_entries(root: Path) -> Iterator[str]:
 
 def constitution(root: Path) -> Iterator[str]:
     """The Constitution of the United States, paragraph by paragraph."""
-    yield from gzip.decompress((root / "usr/share/state/us-constitution.gz").read_bytes()).decode().split("\n\n")
+    yield from (
+        gzip.decompress((root / "usr/share/state/us-constitution.gz").read_bytes())
+        .decode()
+        .split("\n\n")
+    )
 
 
 def austen(root: Path) -> Iterator[str]:
-    """Pride and Prejudice out of R's lazy-load database: length-prefixed zlib records of serialised string vectors."""
+    """Pride and Prejudice out of R's lazy-load database.
+
+    Length-prefixed zlib records of serialised string vectors.
+    """
     database = (root / "usr/lib/R/site-library/janeaustenr/data/Rdata.rdb").read_bytes()
     while database:
         inflate = zlib.decompressobj()
@@ -90,7 +108,9 @@ def austen(root: Path) -> Iterator[str]:
 
 
 def string_vector(record: bytes) -> Iterator[str]:
-    """Strings of a serialised R character vector (format X, version 3: 14 bytes, the native encoding, then type 16)."""
+    """Strings of a serialised R character vector (format X, version 3: 14 bytes, the native
+    encoding, then type 16).
+    """
     position = 23
     kind, count = struct.unpack_from(">II", record, position)
     if kind != 16:
@@ -143,10 +163,20 @@ DEDICATED = "public domain (dedicated by its authors)"
 SOURCES = (
     Source("genesis", "Genesis, King James Version", KJV, bible_verses("Genesis1:1-8:22")),
     Source("psalms", "Psalms, King James Version", KJV, bible_verses("Psalms1:1-35:28")),
-    Source("matthew", "The Gospel of Matthew, King James Version", KJV, bible_verses("Matthew3:1-13:58")),
+    Source(
+        "matthew",
+        "The Gospel of Matthew, King James Version",
+        KJV,
+        bible_verses("Matthew3:1-13:58"),
+    ),
     Source("luke", "The Gospel of Luke, King James Version", KJV, bible_verses("Luke3:1-9:50")),
     Source("austen", "Pride and Prejudice, Jane Austen", "public domain (1813)", austen),
-    Source("constitution", "The Constitution of the United States", "public domain (1787)", constitution),
+    Source(
+        "constitution",
+        "The Constitution of the United States",
+        "public domain (1787)",
+        constitution,
+    ),
     Source("elements", "The Elements Database, Jay F. Kominek", DEDICATED, element_entries),
     Source("jargon", "The Jargon File, version 4.4.7", DEDICATED, jargon_entries),
     Source("sqlite", "Atomic Commit In SQLite", DEDICATED, sqlite_page),
@@ -154,7 +184,9 @@ SOURCES = (
 
 
 def document_lines(source: Source, root: Path, most: int = DOCUMENT_BYTES) -> list[str]:
-    """Paragraphs with white space made single, one per line, up to the one that reaches `most` bytes."""
+    """Paragraphs with white space made single, one per line, up to the one that reaches `most`
+    bytes.
+    """
     lines: list[str] = []
     size = 0
     for paragraph in source.paragraphs(root):
@@ -168,11 +200,13 @@ def document_lines(source: Source, root: Path, most: int = DOCUMENT_BYTES) -> li
 
 
 def cut_line(line: bytes) -> list[bytes]:
-    """Cut one line into patches after white space: lengths near TARGET_BYTES, ends of clauses preferred.
+    """Cut one line into patches after white space.
 
-    Shortest path over the possible cuts. A cut costs ((length - TARGET_BYTES) / 12)², and 1 more inside a clause;
-    lengths outside SHORTEST..LONGEST cost 25 more. A line depends on nothing but itself, so that the same sentence
-    in two documents gives the same patches.
+    Lengths near TARGET_BYTES, ends of clauses preferred.
+
+    Shortest path over the possible cuts. A cut costs ((length - TARGET_BYTES) / 12)², and 1 more
+    inside a clause; lengths outside SHORTEST..LONGEST cost 25 more. A line depends on nothing but
+    itself, so that the same sentence in two documents gives the same patches.
     """
     cuts = [0] + [match.end() for match in re.finditer(rb"\s", line)]
     best = [0.0] + [np.inf] * (len(cuts) - 1)
@@ -184,7 +218,8 @@ def cut_line(line: bytes) -> list[bytes]:
             outside = not SHORTEST <= length <= LONGEST
             cost = best[i] + ((length - TARGET_BYTES) / 12) ** 2 + inside_clause + 25 * outside
             if cost < best[j]:
-                best[j], came_from[j] = cost, i
+                best[j] = cost
+                came_from[j] = i
     patches = []
     j = len(cuts) - 1
     while j:
@@ -196,15 +231,20 @@ def cut_line(line: bytes) -> list[bytes]:
 def byte_entropies(texts: list[bytes], context_weight: float = 4.0) -> list[np.ndarray]:
     """Entropy (nats) of the next byte after each byte, under one order-2 model of all texts.
 
-    P(b | two bytes) = (count + w P(b | one byte)) / (total + w), and likewise down to bytes and the uniform law, with
-    w = `context_weight`. Counts are those of the texts themselves: the model has seen what it predicts.
+    P(b | two bytes) = (count + w P(b | one byte)) / (total + w), and likewise down to bytes and the
+    uniform law, with w = `context_weight`. Counts are those of the texts themselves: the model has
+    seen what it predicts.
     """
     streams = [np.frombuffer(text, np.uint8).astype(np.int64) for text in texts]
     pairs = np.concatenate([stream[:-1] * 256 + stream[1:] for stream in streams])
-    triples = np.concatenate([(stream[:-2] * 256 + stream[1:-1]) * 256 + stream[2:] for stream in streams])
+    triples = np.concatenate(
+        [(stream[:-2] * 256 + stream[1:-1]) * 256 + stream[2:] for stream in streams]
+    )
 
     def refine(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        return (counts + context_weight * prior) / (counts.sum(axis=-1, keepdims=True) + context_weight)
+        return (counts + context_weight * prior) / (
+            counts.sum(axis=-1, keepdims=True) + context_weight
+        )
 
     one = refine(np.bincount(np.concatenate(streams), minlength=256), np.full(256, 1 / 256))
     two = refine(np.bincount(pairs, minlength=65_536).reshape(256, 256), one)
@@ -219,28 +259,43 @@ def byte_entropies(texts: list[bytes], context_weight: float = 4.0) -> list[np.n
     by_context = entropy(two)[np.arange(65_536) % 256]
     by_context[contexts] = entropy(three)
     return [
-        np.concatenate([entropy(two)[stream[:1]], by_context[stream[:-1] * 256 + stream[1:]]]).astype(np.float32)
+        np.concatenate(
+            [entropy(two)[stream[:1]], by_context[stream[:-1] * 256 + stream[1:]]]
+        ).astype(np.float32)
         for stream in streams
     ]
 
 
 def embed(patches: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the token vectors of each patch, its first DIMENSION components, and the norm of the whole vector."""
+    """Mean of the token vectors of each patch, its first DIMENSION components, and the norm of the
+    whole vector.
+    """
     home = Path(wordllama.__file__).parent
     model = wordllama.WordLlama.load(cache_dir=home, disable_download=True)
-    full = np.asarray(model.embed([patch.decode().strip() for patch in patches], norm=False), np.float32)
-    return full[:, :DIMENSION].copy(), np.linalg.norm(full.astype(np.float64), axis=1).astype(np.float32)
+    full = np.asarray(
+        model.embed([patch.decode().strip() for patch in patches], norm=False), np.float32
+    )
+    return full[:, :DIMENSION].copy(), np.linalg.norm(full.astype(np.float64), axis=1).astype(
+        np.float32
+    )
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write one file with keys in a fixed order: the library's writer orders metadata differently in each process."""
+    """Write one file with keys in a fixed order.
+
+    The library's writer orders metadata differently in each process.
+    """
     names = {"float32": "F32", "int32": "I32", "uint8": "U8"}
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     position = 0
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     for name, array in ordered:
         offsets = [position, position + array.nbytes]
-        header[name] = {"dtype": names[str(array.dtype)], "shape": list(array.shape), "data_offsets": offsets}
+        header[name] = {
+            "dtype": names[str(array.dtype)],
+            "shape": list(array.shape),
+            "data_offsets": offsets,
+        }
         position = offsets[1]
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-len(encoded) % 8)
@@ -273,9 +328,15 @@ def write_shard(path: Path, source: Source, patches: list[bytes], entropies: np.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=Path("/"), help="where the Debian packages are installed")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder for the shards")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), help="where the Debian packages are installed"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent, help="folder for the shards"
+    )
     arguments = parser.parse_args()
     documents = []
     for source in SOURCES:

@@ -1,4 +1,5 @@
-"""Run notebooks from a clean kernel: `python notebooks/execute.py` runs them all and keeps their outputs.
+"""Run notebooks from a clean kernel: `python notebooks/execute.py` runs them all and keeps their
+outputs.
 
 `make notebooks` calls it; the tests call `executed` and keep nothing.
 """
@@ -20,10 +21,12 @@ def notebooks() -> list[Path]:
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
-    """The notebook with fresh outputs. Raises CellExecutionError, with the cell and its traceback, when one fails.
+    """The notebook with fresh outputs.
 
-    It runs in this folder, as it does for a reader who opens it there. What depends on the run alone (times, ids of
-    cells' executions, the version of Python) is left out.
+    Raises CellExecutionError, with the cell and its traceback, when one fails.
+
+    It runs in this folder, as it does for a reader who opens it there. What depends on the run
+    alone (times, ids of cells' executions, the version of Python) is left out.
     """
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(FOLDER)}}

@@ -1,4 +1,7 @@
-"""Suite-wide settings: strict dtype and rank promotion, so that a silent broadcast or upcast is an error."""
+"""Suite-wide settings.
+
+Strict dtype and rank promotion, so that a silent broadcast or upcast is an error.
+"""
 
 import os
 import shutil
@@ -17,18 +20,23 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One cache of compiled programs for the workers and processes of this run, never the user's own.
+    """One cache of compiled programs for the workers and processes of this run, never the user's
+    own.
 
-    Without a lock between them, one may read what another is still writing; then it compiles, and JAX warns.
+    Without a lock between them, one may read what another is still writing; then it compiles, and
+    JAX warns.
     """
     if hasattr(config, "workerinput"):
         return
     folder = tempfile.mkdtemp(prefix="sphere_ebm-compiled-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    # for workers and other processes, which begin after this; and for this one, where there are no workers
+    # for workers and other processes, which begin after this; and for this one, where there are no
+    # workers
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     harmless = "ignore:Error reading persistent compilation cache entry"
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), harmless]))
+    os.environ["PYTHONWARNINGS"] = ",".join(
+        filter(None, [os.environ.get("PYTHONWARNINGS"), harmless])
+    )
     jax.config.update("jax_compilation_cache_dir", folder)
 
 
@@ -36,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _programs() -> Iterator[None]:
     """Let go of the programs that a module has compiled.
 
-    Each maps memory of its own, and a worker that keeps those of the whole suite meets the kernel's limit on mappings.
+    Each maps memory of its own, and a worker that keeps those of the whole suite meets the kernel's
+    limit on mappings.
     """
     yield
     jax.clear_caches()
@@ -50,7 +59,9 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def _write_shard(path: Path, patches: int, *, width: int = 5, seed: int = 0, **replaced: np.ndarray) -> Path:
+def _write_shard(
+    path: Path, patches: int, *, width: int = 5, seed: int = 0, **replaced: np.ndarray
+) -> Path:
     rng = np.random.default_rng(seed)
     length = rng.integers(1, 9, patches).astype(np.int32)
     tensors = {

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from sphere_ebm import PatchTable, PlacementConfig, label, read_labels, read_shard
-from sphere_ebm.ingest import ingest
+from sphere_ebm import PlacementConfig, label, read_labels, read_shard
+from sphere_ebm.files.shards.table import PatchTable
+from sphere_ebm.text.ingest import ingest
 
 DATA = Path(__file__).parents[1] / "data"
 SHARDS = sorted(DATA.glob("*.safetensors"))
@@ -42,7 +43,9 @@ def test_the_patches_are_whole_words_of_whole_text(tables: dict[str, PatchTable]
         assert np.mean((lengths >= 28) & (lengths <= 62)) > 0.9
 
 
-def test_prominence_is_the_stored_norm_and_not_that_of_the_embedding(tables: dict[str, PatchTable]) -> None:
+def test_prominence_is_the_stored_norm_and_not_that_of_the_embedding(
+    tables: dict[str, PatchTable],
+) -> None:
     for table in tables.values():
         norm = np.linalg.norm(table.embeddings, axis=1)
         assert (table.prominence > norm).mean() > 0.99
@@ -55,7 +58,9 @@ def test_the_same_patch_in_two_documents_gets_nearly_the_same_direction(tmp_path
         labels = read_labels(path)
         assert labels.bytes is not None
         assert labels.bytes_offset is not None
-        for patch, direction in zip(patches(labels.bytes, labels.bytes_offset), labels.direction, strict=True):
+        for patch, direction in zip(
+            patches(labels.bytes, labels.bytes_offset), labels.direction, strict=True
+        ):
             places[patch].append((path.name, direction))
     across = [found for found in places.values() if len({name for name, _ in found}) > 1]
     angles = [np.degrees(np.arccos(np.clip(found[0][1] @ found[-1][1], -1, 1))) for found in across]
@@ -85,5 +90,6 @@ def test_labels_of_the_texts_lead_back_to_them(tmp_path: Path) -> None:
     assert labels.bytes is not None
     assert labels.bytes_offset is not None
     for i, (begin, end) in enumerate(itertools.pairwise(labels.bytes_offset)):
-        start, length = labels.patch_start[i], labels.patch_length[i]
+        start = labels.patch_start[i]
+        length = labels.patch_length[i]
         assert text[start : start + length] == labels.bytes[begin:end].tobytes()

@@ -14,7 +14,9 @@ def test_examples_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(DOCS.parent / "data")
     names: dict[str, object] = {}
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
     for block in blocks:
         exec(compile(block, page.name, "exec"), names)
     if page.stem == "schemes":

@@ -1,7 +1,9 @@
-"""The same code on a GPU: the fields and energies of the CPU to rounding, a map of the same quality.
+"""The same code on a GPU.
 
-Skipped where JAX finds no GPU (`pip install 'jax[cuda12]'` on Linux brings one into sight). `JAX_PLATFORMS`, if it is
-set, must leave the CPU in.
+The fields and energies of the CPU to rounding, a map of the same quality.
+
+Skipped where JAX finds no GPU (`pip install 'jax[cuda12]'` on Linux brings one into sight).
+`JAX_PLATFORMS`, if it is set, must leave the CPU in.
 """
 
 import dataclasses
@@ -14,10 +16,13 @@ import numpy as np
 import pytest
 
 from sphere_ebm import FrozenMap, Placement, PlacementConfig, place
-from sphere_ebm.hamiltonian.osmotic import DirectField, make_field
-from sphere_ebm.heuristics import random_directions
+from sphere_ebm.hamiltonian.fields.evaluators import DirectField, make_field
+from sphere_ebm.maps.starts import random_directions
 
-GROUPS, WIDTH, N, NEW = 40, 12, 2000, 200
+GROUPS = 40
+WIDTH = 12
+N = 2000
+NEW = 200
 CONFIG = PlacementConfig(steps=200, average=25, shells=8)
 SHARPNESS = CONFIG.sharpness(N)
 
@@ -35,7 +40,9 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpus(), reason="JAX finds 
 def cloud(points: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(7).standard_normal((GROUPS, WIDTH))
-    return (centres[rng.integers(GROUPS, size=points)] + 0.5 * rng.standard_normal((points, WIDTH))).astype(np.float32)
+    return (
+        centres[rng.integers(GROUPS, size=points)] + 0.5 * rng.standard_normal((points, WIDTH))
+    ).astype(np.float32)
 
 
 def made_on(device: jax.Device) -> Placement:
@@ -62,7 +69,9 @@ def full_products() -> Iterator[None]:
 
 @pytest.mark.parametrize("evaluator", ["direct", "harmonic", "pyramid"])
 @pytest.mark.usefixtures("full_products")
-def test_the_fields_agree_with_the_direct_sum_on_the_cpu(cpu: jax.Device, gpu: jax.Device, evaluator: str) -> None:
+def test_the_fields_agree_with_the_direct_sum_on_the_cpu(
+    cpu: jax.Device, gpu: jax.Device, evaluator: str
+) -> None:
     points = random_directions(N, 0)
     with jax.default_device(cpu):
         exact = [np.asarray(x) for x in eqx.filter_jit(DirectField(SHARPNESS))(jnp.asarray(points))]
@@ -70,17 +79,20 @@ def test_the_fields_agree_with_the_direct_sum_on_the_cpu(cpu: jax.Device, gpu: j
         found = eqx.filter_jit(make_field(evaluator, SHARPNESS, N))(jnp.asarray(points))
     assert found[0].devices() == {gpu}
     seen = [np.asarray(x) for x in found]
-    # the errors of the grids themselves, as on the CPU; the direct sum's gradient is nearly all radial
+    # the errors of the grids themselves, as on the CPU; the direct sum's gradient is nearly all
+    # radial
     allowed = {"direct": 1e-3, "harmonic": 0.08, "pyramid": 0.05}[evaluator]
     force, exact_force = (
-        field[1] - np.sum(field[1] * points, axis=1, keepdims=True) * points for field in (seen, exact)
+        field[1] - np.sum(field[1] * points, axis=1, keepdims=True) * points
+        for field in (seen, exact)
     )
     assert np.linalg.norm(seen[0] - exact[0]) <= 0.01 * np.linalg.norm(exact[0])
     assert np.linalg.norm(force - exact_force) <= allowed * np.linalg.norm(exact_force)
 
 
 def test_a_map_made_on_a_gpu_begins_alike_and_is_as_good(cpu: jax.Device, gpu: jax.Device) -> None:
-    here, there = made_on(cpu), made_on(gpu)
+    here = made_on(cpu)
+    there = made_on(gpu)
     for name, values in here.energy.items():
         np.testing.assert_allclose(there.energy[name][0], values[0], rtol=1e-4, atol=1e-4 * N)
     total = [sum(placement.energy.values())[-1] / N for placement in (here, there)]
@@ -93,11 +105,14 @@ def test_a_gpu_can_be_named(gpu: jax.Device) -> None:
     with jax.default_device(gpu):
         default = place(cloud(N, 0), config=dataclasses.replace(CONFIG, steps=20))
     named = place(cloud(N, 0), config=dataclasses.replace(CONFIG, steps=20), devices=[gpu])
-    np.testing.assert_allclose(named.energy["lateral"][:2], default.energy["lateral"][:2], rtol=1e-3)
+    np.testing.assert_allclose(
+        named.energy["lateral"][:2], default.energy["lateral"][:2], rtol=1e-3
+    )
 
 
 def test_newcomers_come_to_lie_where_the_cpu_puts_them(cpu: jax.Device, gpu: jax.Device) -> None:
-    placement, directions = made_on(cpu), []
+    placement = made_on(cpu)
+    directions = []
     for device in (cpu, gpu):
         with jax.default_device(device):
             directions.append(FrozenMap(placement, batch=128).place(cloud(NEW, 1)).direction)

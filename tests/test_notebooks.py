@@ -1,4 +1,6 @@
-"""Every notebook runs from a clean kernel, and what is committed shows its outputs and stays small."""
+"""Every notebook runs from a clean kernel, and what is committed shows its outputs and stays
+small.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -23,7 +25,11 @@ def _executed(path: Path) -> nbformat.NotebookNode:
 
 def _streams(notebook: nbformat.NotebookNode) -> list[str]:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+    return [
+        output.text
+        for output in outputs
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
 
 
 def test_there_are_five_notebooks() -> None:
@@ -34,7 +40,11 @@ def test_there_are_five_notebooks() -> None:
 def test_a_notebook_runs_from_a_clean_kernel_without_a_warning(path: Path) -> None:
     fresh = _executed(path)
     assert _streams(fresh) == []
-    assert any("image/png" in output.get("data", {}) for cell in fresh.cells for output in cell.get("outputs", []))
+    assert any(
+        "image/png" in output.get("data", {})
+        for cell in fresh.cells
+        for output in cell.get("outputs", [])
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sphere_ebm.cli import main
+from sphere_ebm.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,7 +17,12 @@ def blocks(language: str) -> list[str]:
 
 
 def commands(program: str) -> list[list[str]]:
-    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith(f"$ {program} ")]
+    lines = [
+        line
+        for block in blocks("console")
+        for line in block.splitlines()
+        if line.startswith(f"$ {program} ")
+    ]
     return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
 
 
@@ -44,7 +49,14 @@ def test_python_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = commands("sphere-ebm")
-    assert [command[1] for command in found] == ["map", "map", "label", "inspect", "quality", "compare"]
+    assert [command[1] for command in found] == [
+        "map",
+        "map",
+        "label",
+        "inspect",
+        "quality",
+        "compare",
+    ]
     for command in found:
         assert main(command[1:]) == 0, command
     printed = capsys.readouterr().out
@@ -57,10 +69,14 @@ def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_is_made_available_before_it_is_used() -> None:
     lines = [line for block in blocks("console") for line in block.splitlines()]
-    activate = next(i for i, line in enumerate(lines) if line.startswith("$ source .venv/bin/activate"))
+    activate = next(
+        i for i, line in enumerate(lines) if line.startswith("$ source .venv/bin/activate")
+    )
     first = next(i for i, line in enumerate(lines) if line.startswith("$ sphere-ebm"))
     assert lines.index(next(line for line in lines if line.startswith("$ make"))) < activate < first
-    assert re.search(r"^VENV \?= \.venv$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert re.search(
+        r"^VENV \?= \.venv$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
 
 def test_cleaning_keeps_labels() -> None:
@@ -71,7 +87,9 @@ def test_cleaning_keeps_labels() -> None:
 
 
 def test_make_targets_exist() -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    targets = re.findall(
+        r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert {command[1] for command in commands("make")} == {"label", "test"} <= set(targets)
 
 

@@ -1,59 +1,110 @@
-"""Maps of embeddings on a sphere, drawn from an explicit Gibbs law with THRML. The public API on one page."""
+"""Maps of embeddings on a sphere, drawn from an explicit Gibbs law with THRML.
 
-from importlib.metadata import version
+These names are imported when they are first used, so that `import sphere_ebm` costs next to
+nothing. Everything else is imported from the room that defines it: `sphere_ebm.sampling`,
+`sphere_ebm.studies`, `sphere_ebm.retrieval` and so on; docs/architecture.md says what is where.
+"""
 
-from sphere_ebm.comparison import compare as compare
-from sphere_ebm.comparison import compare_shards as compare_shards
-from sphere_ebm.comparison import plot_comparison as plot_comparison
-from sphere_ebm.config import PlacementConfig as PlacementConfig
-from sphere_ebm.equilibrium import sample as sample
-from sphere_ebm.equilibrium import sample_ladder as sample_ladder
-from sphere_ebm.fit import hamiltonian as hamiltonian
-from sphere_ebm.fit import make_sampler as make_sampler
-from sphere_ebm.fit import place as place
-from sphere_ebm.frozen_map import FrozenMap as FrozenMap
-from sphere_ebm.graph import NeighbourGraph as NeighbourGraph
-from sphere_ebm.graph import build_graph as build_graph
-from sphere_ebm.graph import proper_colouring as proper_colouring
-from sphere_ebm.heuristics import HarmonicNavigator as HarmonicNavigator
-from sphere_ebm.heuristics import NavigatorConfig as NavigatorConfig
-from sphere_ebm.heuristics import capacity_sort as capacity_sort
-from sphere_ebm.heuristics import water_filling as water_filling
-from sphere_ebm.labelling import LabelRun as LabelRun
-from sphere_ebm.labelling import label as label
-from sphere_ebm.labelling import measure_map as measure_map
-from sphere_ebm.map_folder import LabelError as LabelError
-from sphere_ebm.neighbours import NeighbourIndex as NeighbourIndex
-from sphere_ebm.neighbours import Neighbours as Neighbours
-from sphere_ebm.placement import Placement as Placement
-from sphere_ebm.plotting import plot_map as plot_map
-from sphere_ebm.plotting import save_figure as save_figure
-from sphere_ebm.quality import QualityReport as QualityReport
-from sphere_ebm.quality import measure_quality as measure_quality
-from sphere_ebm.retrieval import Cones as Cones
-from sphere_ebm.sampling import MALA as MALA
-from sphere_ebm.sampling import ConvergenceWarning as ConvergenceWarning
-from sphere_ebm.sampling import EulerMaruyama as EulerMaruyama
-from sphere_ebm.sampling import ExchangeResult as ExchangeResult
-from sphere_ebm.sampling import LeimkuhlerMatthews as LeimkuhlerMatthews
-from sphere_ebm.sampling import MetropolisWithinGibbs as MetropolisWithinGibbs
-from sphere_ebm.sampling import NonFiniteEnergyError as NonFiniteEnergyError
-from sphere_ebm.sampling import Samples as Samples
-from sphere_ebm.sampling import SphereNode as SphereNode
-from sphere_ebm.sampling import Underdamped as Underdamped
-from sphere_ebm.sampling import build_coloured_program as build_coloured_program
-from sphere_ebm.sampling import build_program as build_program
-from sphere_ebm.sampling import replica_exchange as replica_exchange
-from sphere_ebm.sampling import sample_chains as sample_chains
-from sphere_ebm.shards import Labels as Labels
-from sphere_ebm.shards import PatchTable as PatchTable
-from sphere_ebm.shards import ShardError as ShardError
-from sphere_ebm.shards import read_labels as read_labels
-from sphere_ebm.shards import read_shard as read_shard
-from sphere_ebm.shells import Shells as Shells
-from sphere_ebm.shells import make_shells as make_shells
-from sphere_ebm.sphere_map import SphereMap as SphereMap
-from sphere_ebm.thermodynamics import ThermodynamicCurve as ThermodynamicCurve
-from sphere_ebm.thermodynamics import thermodynamics as thermodynamics
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__version__ = version("sphere-ebm")
+if TYPE_CHECKING:
+    from sphere_ebm.errors import LabelError, ShardError
+    from sphere_ebm.figures.map import plot_map
+    from sphere_ebm.files.shards.labels import read_labels
+    from sphere_ebm.files.shards.reader import read_shard
+    from sphere_ebm.heuristics.compare import compare
+    from sphere_ebm.heuristics.water_filling import water_filling
+    from sphere_ebm.labelling.label import label
+    from sphere_ebm.maps.config import PlacementConfig
+    from sphere_ebm.maps.estimator import SphereMap
+    from sphere_ebm.maps.frozen_map import FrozenMap
+    from sphere_ebm.maps.place import place
+    from sphere_ebm.maps.placement import Placement
+    from sphere_ebm.quality.report import measure_quality
+    from sphere_ebm.retrieval.navigator.search import HarmonicNavigator
+    from sphere_ebm.studies.sample import sample
+
+    __version__: str
+
+__all__ = [
+    "FrozenMap",
+    "HarmonicNavigator",
+    "LabelError",
+    "Placement",
+    "PlacementConfig",
+    "ShardError",
+    "SphereMap",
+    "__version__",
+    "compare",
+    "label",
+    "measure_quality",
+    "place",
+    "plot_map",
+    "read_labels",
+    "read_shard",
+    "sample",
+    "water_filling",
+]
+
+_HOMES = {
+    "FrozenMap": "maps.frozen_map",
+    "HarmonicNavigator": "retrieval.navigator.search",
+    "LabelError": "errors",
+    "Placement": "maps.placement",
+    "PlacementConfig": "maps.config",
+    "ShardError": "errors",
+    "SphereMap": "maps.estimator",
+    "compare": "heuristics.compare",
+    "label": "labelling.label",
+    "measure_quality": "quality.report",
+    "place": "maps.place",
+    "plot_map": "figures.map",
+    "read_labels": "files.shards.labels",
+    "read_shard": "files.shards.reader",
+    "sample": "studies.sample",
+    "water_filling": "heuristics.water_filling",
+}
+"""The module that defines each public name."""
+
+_ROOMS = frozenset(
+    [
+        "cli",
+        "errors",
+        "figures",
+        "files",
+        "filling",
+        "geometry",
+        "graph",
+        "hamiltonian",
+        "heuristics",
+        "labelling",
+        "maps",
+        "progress",
+        "quality",
+        "retrieval",
+        "sampling",
+        "studies",
+        "text",
+    ]
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name, or a room, when it is first asked for (PEP 562)."""
+    if name in _HOMES:
+        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _ROOMS:
+        found = importlib.import_module(f"{__name__}.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        found = version("sphere-ebm")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

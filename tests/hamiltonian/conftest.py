@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from thrml import AbstractConditionalSampler, Block
 
-from sphere_ebm.hamiltonian import AbstractSphereFactor, GravityFactor, LateralFactor, OsmoticFactor, SphereState
-from sphere_ebm.sampling.nodes import advance, build_program, sphere_block, split_own_state, total_force
+from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.programs import (
+    advance,
+    build_program,
+    sphere_block,
+    split_own_state,
+    total_force,
+)
 
 N_POINTS = 24
 
@@ -54,12 +63,17 @@ def state() -> SphereState:
     direction[1] = direction[0] + 0.05 * direction[1]
     direction[2] = [0, 0, 1]
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return SphereState(jnp.asarray(direction, float), jnp.asarray(rng.uniform(1, 3, N_POINTS), float))
+    return SphereState(
+        jnp.asarray(direction, float), jnp.asarray(rng.uniform(1, 3, N_POINTS), float)
+    )
 
 
 @pytest.fixture
 def factors(block: Block) -> dict[str, AbstractSphereFactor]:
-    """Every term of the Hamiltonian by name. One node has no edge at all, so that padding is exercised."""
+    """Every term of the Hamiltonian by name.
+
+    One node has no edge at all, so that padding is exercised.
+    """
     rng = np.random.default_rng(4)
     pairs = np.argwhere(np.triu(rng.uniform(size=(N_POINTS - 1, N_POINTS - 1)) < 0.3, 1))
     senders, receivers = pairs.T
@@ -69,7 +83,9 @@ def factors(block: Block) -> dict[str, AbstractSphereFactor]:
         "osmotic": OsmoticFactor(block, sharpness=3.0, strength=2.0, evaluator="direct"),
     }
     for kernel in ("cauchy", "gaussian", "harmonic"):
-        terms[kernel] = LateralFactor(block, senders, receivers, weight, sharpness=1.5, strength=0.7, kernel=kernel)
+        terms[kernel] = LateralFactor(
+            block, senders, receivers, weight, sharpness=1.5, strength=0.7, kernel=kernel
+        )
     return terms
 
 
@@ -81,7 +97,9 @@ def probe() -> ForceProbe:
 
 @pytest.fixture
 def forces_of(block: Block) -> Callable[..., SphereState]:
-    def forces(factors: Sequence[AbstractSphereFactor], state: SphereState, coupling: float = 1.0) -> SphereState:
+    def forces(
+        factors: Sequence[AbstractSphereFactor], state: SphereState, coupling: float = 1.0
+    ) -> SphereState:
         dtype = state.radius.dtype
         program = build_program(block, factors, ForceProbe(jnp.asarray(coupling, dtype)), dtype)
         return advance(jax.random.key(0), program, state, [None])[0]

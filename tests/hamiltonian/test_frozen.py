@@ -1,15 +1,19 @@
-"""The frozen field: what newcomers feel is what the Hamiltonian of the map would say of one more point."""
+"""The frozen field.
+
+What newcomers feel is what the Hamiltonian of the map would say of one more point.
+"""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm.hamiltonian import SphereState
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_SHARPNESS
 from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
-from sphere_ebm.hamiltonian.osmotic import MAX_PYRAMID_SHARPNESS
-from sphere_ebm.sampling.nodes import sphere_block
+from sphere_ebm.sampling.programs import sphere_block
 
-SHARPNESS, STRENGTH = 6.0, 2.0
+SHARPNESS = 6.0
+STRENGTH = 2.0
 
 
 def clustered(points: int, seed: int = 0) -> np.ndarray:
@@ -32,28 +36,40 @@ def state_of(direction: np.ndarray) -> SphereState:
 
 
 def interaction_of(fixed: np.ndarray, nodes: int, sharpness: float = SHARPNESS):
-    factor = FrozenPressureFactor(sphere_block(nodes), jnp.asarray(fixed), sharpness=sharpness, strength=STRENGTH)
+    factor = FrozenPressureFactor(
+        sphere_block(nodes), jnp.asarray(fixed), sharpness=sharpness, strength=STRENGTH
+    )
     return factor._interaction()
 
 
 @pytest.mark.parametrize("n_fixed", [2, 40, 3000])
 def test_energy_and_force_are_those_of_the_pair_sum(n_fixed: int) -> None:
-    fixed, here = clustered(n_fixed), clustered(200, seed=1)
-    u, v = here.astype(np.float64), fixed.astype(np.float64)
+    fixed = clustered(n_fixed)
+    here = clustered(200, seed=1)
+    u = here.astype(np.float64)
+    v = fixed.astype(np.float64)
     q = 1 / (1 + 2 * SHARPNESS**2 * (1 - u @ v.T))
     pairs = 1 / (1 + 2 * SHARPNESS**2 * (1 - v @ v.T))
     scale = 2 * STRENGTH * n_fixed / (pairs.sum() - n_fixed)
-    energy, force = interaction_of(fixed, 200).local_energy_and_force(state_of(here), [], jnp.ones((200, 1), bool))
+    energy, force = interaction_of(fixed, 200).local_energy_and_force(
+        state_of(here), [], jnp.ones((200, 1), bool)
+    )
     np.testing.assert_allclose(energy, scale * q.sum(1), rtol=0.02)
     gradient = scale * 2 * SHARPNESS**2 * (q**2) @ v
-    tangent = [f - np.sum(f * u, axis=1, keepdims=True) * u for f in (np.asarray(force.direction, float), -gradient)]
-    rms = [float(np.sqrt(np.mean(np.sum(f**2, axis=1)))) for f in (tangent[0] - tangent[1], tangent[1])]
+    tangent = [
+        f - np.sum(f * u, axis=1, keepdims=True) * u
+        for f in (np.asarray(force.direction, float), -gradient)
+    ]
+    rms = [
+        float(np.sqrt(np.mean(np.sum(f**2, axis=1)))) for f in (tangent[0] - tangent[1], tangent[1])
+    ]
     assert rms[0] < 0.05 * rms[1]
     assert not np.asarray(force.radius).any()
 
 
 def test_the_energy_is_what_one_more_point_adds_to_the_map() -> None:
-    fixed, here = clustered(3000), clustered(20, seed=2)
+    fixed = clustered(3000)
+    here = clustered(20, seed=2)
     interaction = interaction_of(fixed, 20)
     energy = interaction.local_energy_and_force(state_of(here), [], jnp.ones((20, 1), bool))[0]
     n = len(fixed)
@@ -73,7 +89,7 @@ def test_the_emptiest_place_is_far_from_all_points() -> None:
     place = np.asarray(interaction_of(fixed, 1).emptiest.value)
     assert np.linalg.norm(place) == pytest.approx(1, abs=1e-6)
     lattice = clustered(2000, seed=5)
-    q = lambda u: (1 / (1 + 2 * SHARPNESS**2 * (1 - u @ fixed.T))).sum(-1)  # noqa: E731
+    q = lambda u: (1 / (1 + 2 * SHARPNESS**2 * (1 - u @ fixed.T))).sum(-1)
     assert q(place) <= 1.01 * q(lattice).min()
 
 

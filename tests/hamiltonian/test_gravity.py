@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm.hamiltonian import GravityFactor, SphereState
-from sphere_ebm.sampling.nodes import sphere_block
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.sampling.programs import sphere_block
 
 NORTH = jnp.asarray([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 

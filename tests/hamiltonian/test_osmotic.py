@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from sphere_ebm.hamiltonian import DirectField, OsmoticFactor, SphereState
-from sphere_ebm.hamiltonian.osmotic import MAX_ROWS, GridField, PyramidField, grid_rows, make_field
-from sphere_ebm.sampling.nodes import sphere_block
-from sphere_ebm.sphere import normalise
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.fields.evaluators import (
+    MAX_ROWS,
+    DirectField,
+    GridField,
+    grid_rows,
+    make_field,
+)
+from sphere_ebm.hamiltonian.fields.pyramid import PyramidField
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.programs import sphere_block
 
 ORTHOGONAL = SphereState(jnp.eye(3), jnp.ones(3))
 
@@ -52,7 +60,8 @@ def test_all_evaluators_give_one_energy_in_every_orientation(evaluator):
     direct = OsmoticFactor(block, sharpness=3.5, evaluator="direct")
     grid = OsmoticFactor(block, sharpness=3.5, evaluator=evaluator)
     points = normalise(jax.random.normal(jax.random.key(1), (n, 3)))
-    exact, seen = jax.jit(lambda at: direct.energy(at)), jax.jit(lambda at: grid.energy(at))
+    exact = jax.jit(lambda at: direct.energy(at))
+    seen = jax.jit(lambda at: grid.energy(at))
     for rotation in Rotation.random(3, rng=np.random.default_rng(0)):
         turned = SphereState(points @ jnp.asarray(rotation.as_matrix(), jnp.float32), jnp.ones(n))
         np.testing.assert_allclose(seen(turned) / n, exact(turned) / n, atol=0.002)
@@ -72,7 +81,9 @@ def test_auto_takes_the_sum_for_few_points_and_the_grid_for_many():
         (60.0, 160_000, PyramidField),
     ],
 )
-def test_auto_takes_the_pyramid_where_the_grid_costs_more_or_cannot_serve(sharpness, n_points, found):
+def test_auto_takes_the_pyramid_where_the_grid_costs_more_or_cannot_serve(
+    sharpness, n_points, found
+):
     assert isinstance(make_field("auto", sharpness, n_points), found)
 
 
@@ -102,7 +113,9 @@ def test_a_few_points_far_apart_have_a_finite_energy():
     assert np.isfinite(factor.energy(SphereState(points, jnp.ones(20))))
 
 
-@pytest.mark.parametrize(("sharpness", "rows"), [(0.1, 24), (4.0, 24), (4.1, 32), (15.0, 96), (53.0, MAX_ROWS)])
+@pytest.mark.parametrize(
+    ("sharpness", "rows"), [(0.1, 24), (4.0, 24), (4.1, 32), (15.0, 96), (53.0, MAX_ROWS)]
+)
 def test_the_grid_has_six_rows_per_unit_of_sharpness(sharpness, rows):
     assert grid_rows(sharpness) == rows
 
@@ -113,7 +126,11 @@ def test_the_grid_has_six_rows_per_unit_of_sharpness(sharpness, rows):
         (1, {}, "at least 2 nodes; got 1"),
         (3, {"strength": -0.5}, "`strength` must be >= 0; got -0.5"),
         (3, {"sharpness": 0.0}, "`sharpness` must be positive; got 0.0"),
-        (3, {"evaluator": "fmm"}, "`osmotic_evaluator` must be one of auto, direct, harmonic, pyramid; got 'fmm'"),
+        (
+            3,
+            {"evaluator": "fmm"},
+            "`osmotic_evaluator` must be one of auto, direct, harmonic, pyramid; got 'fmm'",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_by_name(n_points, options, message):

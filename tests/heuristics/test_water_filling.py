@@ -1,4 +1,7 @@
-"""Whole runs of water-filling: nearer to capacity than they start, honest about it, and the same for the same seed."""
+"""Whole runs of water-filling.
+
+Nearer to capacity than they start, honest about it, and the same for the same seed.
+"""
 
 import dataclasses
 import sys
@@ -10,12 +13,16 @@ import pytest
 from scipy.stats import spearmanr
 
 from sphere_ebm import Placement, PlacementConfig
-from sphere_ebm.heuristics import PRESETS, Preset, capacity_sort, pca_directions, random_directions, water_filling
-from sphere_ebm.heuristics.filling import fill
-from sphere_ebm.shells import ideal_radii, minimum_radius
+from sphere_ebm.filling.engine import fill
+from sphere_ebm.filling.presets import PRESETS, Preset
+from sphere_ebm.geometry.shells import ideal_radii, minimum_radius
+from sphere_ebm.heuristics.water_filling import capacity_sort, water_filling
+from sphere_ebm.maps.starts import pca_directions, random_directions
 
-N, SHELLS = 1000, 8
-ORDERS, EXPONENTS = ("outer", "core"), (0.0, 1.5, 3.0)
+N = 1000
+SHELLS = 8
+ORDERS = ("outer", "core")
+EXPONENTS = (0.0, 1.5, 3.0)
 LATERAL = [name for name, preset in PRESETS.items() if preset.lateral]
 OSMOTIC = [name for name, preset in PRESETS.items() if preset.osmotic_rate > 0]
 Key = tuple[str, str, str, float]
@@ -43,7 +50,9 @@ def runs() -> dict[Key, Placement]:
     """Every preset on every data set, with both orders and three capacity laws."""
     return {
         (name, kind, order, exponent): water_filling(
-            prominence=values, config=config(radius_order=order, capacity_exponent=exponent), preset=name
+            prominence=values,
+            config=config(radius_order=order, capacity_exponent=exponent),
+            preset=name,
         )
         for name in PRESETS
         for kind, values in data().items()
@@ -56,7 +65,9 @@ def runs() -> dict[Key, Placement]:
 def embeddings() -> np.ndarray:
     """Clusters in 12 dimensions, with lengths that differ and variances that differ too."""
     rng = np.random.default_rng(1)
-    rows = np.repeat(3 * rng.standard_normal((10, 12)), N // 10, axis=0) + rng.standard_normal((N, 12))
+    rows = np.repeat(3 * rng.standard_normal((10, 12)), N // 10, axis=0) + rng.standard_normal(
+        (N, 12)
+    )
     rows += rng.gamma(0.7, 3, (N, 1))
     return (rows * rng.gamma(2, 1, (N, 1))).astype(np.float32)
 
@@ -77,18 +88,31 @@ def overload(held: np.ndarray, placed: Placement) -> np.ndarray:
 
 
 def same_bits(one: Placement, other: Placement) -> bool:
-    return all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in ("direction", "radius"))
+    return all(
+        getattr(one, name).tobytes() == getattr(other, name).tobytes()
+        for name in ("direction", "radius")
+    )
 
 
 def test_no_run_ends_further_from_capacity_than_it_starts(runs: dict[Key, Placement]) -> None:
-    worse = [key for key, placed in runs.items() if placed.info["deviation"] > placed.info["start_deviation"]]
+    worse = [
+        key
+        for key, placed in runs.items()
+        if placed.info["deviation"] > placed.info["start_deviation"]
+    ]
     assert worse == []
     for name in PRESETS:
-        better = [k for k, placed in runs.items() if placed.info["deviation"] < 0.9 * placed.info["start_deviation"]]
+        better = [
+            k
+            for k, placed in runs.items()
+            if placed.info["deviation"] < 0.9 * placed.info["start_deviation"]
+        ]
         assert [key for key in better if key[0] == name], "some runs gain"
 
 
-def test_a_run_is_converged_when_every_shell_is_within_five_per_cent_or_one_point(runs: dict[Key, Placement]) -> None:
+def test_a_run_is_converged_when_every_shell_is_within_five_per_cent_or_one_point(
+    runs: dict[Key, Placement],
+) -> None:
     outcomes = []
     for placed in runs.values():
         wanted = N * placed.shells.capacity
@@ -108,9 +132,13 @@ def test_the_info_tells_what_the_radii_show(runs: dict[Key, Placement]) -> None:
         load = overload(counts(placed), placed)
         assert placed.info["deviation"] == pytest.approx(np.abs(load).mean(), rel=1e-12)
         over = load[load > 0]
-        assert placed.info["overload_mean"] == pytest.approx(over.mean() if over.size else 0, rel=1e-12)
+        assert placed.info["overload_mean"] == pytest.approx(
+            over.mean() if over.size else 0, rel=1e-12
+        )
         assert placed.info["overload_max"] == pytest.approx(max(load.max(), 0), rel=1e-12)
-        np.testing.assert_array_equal(placed.shell, np.searchsorted(placed.shells.radius, placed.radius))
+        np.testing.assert_array_equal(
+            placed.shell, np.searchsorted(placed.shells.radius, placed.radius)
+        )
         assert counts(placed).sum() == N
 
 
@@ -126,8 +154,11 @@ def test_the_start_is_linear_in_the_prominence_or_in_its_rank(
         "rank": np.arange(N) / (N - 1),
     }
     for name, preset in PRESETS.items():
-        # shells have unit gaps, and share 0 lies in the first; without variances the information score is the norm
-        first = np.ceil(share["rank" if preset.start == "rank" else "norm"] * SHELLS).astype(int) - 1
+        # shells have unit gaps, and share 0 lies in the first; without variances the information
+        # score is the norm
+        first = (
+            np.ceil(share["rank" if preset.start == "rank" else "norm"] * SHELLS).astype(int) - 1
+        )
         held = np.bincount(np.maximum(first, 0), minlength=SHELLS)
         for exponent in EXPONENTS:
             placed = runs[name, kind, order, exponent]
@@ -139,28 +170,41 @@ def test_the_information_start_weighs_the_norm_with_the_variance(embeddings, uni
     norm = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     score = norm * (1 + unit_variance)
     for values, variance in ((score, unit_variance), (norm, np.zeros(N))):
-        placed = water_filling(prominence=norm, variance=variance, config=config(), preset="production")
+        placed = water_filling(
+            prominence=norm, variance=variance, config=config(), preset="production"
+        )
         share = (values - values.min()) / np.ptp(values)
         held = np.bincount(np.maximum(np.ceil(share * SHELLS).astype(int) - 1, 0), minlength=SHELLS)
-        assert placed.info["start_deviation"] == pytest.approx(np.abs(overload(held, placed)).mean(), rel=1e-12)
+        assert placed.info["start_deviation"] == pytest.approx(
+            np.abs(overload(held, placed)).mean(), rel=1e-12
+        )
 
 
 def test_counters_agree_with_each_other_and_with_the_rules(runs: dict[Key, Placement]) -> None:
     for (name, *_), placed in runs.items():
-        info, preset = placed.info, PRESETS[name]
+        info = placed.info
+        preset = PRESETS[name]
         assert 0 <= info["passes"] <= preset.passes
         tried = info["lateral_moves"] + info["promotions"]
         assert info["lateral_share"] == (info["lateral_moves"] / tried if tried else 0)
         assert preset.lateral or info["lateral_moves"] == 0
         assert preset.osmotic_rate > 0 or info["osmotic_moves"] == 0
         assert placed.method == f"water-filling: {name}"
-    assert {name for (name, *_), placed in runs.items() if placed.info["lateral_moves"]} == set(LATERAL)
-    assert {name for (name, *_), placed in runs.items() if placed.info["osmotic_moves"]} == set(OSMOTIC)
-    assert {name for (name, *_), placed in runs.items() if placed.info["promotions"]} == set(PRESETS) - {"osmotic"}
+    assert {name for (name, *_), placed in runs.items() if placed.info["lateral_moves"]} == set(
+        LATERAL
+    )
+    assert {name for (name, *_), placed in runs.items() if placed.info["osmotic_moves"]} == set(
+        OSMOTIC
+    )
+    assert {name for (name, *_), placed in runs.items() if placed.info["promotions"]} == set(
+        PRESETS
+    ) - {"osmotic"}
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_osmotic_flow_keeps_the_order_of_the_prominence(runs: dict[Key, Placement], order: str) -> None:
+def test_osmotic_flow_keeps_the_order_of_the_prominence(
+    runs: dict[Key, Placement], order: str
+) -> None:
     sign = 1 if order == "outer" else -1
     # where outliers stretch the bins (`heavy`), chance orders what shares one
     for kind in ("gamma", "normal"):
@@ -169,7 +213,9 @@ def test_osmotic_flow_keeps_the_order_of_the_prominence(runs: dict[Key, Placemen
         assert sign * spearmanr(data()[kind], placed.shell).statistic > 0.97
 
 
-def test_directions_are_unit_and_only_a_lateral_search_turns_them(runs: dict[Key, Placement]) -> None:
+def test_directions_are_unit_and_only_a_lateral_search_turns_them(
+    runs: dict[Key, Placement],
+) -> None:
     start = random_directions(N, 0)
     for (name, *_), placed in runs.items():
         np.testing.assert_allclose(np.linalg.norm(placed.direction, axis=1), 1, atol=2e-6)
@@ -179,7 +225,9 @@ def test_directions_are_unit_and_only_a_lateral_search_turns_them(runs: dict[Key
     assert (runs["lateral_jit", "gamma", "outer", 1.5].direction != start).any()
 
 
-def test_a_threshold_of_093_of_the_mean_promotes_nobody_by_ordinary_norms(runs: dict[Key, Placement]) -> None:
+def test_a_threshold_of_093_of_the_mean_promotes_nobody_by_ordinary_norms(
+    runs: dict[Key, Placement],
+) -> None:
     ordinary = np.linalg.norm(np.random.default_rng(2).standard_normal((N, 64)), axis=1)
     placed = water_filling(prominence=ordinary, config=config(), preset="lateral")
     for still in (placed, runs["lateral", "gamma", "outer", 1.5]):
@@ -197,7 +245,9 @@ def test_a_threshold_of_093_of_the_mean_promotes_nobody_by_ordinary_norms(runs: 
         (20, 1, ["production"]),
     ],
 )
-def test_few_points_and_a_single_shell_are_filled_too(points: int, shells: int, names: list[str]) -> None:
+def test_few_points_and_a_single_shell_are_filled_too(
+    points: int, shells: int, names: list[str]
+) -> None:
     prominence = np.random.default_rng(3).gamma(2, 1, points)
     for name in names:
         placed = water_filling(prominence=prominence, config=config(shells=shells), preset=name)
@@ -210,7 +260,11 @@ def test_few_points_and_a_single_shell_are_filled_too(points: int, shells: int, 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_no_points_make_an_empty_map(name: str) -> None:
-    for arguments in ({"prominence": []}, {"embeddings": np.zeros((0, 4))}, {"embeddings": np.zeros((0, 0))}):
+    for arguments in (
+        {"prominence": []},
+        {"embeddings": np.zeros((0, 4))},
+        {"embeddings": np.zeros((0, 0))},
+    ):
         placed = water_filling(**arguments, config=config(), preset=name)
         assert len(placed) == 0
         assert placed.direction.shape == (0, 3)
@@ -220,7 +274,8 @@ def test_no_points_make_an_empty_map(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["production", "lateral_jit"])
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name: str) -> None:
-    prominence, start = data()["gamma"], random_directions(N, 4)
+    prominence = data()["gamma"]
+    start = random_directions(N, 4)
     one, again, other = (
         water_filling(prominence=prominence, config=config(seed=seed), preset=name, start=start)
         for seed in (5, 5, 2**32 - 1)
@@ -232,14 +287,24 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name: str) ->
 
 def test_calls_of_one_shape_compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = eqx.filter_jit(eqx.debug.assert_max_traces(fill.__wrapped__, max_traces=1))
-    monkeypatch.setattr(sys.modules["sphere_ebm.heuristics.water_filling"], "fill", counted)
+    monkeypatch.setattr(sys.modules["sphere_ebm.filling.pour"], "fill", counted)
     for seed, (kind, values) in enumerate(data().items()):
         name = ("v1", "production", "prominence")[seed % 3]
-        changes: dict[str, Any] = {"seed": seed, "capacity_exponent": 0.5 * seed, "radius_order": ORDERS[seed % 2]}
+        changes: dict[str, Any] = {
+            "seed": seed,
+            "capacity_exponent": 0.5 * seed,
+            "radius_order": ORDERS[seed % 2],
+        }
         spacing = {"shell_spacing": "golden"} if kind == "gamma" else {"inner_radius": 3.0 + seed}
         water_filling(prominence=values, config=config(**changes, **spacing), preset=name)
     own = Preset(
-        start="norm", threshold=0.1, relative_to="mean", overload_limit=0.3, push=4.0, excess_gain=1.0, passes=3
+        start="norm",
+        threshold=0.1,
+        relative_to="mean",
+        overload_limit=0.3,
+        push=4.0,
+        excess_gain=1.0,
+        passes=3,
     )
     water_filling(prominence=data()["gamma"], config=config(), preset=own)
     with pytest.raises(RuntimeError, match="traced"):
@@ -247,11 +312,15 @@ def test_calls_of_one_shape_compile_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("name", ["prominence", "production", "hybrid"])
-def test_norms_and_variances_alone_suffice(name: str, embeddings: np.ndarray, unit_variance: np.ndarray) -> None:
+def test_norms_and_variances_alone_suffice(
+    name: str, embeddings: np.ndarray, unit_variance: np.ndarray
+) -> None:
     norm = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     start = pca_directions(embeddings, 0)
     whole = water_filling(embeddings, config=config(), preset=name)
-    scalars = water_filling(prominence=norm, variance=unit_variance, config=config(), preset=name, start=start)
+    scalars = water_filling(
+        prominence=norm, variance=unit_variance, config=config(), preset=name, start=start
+    )
     np.testing.assert_allclose(scalars.direction, whole.direction, atol=1e-6)
     # one part in 10^15 of the variance may carry a point over an edge
     assert np.mean(scalars.shell == whole.shell) > 0.99
@@ -264,7 +333,9 @@ def test_norms_and_variances_alone_suffice(name: str, embeddings: np.ndarray, un
 
 def test_a_given_variance_replaces_that_of_the_embeddings(embeddings: np.ndarray) -> None:
     plain = water_filling(embeddings, config=config(), preset="production", variance=np.zeros(N))
-    norm = water_filling(embeddings, config=config(), preset=dataclasses.replace(PRESETS["production"], start="norm"))
+    norm = water_filling(
+        embeddings, config=config(), preset=dataclasses.replace(PRESETS["production"], start="norm")
+    )
     np.testing.assert_array_equal(plain.radius, norm.radius)
 
 
@@ -286,8 +357,16 @@ def near(direction: np.ndarray, kind: np.ndarray) -> float:
 
 
 def test_a_lateral_search_brings_points_of_one_cluster_together(embeddings: np.ndarray) -> None:
-    kind, start = np.repeat(np.arange(10), N // 10), random_directions(N, 7)
-    rules = Preset(start="norm", threshold=0.0, overload_limit=0.0, lateral=True, lateral_threshold=0.0, passes=40)
+    kind = np.repeat(np.arange(10), N // 10)
+    start = random_directions(N, 7)
+    rules = Preset(
+        start="norm",
+        threshold=0.0,
+        overload_limit=0.0,
+        lateral=True,
+        lateral_threshold=0.0,
+        passes=40,
+    )
     placed = water_filling(embeddings, config=config(), preset=rules, start=start)
     assert placed.info["lateral_moves"] > N / 2
     shuffled = water_filling(
@@ -319,7 +398,8 @@ def test_own_rules_are_a_preset_and_no_pass_leaves_the_start() -> None:
     placed = water_filling(prominence=data()["gamma"], config=config(), preset=still)
     assert placed.method == "water-filling: own rules"
     assert placed.info.get("promotions", 0) == placed.info.get("osmotic_moves", 0) == 0
-    edges, values = placed.shells.edges, data()["gamma"]
+    edges = placed.shells.edges
+    values = data()["gamma"]
     share = (values - values.min()) / np.ptp(values)
     np.testing.assert_allclose(placed.radius, edges[0] + (edges[-1] - edges[0]) * share, rtol=1e-6)
 
@@ -334,16 +414,22 @@ def test_the_last_pass_is_that_of_the_preset(runs: dict[Key, Placement]) -> None
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("exponent", EXPONENTS)
-def test_the_capacity_sort_meets_every_capacity_and_orders_the_prominence(order: str, exponent: float) -> None:
+def test_the_capacity_sort_meets_every_capacity_and_orders_the_prominence(
+    order: str, exponent: float
+) -> None:
     settings = config(radius_order=order, capacity_exponent=exponent, seed=2)
     for kind, values in data().items():
         placed = capacity_sort(prominence=values, config=settings)
         assert np.abs(counts(placed) - N * placed.shells.capacity).max() <= 1
         assert placed.converged
-        assert placed.info["deviation"] == pytest.approx(np.abs(overload(counts(placed), placed)).mean())
+        assert placed.info["deviation"] == pytest.approx(
+            np.abs(overload(counts(placed), placed)).mean()
+        )
         signed = values if order == "outer" else -values
         assert (np.diff(signed[np.argsort(placed.radius, kind="stable")]) >= 0).all()
-        np.testing.assert_array_equal(placed.radius, ideal_radii(values, placed.shells, order, seed=2))
+        np.testing.assert_array_equal(
+            placed.radius, ideal_radii(values, placed.shells, order, seed=2)
+        )
         assert placed.method == "capacity sort"
         assert kind == "constant" or spearmanr(signed, placed.radius).statistic > 0.97
 
@@ -368,7 +454,9 @@ def test_the_inner_radius_follows_the_number_of_points_unless_a_radius_is_given(
     assert minimum_radius(100_000, SHELLS) == 32
 
 
-def test_a_map_by_water_filling_can_be_saved_and_measured(embeddings: np.ndarray, tmp_path: Any) -> None:
+def test_a_map_by_water_filling_can_be_saved_and_measured(
+    embeddings: np.ndarray, tmp_path: Any
+) -> None:
     norm = np.linalg.norm(embeddings, axis=1)
     placed = water_filling(prominence=norm, config=config(), start=pca_directions(embeddings, 0))
     placed.save(tmp_path / "map")
@@ -389,11 +477,15 @@ def test_embeddings_of_one_length_are_noted() -> None:
 
 
 def test_the_input_is_not_touched_and_may_be_lists(embeddings: np.ndarray) -> None:
-    prominence, variance, start = data()["gamma"], np.linspace(0, 1, N), random_directions(N, 1).astype(np.float64)
+    prominence = data()["gamma"]
+    variance = np.linspace(0, 1, N)
+    start = random_directions(N, 1).astype(np.float64)
     given = {"prominence": prominence, "variance": variance, "start": start}
     copies = {name: values.copy() for name, values in given.items()}
     arrays = water_filling(embeddings, config=config(), preset="hybrid", **given)
     for name, values in given.items():
         np.testing.assert_array_equal(values, copies[name])
     lists = {name: values.tolist() for name, values in given.items()}
-    assert same_bits(water_filling(embeddings.tolist(), config=config(), preset="hybrid", **lists), arrays)
+    assert same_bits(
+        water_filling(embeddings.tolist(), config=config(), preset="hybrid", **lists), arrays
+    )

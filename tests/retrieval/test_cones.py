@@ -1,4 +1,6 @@
-"""Cones hold exactly the points within their angle and band, also where angles are tiny or almost π."""
+"""Cones hold exactly the points within their angle and band, also where angles are tiny or almost
+π.
+"""
 
 import dataclasses
 import math
@@ -8,7 +10,14 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sphere_ebm import Placement, PlacementConfig
-from sphere_ebm.retrieval import CapDensity, Cones, cone_weights, local_density, members, top_k
+from sphere_ebm.retrieval.cones import (
+    CapDensity,
+    Cones,
+    cone_weights,
+    local_density,
+    members,
+    top_k,
+)
 
 
 def on_sphere(points: int, seed: int = 0) -> np.ndarray:
@@ -38,8 +47,12 @@ def placement(
 
 def exact_angles(axes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """By atan2 of the two chords, in float64."""
-    a, b = (x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=-1, keepdims=True) for x in (axes, points))
-    difference, total = a[..., None, :] - b, a[..., None, :] + b
+    a, b = (
+        x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=-1, keepdims=True)
+        for x in (axes, points)
+    )
+    difference = a[..., None, :] - b
+    total = a[..., None, :] + b
     return 2 * np.arctan2(np.linalg.norm(difference, axis=-1), np.linalg.norm(total, axis=-1))
 
 
@@ -78,22 +91,32 @@ def test_the_widest_cone_is_everything_and_the_narrowest_its_own_axis():
 
 def test_both_ends_of_the_band_belong_to_it():
     made = placement(on_sphere(5), np.array([16.0, 17.0, 18.0, 19.0, 20.0]))
-    assert members(made, Cones.build([0, 0, 1], math.pi, 17.0, 19.0)).tolist() == [False, True, True, True, False]
+    assert members(made, Cones.build([0, 0, 1], math.pi, 17.0, 19.0)).tolist() == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_members_turn_with_the_map():
     turn = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
-    points, axes = on_sphere(500).astype(np.float64), on_sphere(20, 3).astype(np.float64)
+    points = on_sphere(500).astype(np.float64)
+    axes = on_sphere(20, 3).astype(np.float64)
     aperture = np.linspace(0.1, 3.0, 20)
     still = members(placement(points), Cones.build(axes, aperture))
-    assert (members(placement(points @ turn.T), Cones.build(axes @ turn.T, aperture)) == still).all()
+    assert (
+        members(placement(points @ turn.T), Cones.build(axes @ turn.T, aperture)) == still
+    ).all()
 
 
 def test_top_k_gives_the_best_of_each_cone_and_marks_what_is_missing():
     made = placement(on_sphere(200))
     score = np.random.default_rng(5).standard_normal(200)
     cones = Cones.build(on_sphere(6, 7), [0.0, 0.1, 0.3, 1.0, 2.0, math.pi])
-    found, inside = top_k(made, cones, 8, score=score), members(made, cones)
+    found = top_k(made, cones, 8, score=score)
+    inside = members(made, cones)
     for row in range(6):
         wanted = sorted(np.flatnonzero(inside[row]), key=lambda point: -score[point])[:8]
         assert found.points[row].tolist() == [*wanted, *[-1] * (8 - len(wanted))]
@@ -104,7 +127,8 @@ def test_top_k_gives_the_best_of_each_cone_and_marks_what_is_missing():
 
 def test_top_k_by_cosine_finds_the_nearest_embeddings_within_the_cone():
     rng = np.random.default_rng(2)
-    embeddings, queries = rng.standard_normal((150, 7)), rng.standard_normal((2, 2, 7))
+    embeddings = rng.standard_normal((150, 7))
+    queries = rng.standard_normal((2, 2, 7))
     made = placement(on_sphere(150), embeddings=embeddings)
     cones = Cones.build(on_sphere(4, 3).reshape(2, 2, 3), 1.2)
     found = top_k(made, cones, 3, queries=queries)
@@ -112,7 +136,9 @@ def test_top_k_by_cosine_finds_the_nearest_embeddings_within_the_cone():
     cosine = (queries / np.linalg.norm(queries, axis=-1, keepdims=True)) @ unit.T
     best = np.sort(np.where(members(made, cones), cosine, -np.inf), axis=-1)[..., :-4:-1]
     np.testing.assert_allclose(found.score, best, atol=1e-6)
-    np.testing.assert_allclose(np.take_along_axis(cosine, found.points, axis=-1), found.score, atol=1e-6)
+    np.testing.assert_allclose(
+        np.take_along_axis(cosine, found.points, axis=-1), found.score, atol=1e-6
+    )
 
 
 def test_equal_scores_go_to_the_lower_index_and_a_zero_query_has_cosine_zero():
@@ -124,14 +150,22 @@ def test_equal_scores_go_to_the_lower_index_and_a_zero_query_has_cosine_zero():
 
 def test_local_density_counts_points_per_steradian():
     made = placement(on_sphere(600))
-    centre, aperture = on_sphere(40, 9), 0.4
+    centre = on_sphere(40, 9)
+    aperture = 0.4
     inside = members(made, Cones.build(centre, aperture)).sum(axis=1)
     area = 2 * math.pi * (1 - math.cos(aperture))
-    np.testing.assert_allclose(local_density(made, aperture, centre), inside / area / (600 / (4 * math.pi)), rtol=1e-12)
+    np.testing.assert_allclose(
+        local_density(made, aperture, centre), inside / area / (600 / (4 * math.pi)), rtol=1e-12
+    )
     # a map of two halves, one three times as dense
     north = np.where(np.arange(600) % 4 < 3, 1, -1)
-    halves = placement(np.stack([*made.direction.T[:2], north * np.abs(made.direction[:, 2])], axis=1))
-    assert local_density(halves, 1.2, [[0, 0, 1.0]])[0] > 2 * local_density(halves, 1.2, [[0, 0, -1.0]])[0]
+    halves = placement(
+        np.stack([*made.direction.T[:2], north * np.abs(made.direction[:, 2])], axis=1)
+    )
+    assert (
+        local_density(halves, 1.2, [[0, 0, 1.0]])[0]
+        > 2 * local_density(halves, 1.2, [[0, 0, -1.0]])[0]
+    )
 
 
 def test_the_whole_sphere_has_density_one_and_a_kept_tree_says_the_same():
@@ -185,9 +219,13 @@ def test_bad_cones_are_refused_by_name(arguments, message):
 
 def test_parts_of_a_cone_must_fit_and_axes_be_unit(unchecked):
     good = Cones.build(on_sphere(3), 0.2)
-    with pytest.raises(ValueError, match=r"`aperture` must have one entry per direction, shape \(3,\); got \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"`aperture` must have one entry per direction, shape \(3,\); got \(2,\)"
+    ):
         dataclasses.replace(good, aperture=np.zeros(2))
-    with pytest.raises(ValueError, match=r"`direction` must hold unit vectors; got 2 at index \(0\)"):
+    with pytest.raises(
+        ValueError, match=r"`direction` must hold unit vectors; got 2 at index \(0\)"
+    ):
         dataclasses.replace(good, direction=2 * good.direction)
 
 
@@ -199,7 +237,10 @@ def test_parts_of_a_cone_must_fit_and_axes_be_unit(unchecked):
         ({"k": 1, "score": np.ones(9), "queries": np.ones(4)}, "got both"),
         ({"k": 1, "score": np.ones(8)}, r"`score` must have shape \(9,\) or \(2, 9\); got \(8,\)"),
         ({"k": 1, "score": np.full(9, np.nan)}, "`score` must not be NaN; got 9"),
-        ({"k": 1, "queries": np.ones(5)}, r"`queries` must have shape \(4,\) or \(2, 4\); got \(5,\)"),
+        (
+            {"k": 1, "queries": np.ones(5)},
+            r"`queries` must have shape \(4,\) or \(2, 4\); got \(5,\)",
+        ),
         ({"k": 1, "queries": np.full(4, np.inf)}, "`queries` must be finite"),
     ],
 )
@@ -223,7 +264,9 @@ def test_density_refuses_a_cap_without_area(aperture):
 def test_density_and_weights_refuse_bad_centres_and_counts():
     with pytest.raises(ValueError, match=r"`centre` must have shape \(M, 3\); got \(3,\)"):
         local_density(placement(on_sphere(4)), 0.3, [0, 0, 1.0])
-    with pytest.raises(ValueError, match=r"`centre` must be finite and not zero; got 0 at index \(1\)"):
+    with pytest.raises(
+        ValueError, match=r"`centre` must be finite and not zero; got 0 at index \(1\)"
+    ):
         local_density(placement(on_sphere(4)), 0.3, [[0, 0, 1.0], [0, 0, 0]])
     with pytest.raises(ValueError, match="`neighbours` must be a positive number; got 0"):
         cone_weights(placement(on_sphere(4)), 0.0)

@@ -11,22 +11,27 @@ import pytest
 from scipy import stats
 from thrml import AbstractConditionalSampler, Block, FactorSamplingProgram
 
-from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
+from builders import small_hamiltonian, small_state
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.moments import empty_moments
-from sphere_ebm.sampling.nodes import build_program, sphere_block
+from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.run import Carry, run_chunk
-from sphere_ebm.sphere import normalise
 
 N_CHAINS = 40_000
 IDEAL_RADIUS = 10.0
 STIFFNESS = 1.0
 PAIR_COUPLING = 2.0
-N_POINTS = 30
 
 
 class Chains(NamedTuple):
-    """A program whose nodes (or pairs of nodes) are independent chains; `simulate` runs it with any sampler."""
+    """A program whose nodes (or pairs of nodes) are independent chains.
+
+    `simulate` runs it with any sampler.
+    """
 
     program: FactorSamplingProgram
     start: SphereState
@@ -42,8 +47,13 @@ class Chains(NamedTuple):
     ) -> Carry:
         program = eqx.tree_at(lambda p: p.samplers, self.program, [sampler])
         start = self.start if start is None else start
-        carry = Carry(start, [sampler.init() if sampler_state is None else sampler_state], empty_moments(start))
-        length, averaging = jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32)
+        carry = Carry(
+            start,
+            [sampler.init() if sampler_state is None else sampler_state],
+            empty_moments(start),
+        )
+        length = jnp.asarray(steps, jnp.int32)
+        averaging = jnp.asarray(0, jnp.int32)
         return run_chunk(jax.random.key(seed), program, carry, length, averaging)[0]
 
 
@@ -73,9 +83,15 @@ def chain_block() -> Block:
 
 @pytest.fixture(scope="session")
 def wells(chain_block: Block) -> Chains:
-    """Every node in its own radial well, free to turn; all start on the north pole at the ideal radius."""
+    """Every node in its own radial well, free to turn.
+
+    All start on the north pole at the ideal radius.
+    """
     gravity = GravityFactor(chain_block, np.full(N_CHAINS, IDEAL_RADIUS, np.float32), STIFFNESS)
-    start = SphereState(jnp.broadcast_to(jnp.asarray([0.0, 0.0, 1.0]), (N_CHAINS, 3)), jnp.full(N_CHAINS, IDEAL_RADIUS))
+    start = SphereState(
+        jnp.broadcast_to(jnp.asarray([0.0, 0.0, 1.0]), (N_CHAINS, 3)),
+        jnp.full(N_CHAINS, IDEAL_RADIUS),
+    )
     return Chains(build_program(chain_block, [gravity], EulerMaruyama(0.0, 0.0)), start)
 
 
@@ -85,27 +101,27 @@ def pairs(chain_block: Block) -> Chains:
     first = np.arange(0, N_CHAINS, 2)
     weight = np.ones(len(first), np.float32)
     lateral = LateralFactor(
-        chain_block, first, first + 1, weight, sharpness=1.0, strength=PAIR_COUPLING, kernel="harmonic"
+        chain_block,
+        first,
+        first + 1,
+        weight,
+        sharpness=1.0,
+        strength=PAIR_COUPLING,
+        kernel="harmonic",
     )
     start = SphereState(
-        normalise(jax.random.normal(jax.random.key(42), (N_CHAINS, 3))), jnp.full(N_CHAINS, IDEAL_RADIUS)
+        normalise(jax.random.normal(jax.random.key(42), (N_CHAINS, 3))),
+        jnp.full(N_CHAINS, IDEAL_RADIUS),
     )
     return Chains(build_program(chain_block, [lateral], EulerMaruyama(0.0, 0.0)), start)
 
 
-def small_hamiltonian(block: Block) -> list[Any]:
-    """All three terms on a ring of neighbours."""
-    here = np.arange(len(block))
-    return [
-        GravityFactor(block, np.linspace(2, 3, len(block)).astype(np.float32), 2.0),
-        LateralFactor(block, here, (here + 1) % len(block), np.ones(len(block), np.float32), sharpness=2.0),
-        OsmoticFactor(block, sharpness=2.0, strength=2.0, evaluator="direct"),
-    ]
+SMALL_POINTS = 30
 
 
 @pytest.fixture(scope="session")
 def small_block() -> Block:
-    return sphere_block(N_POINTS)
+    return sphere_block(SMALL_POINTS)
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +131,4 @@ def small_factors(small_block: Block) -> list[Any]:
 
 @pytest.fixture(scope="session")
 def small_start() -> SphereState:
-    rng = np.random.default_rng(5)
-    direction = normalise(jnp.asarray(rng.standard_normal((N_POINTS, 3)), jnp.float32))
-    return SphereState(direction, jnp.asarray(rng.uniform(1, 4, N_POINTS), jnp.float32))
+    return small_state(SMALL_POINTS)

@@ -1,4 +1,7 @@
-"""Dual averaging: the published recursion, a target that is met, and a factor that stays once it is over."""
+"""Dual averaging.
+
+The published recursion, a target that is met, and a factor that stays once it is over.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +14,18 @@ TARGET = jnp.asarray(0.574, jnp.float32)
 
 
 def published(acceptance: np.ndarray, target: float) -> tuple[np.ndarray, np.ndarray]:
-    """Hoffman & Gelman 2014, algorithm 5, equation by equation: log x and log x̄ in units of the first step size."""
-    gamma, t0, kappa, mu = 0.05, 10, 0.75, np.log(10)
-    error, average, trials, averages = 0.0, 0.0, [], []
+    """Hoffman & Gelman 2014, algorithm 5, equation by equation.
+
+    Log x and log x̄ in units of the first step size.
+    """
+    gamma = 0.05
+    t0 = 10
+    kappa = 0.75
+    mu = np.log(10)
+    error = 0.0
+    average = 0.0
+    trials = []
+    averages = []
     for m, alpha in enumerate(acceptance, start=1):
         error = (1 - 1 / (m + t0)) * error + (target - alpha) / (m + t0)
         trial = mu - np.sqrt(m) / gamma * error
@@ -83,5 +95,7 @@ def test_the_precision_of_the_acceptance_is_kept(dtype):
     with jax.enable_x64(True):
         state = DualAveraging.start(jnp.dtype(dtype))
         count = jnp.asarray(3, jnp.int32)
-        after = jax.eval_shape(DualAveraging.after, state, state.error, jnp.asarray(0.5, jnp.float64), count, count)
+        after = jax.eval_shape(
+            DualAveraging.after, state, state.error, jnp.asarray(0.5, jnp.float64), count, count
+        )
         assert {x.dtype for x in after} == {jnp.dtype(dtype)}

@@ -8,15 +8,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, InteractionGroup, SamplingSchedule, sample_states
+from thrml import (
+    Block,
+    BlockGibbsSpec,
+    FactorSamplingProgram,
+    InteractionGroup,
+    SamplingSchedule,
+    sample_states,
+)
 
-from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
-from sphere_ebm.hamiltonian.base import unwrap_shared
-from sphere_ebm.hamiltonian.lateral import LazyNodes, SelectedBlock
+from sphere_ebm.hamiltonian.base import SphereState, unwrap_shared
+from sphere_ebm.hamiltonian.blocks import LazyNodes, SelectedBlock
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.sampling import assembly
-from sphere_ebm.sampling.assembly import OneBlockSpec, layout_is_known, one_block_spec, program_of_groups
+from sphere_ebm.sampling.assembly import (
+    OneBlockSpec,
+    layout_is_known,
+    one_block_spec,
+    program_of_groups,
+)
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
-from sphere_ebm.sampling.nodes import SphereBlock, SphereNode, build_program, node_template, own_state_group
+from sphere_ebm.sampling.programs import (
+    SphereBlock,
+    SphereNode,
+    build_program,
+    node_template,
+    own_state_group,
+)
 
 N = 12
 SAMPLER = EulerMaruyama(1.0, 0.01)
@@ -59,7 +79,9 @@ def lateral_factor(block: Block, edges: str, dtype: Any = np.float32) -> Lateral
     return LateralFactor(block, senders, receivers, weight, sharpness=1.5, strength=0.7)
 
 
-def by_thrml(block: Block, factors: list[Any], sampler: Any, dtype: Any = jnp.float32) -> FactorSamplingProgram:
+def by_thrml(
+    block: Block, factors: list[Any], sampler: Any, dtype: Any = jnp.float32
+) -> FactorSamplingProgram:
     spec = BlockGibbsSpec([block], [], node_template(dtype))
     return unwrap_shared(FactorSamplingProgram(spec, [sampler], factors, [own_state_group(block)]))
 
@@ -71,8 +93,14 @@ def assert_identical(ours: Any, theirs: Any) -> None:
             assert_same_specification(a, b)
         elif eqx.is_array(b):
             if jnp.issubdtype(b.dtype, jax.dtypes.prng_key):
-                a, b = jax.random.key_data(a), jax.random.key_data(b)
-            assert (a.dtype, a.shape, a.weak_type, a.committed) == (b.dtype, b.shape, b.weak_type, b.committed)
+                a = jax.random.key_data(a)
+                b = jax.random.key_data(b)
+            assert (a.dtype, a.shape, a.weak_type, a.committed) == (
+                b.dtype,
+                b.shape,
+                b.weak_type,
+                b.committed,
+            )
             assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
         else:
             assert a == b
@@ -88,10 +116,14 @@ def nodes_are_made(block: Block) -> bool:
 
 
 @pytest.mark.parametrize("edges", EDGES)
-@pytest.mark.parametrize("terms", ["gravity", "lateral", "gravity lateral", "lateral osmotic gravity"])
+@pytest.mark.parametrize(
+    "terms", ["gravity", "lateral", "gravity lateral", "lateral osmotic gravity"]
+)
 def test_a_program_is_the_one_that_thrml_builds(block, edges, terms, dtype):
     known = {
-        "gravity": GravityFactor(block, np.linspace(1, 2, N).astype(dtype), np.linspace(0, 3, N).astype(dtype)),
+        "gravity": GravityFactor(
+            block, np.linspace(1, 2, N).astype(dtype), np.linspace(0, 3, N).astype(dtype)
+        ),
         "lateral": lateral_factor(block, edges, dtype),
         "osmotic": OsmoticFactor(block, sharpness=1.5, evaluator="direct"),
     }
@@ -104,21 +136,29 @@ def test_a_program_is_the_one_that_thrml_builds(block, edges, terms, dtype):
 
 
 def test_a_difference_of_one_bit_would_be_seen(block, lateral):
-    ours, theirs = build_program(block, [lateral], SAMPLER), by_thrml(block, [lateral], SAMPLER)
-    where = lambda program: program.per_block_interactions[0][1].weight  # noqa: E731
+    ours = build_program(block, [lateral], SAMPLER)
+    theirs = by_thrml(block, [lateral], SAMPLER)
+    where = lambda program: program.per_block_interactions[0][1].weight
     assert_identical(ours, theirs)
-    nudged = eqx.tree_at(where, ours, where(ours).at[0, 0].set(jnp.nextafter(where(ours)[0, 0], jnp.inf)))
+    nudged = eqx.tree_at(
+        where, ours, where(ours).at[0, 0].set(jnp.nextafter(where(ours)[0, 0], jnp.inf))
+    )
     with pytest.raises(AssertionError):
         assert_identical(nudged, theirs)
 
 
 def test_empty_slots_hold_what_thrml_puts_there(block):
     program = build_program(block, [lateral_factor(block, "a star")], SAMPLER)
-    lateral, active = program.per_block_interactions[0][1], program.per_block_interaction_active[0][1]
+    lateral = program.per_block_interactions[0][1]
+    active = program.per_block_interaction_active[0][1]
     assert np.asarray(active).sum(axis=1).tolist() == [7, 1, 1, 1, 1, 1, 1, 0, 0, 1, 0, 0]
     assert set(np.asarray(lateral.tail)[~np.asarray(active)]) == {1}
-    assert set(np.asarray(lateral.weight)[~np.asarray(active)].tolist()) == {float(lateral.weight[0, 0])}
-    assert set(np.asarray(program.per_block_interaction_global_slices[0][1][0])[~np.asarray(active)]) == {0}
+    assert set(np.asarray(lateral.weight)[~np.asarray(active)].tolist()) == {
+        float(lateral.weight[0, 0])
+    }
+    assert set(
+        np.asarray(program.per_block_interaction_global_slices[0][1][0])[~np.asarray(active)]
+    ) == {0}
     assert lateral.tail[0].tolist() == [1, 2, 3, 4, 5, 6, 9]
 
 
@@ -134,16 +174,31 @@ def test_empty_slots_hold_what_thrml_puts_there(block):
         lambda rng: rng.standard_normal((80, 2)),
         lambda rng: "a word",
     ],
-    ids=["weak type", "three axes", "signed zeros", "truth", "a chosen device", "keys", "numpy", "no array"],
+    ids=[
+        "weak type",
+        "three axes",
+        "signed zeros",
+        "truth",
+        "a chosen device",
+        "keys",
+        "numpy",
+        "no array",
+    ],
 )
 def test_whatever_an_interaction_holds_is_treated_as_thrml_does(block, lateral, leaf):
     (group,) = lateral.to_interaction_groups()
-    values = {"values": leaf(np.random.default_rng(0)), "none": None, "tail": group.interaction.tail}
+    values = {
+        "values": leaf(np.random.default_rng(0)),
+        "none": None,
+        "tail": group.interaction.tail,
+    }
     groups = [InteractionGroup(values, group.head_nodes, group.tail_nodes * 2)]
     spec = one_block_spec(block, node_template(), distinct=True)
     ours = program_of_groups(spec, SAMPLER, groups)
     assert not nodes_are_made(block)
-    theirs = FactorSamplingProgram(BlockGibbsSpec([block], [], node_template()), [SAMPLER], [], groups)
+    theirs = FactorSamplingProgram(
+        BlockGibbsSpec([block], [], node_template()), [SAMPLER], [], groups
+    )
     assert_identical(ours, theirs)
 
 
@@ -153,7 +208,9 @@ def test_a_program_can_be_built_inside_a_transformation(block, lateral):
 
     @jax.jit
     def weights(scale: jax.Array) -> jax.Array:
-        scaled = InteractionGroup(scale * group.interaction.weight, group.head_nodes, group.tail_nodes)
+        scaled = InteractionGroup(
+            scale * group.interaction.weight, group.head_nodes, group.tail_nodes
+        )
         return program_of_groups(spec, SAMPLER, [scaled]).per_block_interactions[0][0]
 
     plain = program_of_groups(spec, SAMPLER, [group]).per_block_interactions[0][0].weight
@@ -165,15 +222,19 @@ def test_plain_thrml_samples_both_programs_to_the_same_bits(block, lateral):
     rng = np.random.default_rng(2)
     direction = rng.standard_normal((N, 3)).astype(np.float32)
     start = SphereState(
-        jnp.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True)), jnp.ones(N, jnp.float32)
+        jnp.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True)),
+        jnp.ones(N, jnp.float32),
     )
 
     @eqx.filter_jit
     def sample(program: FactorSamplingProgram) -> SphereState:
-        return sample_states(jax.random.key(0), program, SamplingSchedule(1, 4, 2), [start], [], [block])[0]
+        return sample_states(
+            jax.random.key(0), program, SamplingSchedule(1, 4, 2), [start], [], [block]
+        )[0]
 
     ours, theirs = (
-        sample(program) for program in (build_program(block, factors, SAMPLER), by_thrml(block, factors, SAMPLER))
+        sample(program)
+        for program in (build_program(block, factors, SAMPLER), by_thrml(block, factors, SAMPLER))
     )
     np.testing.assert_array_equal(ours.direction, theirs.direction)
     np.testing.assert_array_equal(ours.radius, theirs.radius)
@@ -188,14 +249,24 @@ def test_plain_thrml_samples_both_programs_to_the_same_bits(block, lateral):
         lambda block: SelectedBlock(Block(list(block)), np.asarray([0, 1, 3])),
         lambda block: SelectedBlock(block, np.zeros(0, int)),
     ],
-    ids=["nodes in a block of their own", "counted from the end", "of another block", "none at all"],
+    ids=[
+        "nodes in a block of their own",
+        "counted from the end",
+        "of another block",
+        "none at all",
+    ],
 )
 def test_nodes_that_are_not_positions_in_the_block_are_left_to_thrml(block, nodes):
     heads = nodes(block)
-    groups = [own_state_group(block), InteractionGroup(jnp.arange(float(len(heads))), heads, [heads])]
+    groups = [
+        own_state_group(block),
+        InteractionGroup(jnp.arange(float(len(heads))), heads, [heads]),
+    ]
     ours = program_of_groups(one_block_spec(block, node_template(), distinct=True), SAMPLER, groups)
     assert nodes_are_made(block)
-    theirs = FactorSamplingProgram(BlockGibbsSpec([block], [], node_template()), [SAMPLER], [], groups)
+    theirs = FactorSamplingProgram(
+        BlockGibbsSpec([block], [], node_template()), [SAMPLER], [], groups
+    )
     assert_identical(ours, theirs)
 
 
@@ -263,7 +334,9 @@ class OtherSpecification(BlockGibbsSpec):
 
 
 @pytest.mark.parametrize("program_class", [OneMoreField, Backwards, Renumbered])
-def test_a_thrml_of_another_layout_builds_its_own_programs(monkeypatch, block, lateral, program_class):
+def test_a_thrml_of_another_layout_builds_its_own_programs(
+    monkeypatch, block, lateral, program_class
+):
     monkeypatch.setattr(assembly, "FactorSamplingProgram", program_class)
     assert not layout_is_known()
     ours = build_program(block, [lateral], SAMPLER)
@@ -290,7 +363,8 @@ def test_this_thrml_is_known():
 
 
 def test_selected_nodes_are_those_at_the_positions(block):
-    some, more = SelectedBlock(block, np.asarray([3, 0, 3])), SelectedBlock(block, np.asarray([1]))
+    some = SelectedBlock(block, np.asarray([3, 0, 3]))
+    more = SelectedBlock(block, np.asarray([1]))
     both = some + more
     assert (len(some), len(both), some.node_type) == (3, 4, SphereNode)
     assert not nodes_are_made(block)
@@ -301,7 +375,8 @@ def test_selected_nodes_are_those_at_the_positions(block):
 
 
 def test_selected_nodes_join_a_block_of_any_kind(block):
-    some, plain = SelectedBlock(block, np.asarray([3, 0])), Block([SphereNode()])
+    some = SelectedBlock(block, np.asarray([3, 0]))
+    plain = Block([SphereNode()])
     assert list(some + plain) == [block[3], block[0], plain[0]]
     assert list(plain + some) == [plain[0], block[3], block[0]]
     assert list(some + SelectedBlock(plain, np.asarray([0]))) == [block[3], block[0], plain[0]]

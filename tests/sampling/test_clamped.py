@@ -1,4 +1,7 @@
-"""Programs with a clamped block: THRML's own, bound to neighbours as arrays, and obeying the law of a newcomer."""
+"""Programs with a clamped block.
+
+THRML's own, bound to neighbours as arrays, and obeying the law of a newcomer.
+"""
 
 from typing import Any
 
@@ -10,30 +13,51 @@ import pytest
 from scipy import stats
 from thrml import FactorSamplingProgram
 
-from sphere_ebm.hamiltonian import GravityFactor, SphereState
-from sphere_ebm.sampling.clamped import advance_clamped, attraction_by_fitted, bound, build_clamped_program
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.sampling.clamped import (
+    advance_clamped,
+    attraction_by_fitted,
+    bound,
+    build_clamped_program,
+)
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
-from sphere_ebm.sampling.nodes import SphereBlock
+from sphere_ebm.sampling.programs import SphereBlock
 from sphere_ebm.sampling.underdamped import Underdamped
 
-N_FREE, N_FITTED, SLOTS = 6, 9, 3
+N_FREE = 6
+N_FITTED = 9
+SLOTS = 3
 RNG = np.random.default_rng(0)
 FITTED = np.stack([RNG.permutation(N_FITTED)[:SLOTS] for _ in range(N_FREE)])
 WEIGHT = RNG.random((N_FREE, SLOTS)).astype(np.float32)
 IDEAL = RNG.random(N_FREE).astype(np.float32) + 1
 
 
-def program_of(fitted: np.ndarray, weight: np.ndarray, ideal: np.ndarray, kernel: Any = "cauchy") -> Any:
-    free, clamped = SphereBlock(len(fitted)), SphereBlock(N_FITTED)
+def program_of(
+    fitted: np.ndarray, weight: np.ndarray, ideal: np.ndarray, kernel: Any = "cauchy"
+) -> Any:
+    free = SphereBlock(len(fitted))
+    clamped = SphereBlock(N_FITTED)
     groups = GravityFactor(free, ideal).to_interaction_groups()
-    groups.append(attraction_by_fitted(free, clamped, fitted, weight, sharpness=3.0, strength=0.7, kernel=kernel))
+    groups.append(
+        attraction_by_fitted(
+            free, clamped, fitted, weight, sharpness=3.0, strength=0.7, kernel=kernel
+        )
+    )
     return build_clamped_program(free, clamped, groups, Underdamped(len(fitted), 0.0, 0.1))
 
 
 def test_a_bound_program_is_the_one_that_thrml_builds_with_these_neighbours() -> None:
     blank = program_of(np.zeros_like(FITTED), np.zeros_like(WEIGHT), np.ones_like(IDEAL))
-    arrays = (jnp.asarray(IDEAL), jnp.asarray(FITTED, jnp.int32), jnp.asarray(WEIGHT), jnp.ones(WEIGHT.shape, bool))
-    ours, theirs = bound(blank, *arrays), program_of(FITTED, WEIGHT, IDEAL)
+    arrays = (
+        jnp.asarray(IDEAL),
+        jnp.asarray(FITTED, jnp.int32),
+        jnp.asarray(WEIGHT),
+        jnp.ones(WEIGHT.shape, bool),
+    )
+    ours = bound(blank, *arrays)
+    theirs = program_of(FITTED, WEIGHT, IDEAL)
     # the specification names nodes, which no two programs share
     ours, theirs = (eqx.tree_at(lambda p: p.gibbs_spec, one, None) for one in (ours, theirs))
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
@@ -50,9 +74,14 @@ def test_an_inactive_slot_does_nothing() -> None:
 
     def after(fitted: np.ndarray, active: np.ndarray) -> np.ndarray:
         program = bound(
-            blank, jnp.asarray(IDEAL), jnp.asarray(fitted, jnp.int32), jnp.asarray(WEIGHT), jnp.asarray(active)
+            blank,
+            jnp.asarray(IDEAL),
+            jnp.asarray(fitted, jnp.int32),
+            jnp.asarray(WEIGHT),
+            jnp.asarray(active),
         )
-        state, own = start, program.samplers[0].init()
+        state = start
+        own = program.samplers[0].init()
         for _ in range(3):
             state, own = advance_clamped(jax.random.key(0), program, state, clamped, own)
         return np.asarray(state.direction)
@@ -66,12 +95,21 @@ def test_an_inactive_slot_does_nothing() -> None:
 
 
 def cosines_of_newcomers(temperature: float, chains: int = 20_000) -> np.ndarray:
-    """c = u · v for chains of newcomers that one fitted point pulls by the harmonic kernel, at equilibrium."""
+    """c = u · v for chains of newcomers that one fitted point pulls by the harmonic kernel, at
+    equilibrium.
+    """
     fitted = np.zeros((chains, 1), np.int64)
-    free, clamped = SphereBlock(chains), SphereBlock(1)
+    free = SphereBlock(chains)
+    clamped = SphereBlock(1)
     # α w s² = 2: p(c) ∝ exp(2 c / T) on [-1, 1]
     group = attraction_by_fitted(
-        free, clamped, fitted, np.ones((chains, 1), np.float32), sharpness=1.0, strength=2.0, kernel="harmonic"
+        free,
+        clamped,
+        fitted,
+        np.ones((chains, 1), np.float32),
+        sharpness=1.0,
+        strength=2.0,
+        kernel="harmonic",
     )
     sampler = LeimkuhlerMatthews(chains, temperature, 0.02)
     program = build_clamped_program(free, clamped, [group], sampler)
@@ -82,7 +120,9 @@ def cosines_of_newcomers(temperature: float, chains: int = 20_000) -> np.ndarray
     @eqx.filter_jit
     def run(program: Any) -> SphereState:
         def step(i: jax.Array, carry: Any) -> Any:
-            return advance_clamped(jax.random.fold_in(jax.random.key(3), i), program, carry[0], there, carry[1])
+            return advance_clamped(
+                jax.random.fold_in(jax.random.key(3), i), program, carry[0], there, carry[1]
+            )
 
         return jax.lax.fori_loop(0, 300, step, (here, sampler.init()))[0]
 
@@ -91,7 +131,9 @@ def cosines_of_newcomers(temperature: float, chains: int = 20_000) -> np.ndarray
 
 def p_value(cosine: np.ndarray, temperature: float) -> float:
     rate = 2 / temperature
-    return float(stats.kstest(cosine, lambda c: np.expm1(rate * (c + 1)) / np.expm1(2 * rate)).pvalue)
+    return float(
+        stats.kstest(cosine, lambda c: np.expm1(rate * (c + 1)) / np.expm1(2 * rate)).pvalue
+    )
 
 
 def test_a_newcomer_obeys_its_conditional_law_and_a_wrong_temperature_is_found_out() -> None:

@@ -11,26 +11,28 @@ import pytest
 from scipy.spatial.transform import Rotation
 from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
 
-from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
-from sphere_ebm.hamiltonian.base import Shared
-from sphere_ebm.sampling import (
-    MALA,
-    Carry,
-    EulerMaruyama,
-    LeimkuhlerMatthews,
-    MetropolisWithinGibbs,
+from sphere_ebm.geometry.sphere import project_tangent, squared_chord
+from sphere_ebm.hamiltonian.base import Shared, SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
+from sphere_ebm.sampling.mala import MALA
+from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
+from sphere_ebm.sampling.moments import empty_moments
+from sphere_ebm.sampling.programs import (
     SphereNode,
-    Switch,
-    Underdamped,
     build_coloured_program,
     build_program,
-    empty_moments,
+    initial_sampler_states,
     node_template,
     own_state_group,
-    run_chunk,
+    split_blocks,
 )
-from sphere_ebm.sampling.nodes import initial_sampler_states, split_blocks
-from sphere_ebm.sphere import project_tangent, squared_chord
+from sphere_ebm.sampling.run import Carry, run_chunk
+from sphere_ebm.sampling.schedules import Switch
+from sphere_ebm.sampling.underdamped import Underdamped
 
 LANGEVIN = ("EulerMaruyama", "LeimkuhlerMatthews", "Underdamped")
 METROPOLIS = ("MALA", "MetropolisWithinGibbs")
@@ -38,8 +40,17 @@ SCHEMES = (*LANGEVIN, *METROPOLIS)
 NO_SWITCH = 10**6
 
 
-def make(name: str, n: int, temperature: Any = 0.5, step_size: Any = 0.01, coupling: Any = 1.0, **options: Any) -> Any:
-    """A sampler whose schedules are all of one kind, so that samplers of one scheme share a compilation."""
+def make(
+    name: str,
+    n: int,
+    temperature: Any = 0.5,
+    step_size: Any = 0.01,
+    coupling: Any = 1.0,
+    **options: Any,
+) -> Any:
+    """A sampler whose schedules are all of one kind, so that samplers of one scheme share a
+    compilation.
+    """
 
     def schedule(value: Any) -> Switch:
         return value if isinstance(value, Switch) else Switch(value, value, NO_SWITCH)
@@ -51,11 +62,16 @@ def make(name: str, n: int, temperature: Any = 0.5, step_size: Any = 0.01, coupl
         "MALA": MALA,
         "MetropolisWithinGibbs": MetropolisWithinGibbs,
     }
-    return schemes[name](schedule(temperature), schedule(step_size), coupling=schedule(coupling), **options)
+    return schemes[name](
+        schedule(temperature), schedule(step_size), coupling=schedule(coupling), **options
+    )
 
 
 class Scheme(NamedTuple):
-    """A program of one scheme, and `run_chunk` that is compiled once for the whole module: twice is an error."""
+    """A program of one scheme, and `run_chunk` that is compiled once for the whole module.
+
+    Twice is an error.
+    """
 
     name: str
     program: FactorSamplingProgram
@@ -70,7 +86,9 @@ class Scheme(NamedTuple):
         return Carry(start, initial_sampler_states(self.using(sampler)), empty_moments(start))
 
     def using(self, sampler: Any) -> FactorSamplingProgram:
-        return eqx.tree_at(lambda p: p.samplers, self.program, [sampler] * len(self.program.samplers))
+        return eqx.tree_at(
+            lambda p: p.samplers, self.program, [sampler] * len(self.program.samplers)
+        )
 
     def run(
         self,
@@ -84,12 +102,15 @@ class Scheme(NamedTuple):
     ) -> Carry:
         carry = self.carry(sampler, start) if carry is None else carry
         program = self.using(sampler) if program is None else program
-        length, averaging = jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32)
+        length = jnp.asarray(steps, jnp.int32)
+        averaging = jnp.asarray(0, jnp.int32)
         return self.runner(jax.random.key(seed), program, carry, length, averaging)[0]
 
 
 @pytest.fixture(scope="module")
-def schemes(small_block: Block, small_factors: list[Any], small_start: SphereState) -> dict[str, Scheme]:
+def schemes(
+    small_block: Block, small_factors: list[Any], small_start: SphereState
+) -> dict[str, Scheme]:
     found = {}
     for name in SCHEMES:
         sampler = make(name, len(small_block))
@@ -115,7 +136,8 @@ def langevin(request: pytest.FixtureRequest, schemes: dict[str, Scheme]) -> Sche
 
 def same_bits(a: Any, b: Any) -> bool:
     return all(
-        bool(np.array_equal(one, other)) for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        bool(np.array_equal(one, other))
+        for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )
 
 
@@ -124,7 +146,9 @@ def test_directions_stay_unit_and_radii_above_the_minimum(scheme):
     start = SphereState(scheme.start.direction, jnp.maximum(scheme.start.radius, wall + 0.01))
     # proposals that are not too bold where all points are accepted as one
     step_size = 0.004 if scheme.name == "MALA" else 0.1
-    sampler = {minimum: scheme.make(1.0, step_size, minimum_radius=minimum) for minimum in (0.0, wall)}
+    sampler = {
+        minimum: scheme.make(1.0, step_size, minimum_radius=minimum) for minimum in (0.0, wall)
+    }
     lowest = {minimum: [start.radius] for minimum in sampler}
     for minimum, each in sampler.items():
         carry = scheme.carry(each, start)
@@ -156,16 +180,24 @@ def test_a_run_carried_on_is_the_run_in_one_piece(scheme):
 
 @pytest.mark.parametrize("position", [0, 1, 2], ids=["temperature", "step size", "coupling"])
 def test_schedules_are_read_at_the_step_counter(scheme, position):
-    values, other = [0.5, 0.01, 1.0], [2.0, 0.02, 3.0]
+    values = [0.5, 0.01, 1.0]
+    other = [2.0, 0.02, 3.0]
     values[position] = Switch(values[position], other[position], 3)
-    plain, switched = scheme.make(), scheme.make(*values)
+    plain = scheme.make()
+    switched = scheme.make(*values)
     assert same_bits(scheme.run(plain, 3), scheme.run(switched, 3))
     before = scheme.run(plain, 3)
-    assert not same_bits(scheme.run(plain, 1, carry=before).state, scheme.run(switched, 1, carry=before).state)
+    assert not same_bits(
+        scheme.run(plain, 1, carry=before).state, scheme.run(switched, 1, carry=before).state
+    )
 
 
 def test_changing_a_value_compiles_nothing(scheme):
-    options: dict[str, Any] = {"direction_mobility": 0.7, "radius_mobility": 1.3, "minimum_radius": 0.5}
+    options: dict[str, Any] = {
+        "direction_mobility": 0.7,
+        "radius_mobility": 1.3,
+        "minimum_radius": 0.5,
+    }
     if scheme.name in METROPOLIS:
         options |= {"adapt_steps": 3, "target_acceptance": 0.9}
     if scheme.name == "Underdamped":
@@ -177,14 +209,21 @@ def test_changing_a_value_compiles_nothing(scheme):
         scheme.run(scheme.make(**{name: value}), length)
     ends = [scheme.run(sampler, 5) for sampler in samplers]
     stronger = eqx.tree_at(
-        lambda p: p.per_block_interactions[0][2].strength, scheme.using(samplers[0]), jnp.asarray(3.0, jnp.float32)
+        lambda p: p.per_block_interactions[0][2].strength,
+        scheme.using(samplers[0]),
+        jnp.asarray(3.0, jnp.float32),
     )
     ends.append(scheme.run(samplers[0], 5, program=stronger))
-    assert len({float(end.state.radius.sum()) + float(end.state.direction.sum()) for end in ends}) == len(ends)
+    assert len(
+        {float(end.state.radius.sum()) + float(end.state.direction.sum()) for end in ends}
+    ) == len(ends)
 
 
 def test_mobility_sets_the_speed_and_nothing_else(scheme):
-    """Half the mobility and twice the step is the same chain; with inertia, a mass of 4 is twice the time."""
+    """Half the mobility and twice the step is the same chain.
+
+    With inertia, a mass of 4 is twice the time.
+    """
     if scheme.name == "Underdamped":
         plain = scheme.make(0.5, 0.01, friction=2.0)
         slow = scheme.make(0.5, 0.02, friction=1.0, direction_mobility=0.25, radius_mobility=0.25)
@@ -195,10 +234,18 @@ def test_mobility_sets_the_speed_and_nothing_else(scheme):
 
 
 def test_each_mobility_moves_its_own_part(scheme):
-    # from rest the first move of each part knows nothing of the other; what is decided as a whole is another matter
-    sampler = {"plain": {}, "direction": {"direction_mobility": 1.1}, "radius": {"radius_mobility": 1.1}}
+    # from rest the first move of each part knows nothing of the other; what is decided as a whole
+    # is another matter
+    sampler = {
+        "plain": {},
+        "direction": {"direction_mobility": 1.1},
+        "radius": {"radius_mobility": 1.1},
+    }
     step_size = 1e-5 if scheme.name in METROPOLIS else 0.01
-    end = {name: scheme.run(scheme.make(0.5, step_size, **options), 1).state for name, options in sampler.items()}
+    end = {
+        name: scheme.run(scheme.make(0.5, step_size, **options), 1).state
+        for name, options in sampler.items()
+    }
     moved = ~np.asarray(end["plain"].radius == scheme.start.radius)
     assert moved.mean() > 0.9
     assert np.array_equal(end["direction"].radius[moved], end["plain"].radius[moved])
@@ -217,7 +264,8 @@ def test_without_noise_a_rotated_start_ends_rotated(langevin):
     rotation = jnp.asarray(Rotation.from_euler("xyz", [0.4, -1.1, 2.3]).as_matrix(), jnp.float32)
     turned = SphereState(langevin.start.direction @ rotation.T, langevin.start.radius)
     cold = langevin.make(0.0, 0.01)
-    here, there = langevin.run(cold, 10), langevin.run(cold, 10, start=turned)
+    here = langevin.run(cold, 10)
+    there = langevin.run(cold, 10, start=turned)
     assert float(jnp.max(jnp.abs(here.state.direction - langevin.start.direction))) > 0.01
     np.testing.assert_allclose(there.state.direction, here.state.direction @ rotation.T, atol=2e-5)
     np.testing.assert_allclose(there.state.radius, here.state.radius, rtol=1e-5)
@@ -246,10 +294,14 @@ def test_a_sampler_may_be_made_inside_a_compiled_function(name):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("name", SCHEMES)
 def test_the_precision_of_the_state_is_kept(name, precision):
-    dtype, n = jnp.dtype(precision), 6
+    dtype = jnp.dtype(precision)
+    n = 6
     with jax.enable_x64(precision == "float64"):
-        sampler = make(name, n, **({"dtype": dtype} if name in ("LeimkuhlerMatthews", "Underdamped") else {}))
-        block, here = Block([SphereNode() for _ in range(n)]), np.arange(n)
+        sampler = make(
+            name, n, **({"dtype": dtype} if name in ("LeimkuhlerMatthews", "Underdamped") else {})
+        )
+        block = Block([SphereNode() for _ in range(n)])
+        here = np.arange(n)
         terms = [
             GravityFactor(block, np.ones(n, dtype)),
             LateralFactor(block, here, (here + 1) % n, np.ones(n, dtype), sharpness=2.0),
@@ -262,23 +314,33 @@ def test_the_precision_of_the_state_is_kept(name, precision):
         start = SphereState(jnp.ones((n, 3), dtype), jnp.ones(n, dtype))
         carry = Carry(start, initial_sampler_states(program), empty_moments(start))
         steps = jnp.asarray(1, jnp.int32)
-        after, energy = eqx.filter_eval_shape(run_chunk.__wrapped__, jax.random.key(0), program, carry, steps, steps)
+        after, energy = eqx.filter_eval_shape(
+            run_chunk.__wrapped__, jax.random.key(0), program, carry, steps, steps
+        )
         kinds = [[(x.shape, x.dtype) for x in jax.tree.leaves(each)] for each in (after, carry)]
         assert kinds[0] == kinds[1]
         assert {x.dtype for x in jax.tree.leaves((after.state, after.moments, energy))} == {dtype}
 
 
 @eqx.filter_jit
-def sample_four(key: jax.Array, program: FactorSamplingProgram, start: list[SphereState]) -> list[SphereState]:
-    return sample_states(key, program, SamplingSchedule(2, 4, 3), start, [], program.gibbs_spec.free_blocks)
+def sample_four(
+    key: jax.Array, program: FactorSamplingProgram, start: list[SphereState]
+) -> list[SphereState]:
+    return sample_states(
+        key, program, SamplingSchedule(2, 4, 3), start, [], program.gibbs_spec.free_blocks
+    )
 
 
-def test_what_accepts_and_rejects_runs_in_plain_thrml_with_the_same_result(schemes, small_block, small_factors):
+def test_what_accepts_and_rejects_runs_in_plain_thrml_with_the_same_result(
+    schemes, small_block, small_factors
+):
     scheme = schemes["MALA"]
     ours = scheme.using(scheme.make(0.5, 0.003))
     classes = ours.gibbs_spec.free_blocks
     spec = BlockGibbsSpec(classes, [], node_template())
-    plain = FactorSamplingProgram(spec, ours.samplers, small_factors, [own_state_group(small_block)])
+    plain = FactorSamplingProgram(
+        spec, ours.samplers, small_factors, [own_state_group(small_block)]
+    )
     assert any(isinstance(leaf, Shared) for leaf in jax.tree.leaves(plain))
     start = split_blocks(ours, scheme.start)
     by_hand, built = (sample_four(jax.random.key(3), program, start) for program in (plain, ours))
@@ -290,9 +352,15 @@ def test_what_accepts_and_rejects_runs_in_plain_thrml_with_the_same_result(schem
 
 @pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.05, False), (0.95, False)])
 @pytest.mark.parametrize("name", [*LANGEVIN, "MetropolisWithinGibbs"])
-def test_free_directions_move_as_far_in_a_step_as_the_sampler_says(wells, chi2_p_value, name, factor, passes):
-    """The fourth step of many free points: 2 n Gaussian components, their sum of squares the square of the angle."""
-    n, step_size = wells.start.radius.size, 1e-3
+def test_free_directions_move_as_far_in_a_step_as_the_sampler_says(
+    wells, chi2_p_value, name, factor, passes
+):
+    """The fourth step of many free points.
+
+    2 n Gaussian components, their sum of squares the square of the angle.
+    """
+    n = wells.start.radius.size
+    step_size = 1e-3
     options: dict[str, Any] = {"direction_mobility": 0.8}
     thrown = None
     if name == "Underdamped":

@@ -1,4 +1,7 @@
-"""The same Hamiltonian sampled by BlackJAX's NUTS, which knows no sphere, and by our samplers: one energy law."""
+"""The same Hamiltonian sampled by BlackJAX's NUTS, which knows no sphere, and by our samplers.
+
+One energy law.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +15,17 @@ from jaxtyping import Array
 from scipy import stats
 from thrml import Block
 
-from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
-from sphere_ebm.sampling.chains import sample_chains
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
-from sphere_ebm.sampling.nodes import build_program, sphere_block
+from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.underdamped import Underdamped
-from sphere_ebm.sphere import normalise
+from sphere_ebm.studies.chains import sample_chains
 
 N = 8
 TEMPERATURE = 0.5
@@ -37,9 +43,13 @@ def block() -> Block:
 
 @pytest.fixture(scope="module")
 def factors(block: Block) -> list[Any]:
-    """All three terms, on a ring with two chords. Radii lie 20 spreads from 0: the wall there is out of reach."""
+    """All three terms, on a ring with two chords.
+
+    Radii lie 20 spreads from 0: the wall there is out of reach.
+    """
     ends = np.arange(N)
-    senders, receivers = np.append(ends, [0, 1]), np.append((ends + 1) % N, [4, 5])
+    senders = np.append(ends, [0, 1])
+    receivers = np.append((ends + 1) % N, [4, 5])
     weight = np.linspace(0.5, 1.1, N + 2).astype(np.float32)
     return [
         GravityFactor(block, np.linspace(9, 11, N).astype(np.float32), STIFFNESS),
@@ -64,10 +74,11 @@ def energy(factors: list[Any]) -> Callable[[SphereState], Array]:
 
 @pytest.fixture(scope="module")
 def reference(energy: Callable[[SphereState], Array], start: SphereState) -> np.ndarray:
-    """Energies that NUTS draws, about independent, from the density exp(-H(x / |x|, r) / T) f(|x|) of x in R³.
+    """Energies that NUTS draws, about independent, from the density exp(-H(x / |x|, r) / T) f(|x|)
+    of x in R³.
 
-    Lengths are independent of directions, so that u = x / |x| follows exp(-H / T) dΩ; f keeps x near a shell, because
-    near the origin x / |x| is steep.
+    Lengths are independent of directions, so that u = x / |x| follows exp(-H / T) dΩ; f keeps x
+    near a shell, because near the origin x / |x| is steep.
     """
 
     def on_sphere(position: SphereState) -> SphereState:
@@ -95,7 +106,9 @@ def reference(energy: Callable[[SphereState], Array], start: SphereState) -> np.
 
 SAMPLERS: dict[str, Callable[[float], AbstractLangevin]] = {
     "mala": lambda temperature: MALA(temperature, 0.1, adapt_steps=300, **MOBILITIES),
-    "leimkuhler-matthews": lambda temperature: LeimkuhlerMatthews(N, temperature, 0.1, **MOBILITIES),
+    "leimkuhler-matthews": lambda temperature: LeimkuhlerMatthews(
+        N, temperature, 0.1, **MOBILITIES
+    ),
     "underdamped": lambda temperature: Underdamped(N, temperature, 0.2, 0.7, **MOBILITIES),
 }
 
@@ -103,9 +116,17 @@ SAMPLERS: dict[str, Callable[[float], AbstractLangevin]] = {
 @pytest.mark.parametrize(("wrong", "agrees"), [(1.0, True), (1.05, False)])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_nuts_in_ambient_coordinates_finds_the_same_law_of_the_energy(
-    name: str, wrong: float, agrees: bool, block: Block, factors: list[Any], start: SphereState, reference: np.ndarray
+    name: str,
+    wrong: float,
+    agrees: bool,
+    block: Block,
+    factors: list[Any],
+    start: SphereState,
+    reference: np.ndarray,
 ) -> None:
     program = build_program(block, factors, SAMPLERS[name](wrong * TEMPERATURE))
-    samples = sample_chains(jax.random.key(4), program, start, chains=CHAINS, warmup=500, draws=60, thin=40)
+    samples = sample_chains(
+        jax.random.key(4), program, start, chains=CHAINS, warmup=500, draws=60, thin=40
+    )
     p = stats.ks_2samp(samples.total_energy.ravel(), reference.ravel()).pvalue
     assert (p > 1e-3) == agrees

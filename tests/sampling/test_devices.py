@@ -1,4 +1,7 @@
-"""One map over several devices: split in fact, and the same map to rounding. One process with four virtual devices."""
+"""One map over several devices: split in fact, and the same map to rounding.
+
+One process with four virtual devices.
+"""
 
 import json
 import os
@@ -14,21 +17,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm import Neighbours, Placement, PlacementConfig, place
-from sphere_ebm.fit import hamiltonian, make_sampler
+from sphere_ebm import Placement, PlacementConfig, place
+from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.heuristics import random_directions
-from sphere_ebm.problem import pose
+from sphere_ebm.maps.place import hamiltonian_factors, make_sampler
+from sphere_ebm.maps.problem import pose
+from sphere_ebm.maps.starts import random_directions
 from sphere_ebm.sampling.devices import SplitAttraction, device_mesh, over_devices
 from sphere_ebm.sampling.moments import empty_moments
-from sphere_ebm.sampling.nodes import build_program, sphere_block
+from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.run import Carry, run_chunk
 
 DEVICES = 4
-# points and evaluator: divisible by four and not, with degree classes and (below 1024 points) without
+# points and evaluator: divisible by four and not, with degree classes and (below 1024 points)
+# without
 CASES = [(1100, "harmonic"), (1099, "pyramid"), (81, "direct")]
 STEPS = (0, 5, 35)
-COLLECTIVE = re.compile(r"= (?:\(.*?\)|\S+) (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\(")
+COLLECTIVE = re.compile(
+    r"= (?:\(.*?\)|\S+) (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\("
+)
 
 
 def cloud(points: int) -> np.ndarray:
@@ -42,18 +49,29 @@ def ring(points: int) -> Neighbours:
 
 
 def config(**changes: Any) -> PlacementConfig:
-    return PlacementConfig(**({"neighbours": 6, "shells": 4, "tolerance": 0.0, "start": "random"} | changes))
+    return PlacementConfig(
+        **({"neighbours": 6, "shells": 4, "tolerance": 0.0, "start": "random"} | changes)
+    )
 
 
 def cold_run(points: int, evaluator: str) -> tuple[Any, Carry]:
     """A program at T = 0 and where it begins, as `place` makes them."""
     chosen = config(
-        neighbours=min(6, points - 1), osmotic_evaluator=evaluator, temperature_start=0.0, temperature_end=0.0, steps=40
+        neighbours=min(6, points - 1),
+        osmotic_evaluator=evaluator,
+        temperature_start=0.0,
+        temperature_end=0.0,
+        steps=40,
     )
     problem = pose(cloud(points), None, chosen, None, None, neighbours=ring(points))
-    block, sampler = sphere_block(points), make_sampler(points, chosen)
-    program = build_program(block, hamiltonian(block, problem.ideal_radius, problem.graph, chosen), sampler)
-    state = SphereState(jnp.asarray(random_directions(points, 0)), jnp.asarray(problem.ideal_radius))
+    block = sphere_block(points)
+    sampler = make_sampler(points, chosen)
+    program = build_program(
+        block, hamiltonian_factors(block, problem.ideal_radius, problem.graph, chosen), sampler
+    )
+    state = SphereState(
+        jnp.asarray(random_directions(points, 0)), jnp.asarray(problem.ideal_radius)
+    )
     return program, Carry(state, [sampler.init()], empty_moments(state))
 
 
@@ -69,8 +87,11 @@ def relative_difference(one: jax.Array, other: jax.Array) -> float:
 
 def compared(points: int, evaluator: str) -> dict[str, Any]:
     """The same run on one device and on four, and how the latter is split."""
-    key, averaging = jax.random.key(0), jnp.asarray(1, jnp.int32)
-    begun, runs, ends = cold_run(points, evaluator), [], []
+    key = jax.random.key(0)
+    averaging = jnp.asarray(1, jnp.int32)
+    begun = cold_run(points, evaluator)
+    runs = []
+    ends = []
     for mesh in (None, device_mesh(DEVICES)):
         program, carry = over_devices(*begun, points, mesh)
         compiled = run_chunk.lower(key, program, carry, averaging, averaging).compile()
@@ -83,7 +104,11 @@ def compared(points: int, evaluator: str) -> dict[str, Any]:
     off = jax.tree.map(relative_difference, *ends)
     text = compiled.compiled.as_text()
     step = [line for line in text.splitlines() if "while/body" in line]
-    slots = [term.parts for term in program.per_block_interactions[0] if isinstance(term, SplitAttraction)]
+    slots = [
+        term.parts
+        for term in program.per_block_interactions[0]
+        if isinstance(term, SplitAttraction)
+    ]
     return {
         "runs": runs,
         "state_off": max(jax.tree.leaves(off.state)),
@@ -101,7 +126,10 @@ def off_by(one: Placement, other: Placement) -> float:
 
 
 def warm_runs(points: int, evaluator: str) -> dict[str, Any]:
-    """`place` at T > 0: by default, on four devices, and interrupted on four and continued by default."""
+    """`place` at T > 0.
+
+    By default, on four devices, and interrupted on four and continued by default.
+    """
     given: dict[str, Any] = {
         "config": config(osmotic_evaluator=evaluator, steps=27, average=5),
         "neighbours": ring(points),
@@ -111,13 +139,20 @@ def warm_runs(points: int, evaluator: str) -> dict[str, Any]:
         if done == 27:
             raise KeyboardInterrupt
 
-    alone, four = place(cloud(points), **given), place(cloud(points), **given, devices=DEVICES)
+    alone = place(cloud(points), **given)
+    four = place(cloud(points), **given, devices=DEVICES)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, done = Path(folder) / "run.safetensors", []
+        checkpoint = Path(folder) / "run.safetensors"
+        done = []
         with pytest.raises(KeyboardInterrupt):
-            place(cloud(points), **given, devices=DEVICES, progress=interrupt, checkpoint=checkpoint)
+            place(
+                cloud(points), **given, devices=DEVICES, progress=interrupt, checkpoint=checkpoint
+            )
         continued = place(
-            cloud(points), **given, checkpoint=checkpoint, progress=lambda s, n, _: s == "steps" and done.append(n)
+            cloud(points),
+            **given,
+            checkpoint=checkpoint,
+            progress=lambda s, n, _: s == "steps" and done.append(n),
         )
     return {"four": off_by(four, alone), "continued": off_by(continued, alone), "done": done}
 
@@ -128,15 +163,19 @@ def on_another_device(points: int, evaluator: str) -> bool:
         "config": config(osmotic_evaluator=evaluator, steps=27, average=5),
         "neighbours": ring(points),
     }
-    first, last = place(cloud(points), **given), place(cloud(points), **given, devices=jax.devices()[-1:])
+    first = place(cloud(points), **given)
+    last = place(cloud(points), **given, devices=jax.devices()[-1:])
     return (
-        first.direction.tobytes() == last.direction.tobytes() and first.angle_std.tobytes() == last.angle_std.tobytes()
+        first.direction.tobytes() == last.direction.tobytes()
+        and first.angle_std.tobytes() == last.angle_std.tobytes()
     )
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a process with four devices measures, with the suite's run-time checks and warnings as errors."""
+    """What a process with four devices measures, with the suite's run-time checks and warnings as
+    errors.
+    """
     script = (
         "import runpy, sys, jax, jaxtyping\n"
         "jax.config.update('jax_numpy_dtype_promotion', 'strict')\n"
@@ -156,7 +195,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("points", "evaluator"), CASES)
-def test_the_energy_trace_is_that_of_one_device(measured: dict[str, Any], points: int, evaluator: str) -> None:
+def test_the_energy_trace_is_that_of_one_device(
+    measured: dict[str, Any], points: int, evaluator: str
+) -> None:
     found = measured[f"{points} {evaluator}"]
     one, four = ([[step[name] for name in sorted(step)] for step in run] for run in found["runs"])
     np.testing.assert_allclose(four[0], one[0], rtol=2e-6, atol=1e-6 * points)
@@ -195,7 +236,9 @@ def test_one_device_is_as_good_as_another(measured: dict[str, Any]) -> None:
 def test_devices_that_are_not_there_are_refused() -> None:
     present = len(jax.devices())
     for wrong in (0, -1, present + 1):
-        with pytest.raises(ValueError, match=rf"`devices` must be from 1 to {present}, .* got {wrong}\."):
+        with pytest.raises(
+            ValueError, match=rf"`devices` must be from 1 to {present}, .* got {wrong}\."
+        ):
             place(cloud(5), devices=wrong)
     for none in ([], [jax.devices()[0]] * 2):
         with pytest.raises(ValueError, match="must name one device or more of one kind, each once"):
@@ -203,7 +246,9 @@ def test_devices_that_are_not_there_are_refused() -> None:
 
 
 if __name__ == "__main__":
-    measurements: dict[str, Any] = {f"{points} {evaluator}": compared(points, evaluator) for points, evaluator in CASES}
+    measurements: dict[str, Any] = {
+        f"{points} {evaluator}": compared(points, evaluator) for points, evaluator in CASES
+    }
     small = CASES[-1]
     measurements |= {"warm": warm_runs(*small), "last_device": on_another_device(*small)}
     Path(sys.argv[2]).write_text(json.dumps(measurements))

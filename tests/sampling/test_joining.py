@@ -1,15 +1,24 @@
-"""Where newcomers settle: best start, lowest energy, and the spread of the harmonic approximation."""
+"""Where newcomers settle.
+
+Best start, lowest energy, and the spread of the harmonic approximation.
+"""
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm.hamiltonian import GravityFactor, SphereState
+from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
-from sphere_ebm.sampling.clamped import attraction_by_fitted, bound, build_clamped_program, clamped_terms
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.sampling.clamped import (
+    attraction_by_fitted,
+    bound,
+    build_clamped_program,
+    clamped_terms,
+)
 from sphere_ebm.sampling.joining import Newcomers, energy_of, settle
-from sphere_ebm.sampling.nodes import SphereBlock
+from sphere_ebm.sampling.programs import SphereBlock
 from sphere_ebm.sampling.underdamped import Underdamped
 
 SHARPNESS = 4.0
@@ -20,20 +29,31 @@ def directions(points: int, seed: int = 0) -> jnp.ndarray:
     return jnp.asarray(raw / np.linalg.norm(raw, axis=1, keepdims=True), jnp.float32)
 
 
-def setting(nodes: int, slots: int, fixed: jnp.ndarray, kernel: str = "cauchy", pressure: float = 2.0):
-    free, clamped = SphereBlock(nodes), SphereBlock(len(fixed))
+def setting(
+    nodes: int, slots: int, fixed: jnp.ndarray, kernel: str = "cauchy", pressure: float = 2.0
+):
+    free = SphereBlock(nodes)
+    clamped = SphereBlock(len(fixed))
     groups = GravityFactor(free, np.ones(nodes, np.float32)).to_interaction_groups()
     blank = np.zeros((nodes, slots), np.int64)
     groups.append(
-        attraction_by_fitted(free, clamped, blank, blank.astype(np.float32), sharpness=SHARPNESS, kernel=kernel)
+        attraction_by_fitted(
+            free, clamped, blank, blank.astype(np.float32), sharpness=SHARPNESS, kernel=kernel
+        )
     )
     if pressure:
-        groups += FrozenPressureFactor(free, fixed, sharpness=SHARPNESS, strength=pressure).to_interaction_groups()
+        groups += FrozenPressureFactor(
+            free, fixed, sharpness=SHARPNESS, strength=pressure
+        ).to_interaction_groups()
     sampler = Underdamped(nodes, 0.0, 0.5, 0.7, direction_mobility=1 / SHARPNESS**2)
-    return build_clamped_program(free, clamped, groups, sampler), SphereState(fixed, jnp.ones(len(fixed)))
+    return build_clamped_program(free, clamped, groups, sampler), SphereState(
+        fixed, jnp.ones(len(fixed))
+    )
 
 
-def newcomers(fitted: np.ndarray, weight: float = 1.0, active: np.ndarray | None = None) -> Newcomers:
+def newcomers(
+    fitted: np.ndarray, weight: float = 1.0, active: np.ndarray | None = None
+) -> Newcomers:
     held = np.ones(fitted.shape, bool) if active is None else active
     return Newcomers(
         jnp.ones(len(fitted)),
@@ -45,7 +65,12 @@ def newcomers(fitted: np.ndarray, weight: float = 1.0, active: np.ndarray | None
 
 def settled(program, clamped, batch, steps: int = 60, temperature: float = 0.01):
     return settle(
-        program, clamped, batch, jnp.asarray(steps, jnp.int32), jnp.asarray(temperature), jnp.asarray(SHARPNESS)
+        program,
+        clamped,
+        batch,
+        jnp.asarray(steps, jnp.int32),
+        jnp.asarray(temperature),
+        jnp.asarray(SHARPNESS),
     )
 
 
@@ -65,7 +90,9 @@ def test_no_place_nearby_and_no_neighbours_place_has_lower_energy() -> None:
         assert (found <= energy(fixed[fitted[:, slot]]) + 1e-4).all()
     for seed in range(5):
         nearby = direction + 0.05 * directions(40, seed=seed + 10)
-        assert (found <= energy(nearby / jnp.linalg.norm(nearby, axis=1, keepdims=True)) + 1e-4).all()
+        assert (
+            found <= energy(nearby / jnp.linalg.norm(nearby, axis=1, keepdims=True)) + 1e-4
+        ).all()
 
 
 def test_the_spread_in_a_harmonic_well_is_known() -> None:
@@ -80,12 +107,15 @@ def test_the_spread_in_a_harmonic_well_is_known() -> None:
 
 
 def test_the_spread_of_an_anisotropic_well_does_not_depend_on_how_it_is_turned() -> None:
-    # two fitted points pull along one great circle: soft across the line between them, stiff along it
+    # two fitted points pull along one great circle: soft across the line between them, stiff along
+    # it
     turns = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 3, 3)))[0]
     pair = np.asarray([[np.sin(0.3), 0, np.cos(0.3)], [-np.sin(0.3), 0, np.cos(0.3)]])
     spreads = []
     for turn in turns:
-        program, clamped = setting(1, 2, jnp.asarray(pair @ turn.T, jnp.float32), kernel="cauchy", pressure=0.0)
+        program, clamped = setting(
+            1, 2, jnp.asarray(pair @ turn.T, jnp.float32), kernel="cauchy", pressure=0.0
+        )
         batch = newcomers(np.asarray([[0, 1]]))
         direction, spread = settled(program, clamped, batch, steps=200, temperature=0.001)
         terms = clamped_terms(bound(program, *batch), clamped)
@@ -100,13 +130,16 @@ def spread_by_energies(terms, direction: np.ndarray, temperature: float) -> np.n
     (u,) = direction
     first = np.cross(u, [0.3, -0.5, 0.8])
     first /= np.linalg.norm(first)
-    frame, step = np.stack([first, np.cross(u, first)]), 0.08
+    frame = np.stack([first, np.cross(u, first)])
+    step = 0.08
 
     def energy(a: float, b: float) -> float:
         tangent = (a * frame[0] + b * frame[1]) * step
         angle = np.linalg.norm(tangent)
         place = np.cos(angle) * u + (np.sinc(angle / np.pi) * tangent)
-        return float(energy_of(terms, SphereState(jnp.asarray(place[None], jnp.float32), jnp.ones(1)))[0])
+        return float(
+            energy_of(terms, SphereState(jnp.asarray(place[None], jnp.float32), jnp.ones(1)))[0]
+        )
 
     aa = energy(1, 0) - 2 * energy(0, 0) + energy(-1, 0)
     bb = energy(0, 1) - 2 * energy(0, 0) + energy(0, -1)
@@ -132,11 +165,13 @@ def test_the_spread_where_nothing_holds_is_one_radian_along_each_axis() -> None:
     batch = newcomers(np.zeros((4, 1), np.int64), 1.0, active=np.zeros((4, 1), bool))
     direction, spread = settled(program, clamped, batch)
     np.testing.assert_allclose(spread, np.sqrt(2), rtol=1e-5)
-    np.testing.assert_array_equal(direction, np.tile([0.0, 0.0, 1.0], (4, 1)))  # nothing to start from: the north pole
+    np.testing.assert_array_equal(
+        direction, np.tile([0.0, 0.0, 1.0], (4, 1))
+    )  # nothing to start from: the north pole
 
 
 def test_a_term_without_energies_of_single_nodes_is_refused() -> None:
-    from sphere_ebm.hamiltonian import OsmoticFactor
+    from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 
     whole = OsmoticFactor(SphereBlock(4), sharpness=3.0)._interaction()
     state = SphereState(directions(4), jnp.ones(4))

@@ -1,4 +1,7 @@
-"""What all schemes share: noise that is tangent and silent at temperature zero, annealed forces, no recompilation."""
+"""What all schemes share.
+
+Noise that is tangent and silent at temperature zero, annealed forces, no recompilation.
+"""
 
 import equinox as eqx
 import jax
@@ -6,33 +9,47 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm.hamiltonian import SphereState
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, tangent_noise
 from sphere_ebm.sampling.moments import empty_moments
-from sphere_ebm.sampling.nodes import build_program
+from sphere_ebm.sampling.programs import build_program
 from sphere_ebm.sampling.run import Carry, run_chunk
 from sphere_ebm.sampling.schedules import AbstractSchedule, Constant, Linear, Switch
 from sphere_ebm.sampling.underdamped import Underdamped
-from sphere_ebm.sphere import normalise
 
 ONE = jnp.asarray(1.0)
 # temperature, step size, coupling, steps
-VALUES = [(1.0, 0.01, 1.0, 3), (0.5, 0.01, 1.0, 3), (0.5, 0.02, 1.0, 3), (0.5, 0.02, 4.0, 3), (0.5, 0.02, 4.0, 2)]
+VALUES = [
+    (1.0, 0.01, 1.0, 3),
+    (0.5, 0.01, 1.0, 3),
+    (0.5, 0.02, 1.0, 3),
+    (0.5, 0.02, 4.0, 3),
+    (0.5, 0.02, 4.0, 2),
+]
 
 
 def make_sampler(
-    scheme: str, n: int, temperature: AbstractSchedule | float, step: AbstractSchedule | float, **options: object
+    scheme: str,
+    n: int,
+    temperature: AbstractSchedule | float,
+    step: AbstractSchedule | float,
+    **options: object,
 ) -> AbstractLangevin:
     if scheme == "underdamped":
         return Underdamped(n, temperature, step, **options)
     return EulerMaruyama(temperature, step, **options)
 
 
-def advance_by(program, sampler: AbstractLangevin, start: SphereState, steps: int, runner=run_chunk) -> Carry:
+def advance_by(
+    program, sampler: AbstractLangevin, start: SphereState, steps: int, runner=run_chunk
+) -> Carry:
     program = eqx.tree_at(lambda p: p.samplers, program, [sampler])
     carry = Carry(start, [sampler.init()], empty_moments(start))
-    return runner(jax.random.key(0), program, carry, jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32))[0]
+    return runner(
+        jax.random.key(0), program, carry, jnp.asarray(steps, jnp.int32), jnp.asarray(0, jnp.int32)
+    )[0]
 
 
 def test_noise_is_tangent_and_scaled():
@@ -50,7 +67,9 @@ def test_there_is_no_noise_at_temperature_zero():
 
 
 def test_the_noises_of_direction_and_radius_are_independent():
-    here = SphereState(jnp.broadcast_to(jnp.asarray([0.0, 0.0, 1.0]), (20_000, 3)), jnp.ones(20_000))
+    here = SphereState(
+        jnp.broadcast_to(jnp.asarray([0.0, 0.0, 1.0]), (20_000, 3)), jnp.ones(20_000)
+    )
     noise = tangent_noise(jax.random.key(1), here, SphereState(ONE, ONE), ONE)
     components = np.stack([noise.direction[:, 0], noise.direction[:, 1], noise.radius])
     np.testing.assert_allclose(np.cov(components), np.eye(3), atol=0.05)
@@ -72,15 +91,28 @@ def test_changing_a_value_compiles_nothing(small_block, small_factors, small_sta
     program = build_program(small_block, small_factors, make_sampler(scheme, n, 1.0, 0.01))
     runner = eqx.filter_jit(eqx.debug.assert_max_traces(run_chunk.__wrapped__, max_traces=1))
     ends = [
-        advance_by(program, make_sampler(scheme, n, temperature, step, coupling=coupling), small_start, steps, runner)
+        advance_by(
+            program,
+            make_sampler(scheme, n, temperature, step, coupling=coupling),
+            small_start,
+            steps,
+            runner,
+        )
         for temperature, step, coupling, steps in VALUES
     ]
     stronger = eqx.tree_at(
-        lambda p: (p.per_block_interactions[0][2].strength, p.per_block_interactions[0][3].strength),
+        lambda p: (
+            p.per_block_interactions[0][2].strength,
+            p.per_block_interactions[0][3].strength,
+        ),
         program,
         (jnp.asarray(3.0, jnp.float32), jnp.asarray(5.0, jnp.float32)),
     )
-    ends.append(advance_by(stronger, make_sampler(scheme, n, 0.5, 0.02, coupling=4.0), small_start, 2, runner))
+    ends.append(
+        advance_by(
+            stronger, make_sampler(scheme, n, 0.5, 0.02, coupling=4.0), small_start, 2, runner
+        )
+    )
     first = [float(end.state.direction[0, 0]) for end in ends]
     assert len(set(first)) == len(first)
 
@@ -98,11 +130,17 @@ def test_schedules_are_read_at_the_step_counter(small_block, small_factors, smal
 
 
 @pytest.mark.parametrize("scheme", ["euler-maruyama", "underdamped"])
-def test_cooling_lowers_the_energy_of_the_whole_hamiltonian(small_block, small_factors, small_start, scheme):
-    program = build_program(small_block, small_factors, make_sampler(scheme, len(small_block), 0.0, 0.01))
+def test_cooling_lowers_the_energy_of_the_whole_hamiltonian(
+    small_block, small_factors, small_start, scheme
+):
+    program = build_program(
+        small_block, small_factors, make_sampler(scheme, len(small_block), 0.0, 0.01)
+    )
     cooled = make_sampler(scheme, len(small_block), 0.0, 0.02, direction_mobility=0.2)
     end = advance_by(program, cooled, small_start, 300).state
-    before, after = (float(sum(f.energy(state) for f in small_factors)) for state in (small_start, end))
+    before, after = (
+        float(sum(f.energy(state) for f in small_factors)) for state in (small_start, end)
+    )
     assert after < before - 1.0
     assert float(small_factors[0].energy(end)) < 1e-3 * float(small_factors[0].energy(small_start))
 
@@ -111,9 +149,13 @@ def test_cooling_lowers_the_energy_of_the_whole_hamiltonian(small_block, small_f
 def test_every_scheme_runs_in_double_precision(small_block, scheme):
     with jax.enable_x64(True):
         n = len(small_block)
-        start = SphereState(normalise(jax.random.normal(jax.random.key(0), (n, 3), jnp.float64)), jnp.full(n, 2.0))
+        start = SphereState(
+            normalise(jax.random.normal(jax.random.key(0), (n, 3), jnp.float64)), jnp.full(n, 2.0)
+        )
         options = {"dtype": jnp.float64} if scheme == "underdamped" else {}
         sampler = make_sampler(scheme, n, 1.0, 0.01, **options)
-        end = advance_by(build_program(small_block, [], sampler, jnp.float64), sampler, start, 5).state
+        end = advance_by(
+            build_program(small_block, [], sampler, jnp.float64), sampler, start, 5
+        ).state
         assert end.direction.dtype == end.radius.dtype == jnp.float64
         np.testing.assert_allclose(jnp.linalg.norm(end.direction, axis=1), 1, rtol=1e-15)

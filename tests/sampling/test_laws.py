@@ -1,6 +1,8 @@
-"""Every scheme obeys every law that is known exactly, in three ways of running it, and a wrong temperature is found.
+"""Every scheme obeys every law that is known exactly, in three ways of running it, and a wrong
+temperature is found.
 
-Systems, laws and step sizes are those of `python -m benchmarks.laws`, which repeats this over twenty keys.
+Systems, laws and step sizes are those of `python -m benchmarks.laws`, which repeats this over
+twenty keys.
 """
 
 import contextlib
@@ -47,7 +49,10 @@ def exact() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def judged(systems) -> Iterator[Callable[..., dict[str, float]]]:
-    """p-values of all laws of a run: laws of one run share its draws, and runs of one system their compilation."""
+    """p-values of all laws of a run.
+
+    Laws of one run share its draws, and runs of one system their compilation.
+    """
     known: dict[tuple[str, str, str, float], dict[str, float]] = {}
 
     def p_values(variant: str, scheme: str, run: str, wrong: float) -> dict[str, float]:
@@ -65,8 +70,11 @@ def judged(systems) -> Iterator[Callable[..., dict[str, float]]]:
 @pytest.mark.parametrize("law", list(RUNS))
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_scheme_obeys_the_law_and_five_percent_in_temperature_are_found_out(judged, variant, scheme, law):
-    # T drops out of the law of uniform directions: there the wrong law is that of a pair pulled by 12 % of T
+def test_the_scheme_obeys_the_law_and_five_percent_in_temperature_are_found_out(
+    judged, variant, scheme, law
+):
+    # T drops out of the law of uniform directions: there the wrong law is that of a pair pulled by
+    # 12 % of T
     right, wrong = (judged(variant, scheme, RUNS[law], error)[law] for error in (0.0, 0.05))
     assert right > 1e-3
     assert wrong < 1e-2
@@ -94,7 +102,8 @@ def test_the_schemes_are_judged_by_all_laws(systems):
 
 
 def test_quadrature_reproduces_the_truncated_exponential(exact):
-    law, a = exact.two_points(exact.pair_energy), exact.PAIR_COUPLING
+    law = exact.two_points(exact.pair_energy)
+    a = exact.PAIR_COUPLING
     assert law.expect(law.midpoints) == pytest.approx(1 / np.tanh(a) - 1 / a, abs=1e-8)
     assert law.energy_variance == pytest.approx(1 - (a / np.sinh(a)) ** 2, abs=1e-8)
 
@@ -104,10 +113,15 @@ def test_three_points_without_two_edges_are_a_pair(exact, monkeypatch):
     law = exact.three_points.__wrapped__(osmotic=False)
     pair = exact.two_points.__wrapped__(lambda c: exact.two_energy(c, osmotic=False))
     assert law.energy_mean == pytest.approx(pair.energy_mean, abs=5e-4)
-    np.testing.assert_allclose(law.cdf(np.linspace(-1, 1, 9)), pair.cdf(np.linspace(-1, 1, 9)), atol=1e-4)
+    np.testing.assert_allclose(
+        law.cdf(np.linspace(-1, 1, 9)), pair.cdf(np.linspace(-1, 1, 9)), atol=1e-4
+    )
 
 
 def test_the_law_of_euler_maruyama_tends_to_the_gibbs_law_in_first_order(exact):
     gibbs = exact.two_points(exact.pair_energy).energy_mean
-    one, two = (exact.two_points_by_euler_maruyama(exact.pair_energy, h).energy_mean - gibbs for h in (0.0025, 0.005))
+    one, two = (
+        exact.two_points_by_euler_maruyama(exact.pair_energy, h).energy_mean - gibbs
+        for h in (0.0025, 0.005)
+    )
     assert two / one == pytest.approx(2, abs=0.02)

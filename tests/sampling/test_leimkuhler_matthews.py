@@ -1,4 +1,7 @@
-"""What the two legs of a Leimkuhler-Matthews step are, exactly; its law is in the statistical tests."""
+"""What the two legs of a Leimkuhler-Matthews step are, exactly.
+
+Its law is in the statistical tests.
+"""
 
 import itertools
 from typing import Any
@@ -9,34 +12,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
-from sphere_ebm.sampling import (
-    Constant,
-    EulerMaruyama,
-    LeimkuhlerMatthews,
-    Linear,
-    Underdamped,
-    build_program,
-    sphere_block,
-)
-from sphere_ebm.sampling.nodes import advance
-from sphere_ebm.sphere import normalise
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
+from sphere_ebm.sampling.programs import advance, build_program, sphere_block
+from sphere_ebm.sampling.schedules import Constant, Linear
+from sphere_ebm.sampling.underdamped import Underdamped
 
-N, WALL, STEPS = 9, 1.6, 8
-TEMPERATURE, STEP_SIZE = 0.8, 0.03
+N = 9
+WALL = 1.6
+STEPS = 8
+TEMPERATURE = 0.8
+STEP_SIZE = 0.03
 one_step = eqx.filter_jit(advance)
 
 
 def program_and_start(sampler: Any, turning: float = 1.0) -> tuple[Any, SphereState]:
-    """All three terms and some radii close to the wall, in double precision; `turning` scales those of directions."""
-    block, here = sphere_block(N), np.arange(N)
+    """All three terms and some radii close to the wall, in double precision.
+
+    `turning` scales those of directions.
+    """
+    block = sphere_block(N)
+    here = np.arange(N)
     terms = [
         GravityFactor(block, np.linspace(1.5, 3, N), 3.0),
         LateralFactor(block, here, (here + 1) % N, np.ones(N), sharpness=2.0, strength=turning),
         OsmoticFactor(block, sharpness=2.0, strength=2.0 * turning, evaluator="direct"),
     ]
     rng = np.random.default_rng(8)
-    start = SphereState(normalise(jnp.asarray(rng.standard_normal((N, 3)))), jnp.asarray(rng.uniform(WALL, 2.5, N)))
+    start = SphereState(
+        normalise(jnp.asarray(rng.standard_normal((N, 3)))), jnp.asarray(rng.uniform(WALL, 2.5, N))
+    )
     return build_program(block, terms, sampler, jnp.float64), start
 
 
@@ -53,9 +63,13 @@ def trajectory(
     return jax.tree.map(np.asarray, steps)
 
 
-def leimkuhler_matthews(temperature: float = TEMPERATURE, step_size: Any = STEP_SIZE) -> LeimkuhlerMatthews:
+def leimkuhler_matthews(
+    temperature: float = TEMPERATURE, step_size: Any = STEP_SIZE
+) -> LeimkuhlerMatthews:
     mobility = {"direction_mobility": 0.7, "radius_mobility": 1.9}
-    return LeimkuhlerMatthews(N, temperature, step_size, Linear(2.0, 1.0, 5), dtype=jnp.float64, **mobility)
+    return LeimkuhlerMatthews(
+        N, temperature, step_size, Linear(2.0, 1.0, 5), dtype=jnp.float64, **mobility
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,20 +114,25 @@ def test_radii_take_half_of_each_noise_in_either_of_two_steps():
     assert not np.any(free[0][1].noise.radius)
     for (before, old), (after, new) in itertools.pairwise(free):
         drift = -STEP_SIZE * 1.9 * 3.0 * (before.radius - np.linspace(1.5, 3, N))
-        noise = np.sqrt(2 * STEP_SIZE * 1.9 * TEMPERATURE) * (old.noise.radius + new.noise.radius) / 2
+        noise = (
+            np.sqrt(2 * STEP_SIZE * 1.9 * TEMPERATURE) * (old.noise.radius + new.noise.radius) / 2
+        )
         np.testing.assert_allclose(after.radius, before.radius + drift + noise, atol=1e-13)
 
 
 def test_the_noise_carried_is_tangent_where_the_points_are(walk):
     for state, carried in walk[1:]:
-        np.testing.assert_allclose(np.sum(state.direction * carried.noise.direction, axis=1), 0, atol=1e-13)
+        np.testing.assert_allclose(
+            np.sum(state.direction * carried.noise.direction, axis=1), 0, atol=1e-13
+        )
 
 
 def test_the_noise_carried_is_the_one_drawn_and_flipped_at_the_wall(walk):
     flipped = 0
     for step, (_, carried) in enumerate(walk[1:]):
         with jax.enable_x64(True):
-            # THRML splits the key of the step over blocks, `tangent_noise` over directions and radii
+            # THRML splits the key of the step over blocks, `tangent_noise` over directions and
+            # radii
             key = jax.random.split(jax.random.split(jax.random.key(step), 1)[0])[1]
             drawn = np.asarray(jax.random.normal(key, (N,)))
         np.testing.assert_array_equal(np.abs(carried.noise.radius), np.abs(drawn))
@@ -141,7 +160,9 @@ def test_it_starts_without_a_noise_for_every_node_of_the_block():
 
 
 @pytest.mark.parametrize(("scale", "passes"), [(1.0, True), (1.05, False), (0.95, False)])
-def test_the_noise_carried_has_unit_variance_whatever_temperature_and_mobility(wells, chi2_p_value, scale, passes):
+def test_the_noise_carried_has_unit_variance_whatever_temperature_and_mobility(
+    wells, chi2_p_value, scale, passes
+):
     n = wells.start.radius.size
     mobile = LeimkuhlerMatthews(n, 0.3, 0.2, direction_mobility=0.4, radius_mobility=2.0)
     noise = wells.simulate(mobile, 4, seed=1).sampler_states[0].noise
@@ -153,6 +174,10 @@ def test_the_noise_carried_has_unit_variance_whatever_temperature_and_mobility(w
 def test_each_noise_is_fresh(wells):
     n = wells.start.radius.size
     sampler = LeimkuhlerMatthews(n, 0.3, 0.2)
-    one, other = (wells.simulate(sampler, steps, seed=1).sampler_states[0].noise for steps in (3, 4))
-    correlation = np.corrcoef(np.asarray(one.radius, np.float64), np.asarray(other.radius, np.float64))[0, 1]
+    one, other = (
+        wells.simulate(sampler, steps, seed=1).sampler_states[0].noise for steps in (3, 4)
+    )
+    correlation = np.corrcoef(
+        np.asarray(one.radius, np.float64), np.asarray(other.radius, np.float64)
+    )[0, 1]
     assert abs(correlation) * np.sqrt(n) < 4

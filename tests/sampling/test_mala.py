@@ -1,4 +1,7 @@
-"""MALA against its definition, worked out once more in NumPy: who is accepted, and with what probability."""
+"""MALA against its definition, worked out once more in NumPy.
+
+Who is accepted, and with what probability.
+"""
 
 from typing import Any, final
 
@@ -9,16 +12,32 @@ import numpy as np
 import pytest
 from thrml import AbstractConditionalSampler, Block
 
-from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
-from sphere_ebm.sampling import MALA, build_coloured_program, build_program, sample_chains, sphere_block
-from sphere_ebm.sampling.nodes import advance, initial_sampler_states
-from sphere_ebm.sphere import normalise
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.mala import MALA
+from sphere_ebm.sampling.programs import (
+    advance,
+    build_coloured_program,
+    build_program,
+    initial_sampler_states,
+    sphere_block,
+)
+from sphere_ebm.studies.chains import sample_chains
 
-TEMPERATURE, COUPLING, WALL = 0.6, 2.5, 1.5
+TEMPERATURE = 0.6
+COUPLING = 2.5
+WALL = 1.5
 MOBILITY = (0.5, 1.7)
-IDEAL, STIFFNESS = np.asarray([1.6, 1.9, 2.2]), 3.0
-EDGES, WEIGHTS = np.asarray([[0, 1], [1, 2]]), np.asarray([0.8, 1.4])
-STRENGTH, SHARPNESS, PRESSURE = 0.9, 1.3, 0.7
+IDEAL = np.asarray([1.6, 1.9, 2.2])
+STIFFNESS = 3.0
+EDGES = np.asarray([[0, 1], [1, 2]])
+WEIGHTS = np.asarray([0.8, 1.4])
+STRENGTH = 0.9
+SHARPNESS = 1.3
+PRESSURE = 0.7
 one_step = eqx.filter_jit(advance)
 
 
@@ -53,8 +72,14 @@ def energy(u: np.ndarray, r: np.ndarray) -> float:
     """H at the coupling of the sampler, from the formulas of the energy terms."""
     pairs = zip(EDGES, WEIGHTS, strict=True)
     lateral = sum(w * np.log1p(SHARPNESS**2 * chord2(u, i, j)) for (i, j), w in pairs)
-    mean = np.mean([1 / (1 + SHARPNESS**2 * chord2(u, i, j)) for i in range(3) for j in range(3) if i != j])
-    return float(STIFFNESS / 2 * np.sum((r - IDEAL) ** 2) + COUPLING * STRENGTH * lateral + PRESSURE * 3 * np.log(mean))
+    mean = np.mean(
+        [1 / (1 + SHARPNESS**2 * chord2(u, i, j)) for i in range(3) for j in range(3) if i != j]
+    )
+    return float(
+        STIFFNESS / 2 * np.sum((r - IDEAL) ** 2)
+        + COUPLING * STRENGTH * lateral
+        + PRESSURE * 3 * np.log(mean)
+    )
 
 
 def force(u: np.ndarray, r: np.ndarray, eps: float = 1e-6) -> tuple[np.ndarray, np.ndarray]:
@@ -75,8 +100,12 @@ def log_gaussian(way: tuple[Any, Any], drift: tuple[Any, Any], h: float) -> floa
     )
 
 
-def expected(u: np.ndarray, r: np.ndarray, key: Any, h: float) -> tuple[float, bool, np.ndarray, np.ndarray, bool]:
-    """Log of the acceptance ratio, whether it is accepted, the proposal, and whether a radius was reflected."""
+def expected(
+    u: np.ndarray, r: np.ndarray, key: Any, h: float
+) -> tuple[float, bool, np.ndarray, np.ndarray, bool]:
+    """Log of the acceptance ratio, whether it is accepted, the proposal, and whether a radius was
+    reflected.
+    """
     key_move, key_accept = jax.random.split(key)
     key_direction, key_radius = jax.random.split(key_move)
     noise_u = np.asarray(jax.random.normal(key_direction, (3, 3)))
@@ -84,13 +113,15 @@ def expected(u: np.ndarray, r: np.ndarray, key: Any, h: float) -> tuple[float, b
     noise = (noise_u, np.asarray(jax.random.normal(key_radius, (3,))))
     here = force(u, r)
     du, dr = (
-        h * mu * f + np.sqrt(2 * h * mu * TEMPERATURE) * x for mu, f, x in zip(MOBILITY, here, noise, strict=True)
+        h * mu * f + np.sqrt(2 * h * mu * TEMPERATURE) * x
+        for mu, f, x in zip(MOBILITY, here, noise, strict=True)
     )
     length = np.linalg.norm(du, axis=1, keepdims=True)
     there = u * np.cos(length) + du / length * np.sin(length)
     back_u = u * length * np.sin(length) - du * np.cos(length)
     below = r + dr < WALL
-    radius, back_r = np.where(below, 2 * WALL - r - dr, r + dr), np.where(below, dr, -dr)
+    radius = np.where(below, 2 * WALL - r - dr, r + dr)
+    back_r = np.where(below, dr, -dr)
     ways = log_gaussian((back_u, back_r), force(there, radius), h) - log_gaussian((du, dr), here, h)
     ratio = (energy(u, r) - energy(there, radius)) / TEMPERATURE + ways
     accepted = float(jnp.log(jax.random.uniform(key_accept, ()))) < ratio
@@ -108,10 +139,13 @@ def test_acceptance_and_outcome_are_those_of_the_definition():
             h = (0.05, 0.2, 0.5)[trial % 3]
             key = jax.random.key(trial)
             sampler = FixedKey(MALA(TEMPERATURE, h, COUPLING, minimum_radius=WALL, **mobility), key)
-            program = build_program(block, terms, sampler, jnp.float64) if program is None else program
+            program = (
+                build_program(block, terms, sampler, jnp.float64) if program is None else program
+            )
             program = eqx.tree_at(lambda p: p.samplers, program, [sampler])
             u = rng.standard_normal((3, 3))
-            u, r = u / np.linalg.norm(u, axis=1, keepdims=True), rng.uniform(WALL, 2.5, 3)
+            u = u / np.linalg.norm(u, axis=1, keepdims=True)
+            r = rng.uniform(WALL, 2.5, 3)
             start = SphereState(jnp.asarray(u), jnp.asarray(r))
             end, states = one_step(key, program, start, [sampler.init()])
             ratio, accepted, there, radius, reflected = expected(u, r, key, h)
@@ -121,7 +155,12 @@ def test_acceptance_and_outcome_are_those_of_the_definition():
             np.testing.assert_allclose(end.radius, radius if accepted else r, atol=1e-8)
             outcomes.add((accepted, reflected, ratio < 0))
     # both decisions, with and without a reflection, also of what was not sure to be accepted
-    assert {outcome[:2] for outcome in outcomes} == {(True, True), (True, False), (False, True), (False, False)}
+    assert {outcome[:2] for outcome in outcomes} == {
+        (True, True),
+        (True, False),
+        (False, True),
+        (False, False),
+    }
     assert {(True, True, True), (True, False, True)} & outcomes
 
 
@@ -166,7 +205,8 @@ def test_without_energy_every_proposal_is_accepted(small_start, step_size):
         sampler = MALA(0.7, step_size, minimum_radius=1.0)
         program = build_program(block, [], sampler, jnp.float64)
         state = SphereState(
-            normalise(jnp.asarray(small_start.direction, float)), jnp.asarray(small_start.radius, float)
+            normalise(jnp.asarray(small_start.direction, float)),
+            jnp.asarray(small_start.radius, float),
         )
         sampler_states = initial_sampler_states(program)
         for seed in range(5):
@@ -189,9 +229,15 @@ def test_the_step_size_adapts_to_the_target_and_then_stays(program, small_start,
     assert np.all(sizes < 0.1)
 
 
-def test_points_whose_neighbours_are_in_another_block_are_refused(small_block, small_factors, small_start):
-    program = build_coloured_program(small_block, small_factors[:2], MALA(1.0, 0.01), np.arange(30) % 2)
-    with pytest.raises(ValueError, match=r"the block has 15 nodes and the lateral term 30.*Use build_program"):
+def test_points_whose_neighbours_are_in_another_block_are_refused(
+    small_block, small_factors, small_start
+):
+    program = build_coloured_program(
+        small_block, small_factors[:2], MALA(1.0, 0.01), np.arange(30) % 2
+    )
+    with pytest.raises(
+        ValueError, match=r"the block has 15 nodes and the lateral term 30.*Use build_program"
+    ):
         one_step(jax.random.key(0), program, small_start, initial_sampler_states(program))
 
 
@@ -200,7 +246,9 @@ def test_what_has_no_mobility_stays_and_does_not_keep_the_rest_from_moving(progr
     drawn = sample_chains(jax.random.key(1), turning, small_start, chains=2, warmup=0, draws=20)
     np.testing.assert_array_equal(drawn.last.radius, np.stack([small_start.radius] * 2))
     assert np.all(drawn.acceptance > 0.1)
-    assert np.all(np.abs(drawn.last.direction - np.asarray(small_start.direction)).max(axis=(1, 2)) > 0.01)
+    assert np.all(
+        np.abs(drawn.last.direction - np.asarray(small_start.direction)).max(axis=(1, 2)) > 0.01
+    )
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0, 1.5, float("nan")])

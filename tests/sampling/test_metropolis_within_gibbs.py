@@ -1,4 +1,7 @@
-"""Metropolis-within-Gibbs against its definition: each node on its own, given the nodes of the other colours."""
+"""Metropolis-within-Gibbs against its definition.
+
+Each node on its own, given the nodes of the other colours.
+"""
 
 from typing import Any, final
 
@@ -9,23 +12,29 @@ import numpy as np
 import pytest
 from thrml import AbstractConditionalSampler
 
-from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, SphereState
-from sphere_ebm.sampling import (
-    Carry,
-    MetropolisWithinGibbs,
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
+from sphere_ebm.sampling.moments import empty_moments
+from sphere_ebm.sampling.programs import (
+    advance,
     build_coloured_program,
     build_program,
-    empty_moments,
-    run_chunk,
+    initial_sampler_states,
     sphere_block,
 )
-from sphere_ebm.sampling.nodes import advance, initial_sampler_states
+from sphere_ebm.sampling.run import Carry, run_chunk
 
-TEMPERATURE, COUPLING, WALL = 0.6, 2.5, 1.5
+TEMPERATURE = 0.6
+COUPLING = 2.5
+WALL = 1.5
 MOBILITY = (0.5, 1.7)
-IDEAL, STIFFNESS = np.asarray([1.6, 1.9, 2.2]), 3.0
+IDEAL = np.asarray([1.6, 1.9, 2.2])
+STIFFNESS = 3.0
 NEIGHBOURS: dict[int, dict[int, float]] = {0: {1: 0.8}, 1: {0: 0.8, 2: 1.4}, 2: {1: 1.4}}
-STRENGTH, SHARPNESS = 0.9, 1.3
+STRENGTH = 0.9
+SHARPNESS = 1.3
 one_sweep = eqx.filter_jit(advance)
 
 
@@ -47,7 +56,9 @@ class FixedKey(AbstractConditionalSampler):
 
 def own_energy(u: np.ndarray, r: np.ndarray, i: int) -> float:
     """All of H that depends on node i."""
-    pairs = sum(w * np.log1p(SHARPNESS**2 * np.sum((u[i] - u[j]) ** 2)) for j, w in NEIGHBOURS[i].items())
+    pairs = sum(
+        w * np.log1p(SHARPNESS**2 * np.sum((u[i] - u[j]) ** 2)) for j, w in NEIGHBOURS[i].items()
+    )
     return float(STIFFNESS / 2 * (r[i] - IDEAL[i]) ** 2 + COUPLING * STRENGTH * pairs)
 
 
@@ -58,7 +69,8 @@ def whole_energy(u: np.ndarray, r: np.ndarray) -> float:
 
 
 def own_force(u: np.ndarray, r: np.ndarray, i: int) -> tuple[np.ndarray, float]:
-    eps, ambient = 1e-6, np.zeros(3)
+    eps = 1e-6
+    ambient = np.zeros(3)
     for k in range(3):
         ends = []
         for sign in (1, -1):
@@ -76,17 +88,28 @@ def log_gaussian(way: tuple[Any, Any], drift: tuple[Any, Any], h: float) -> floa
     )
 
 
-def expected_sweep(u: np.ndarray, r: np.ndarray, key: Any, h: float) -> tuple[np.ndarray, np.ndarray, list[Any]]:
-    """One node after the other, by colour; the last list holds (probability, accepted, reflected, change of H)."""
-    u, r, record = u.copy(), r.copy(), []
+def expected_sweep(
+    u: np.ndarray, r: np.ndarray, key: Any, h: float
+) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    """One node after the other, by colour.
+
+    The last list holds (probability, accepted, reflected, change of H).
+    """
+    u = u.copy()
+    r = r.copy()
+    record = []
     key_move, key_accept = jax.random.split(key)
     key_direction, key_radius = jax.random.split(key_move)
     for nodes in ([0, 2], [1]):
         m = len(nodes)
-        noises = np.asarray(jax.random.normal(key_direction, (m, 3))), np.asarray(jax.random.normal(key_radius, (m,)))
+        noises = (
+            np.asarray(jax.random.normal(key_direction, (m, 3))),
+            np.asarray(jax.random.normal(key_radius, (m,))),
+        )
         thresholds = np.log(np.asarray(jax.random.uniform(key_accept, (m,))))
         for i, xi_u, xi_r, threshold in zip(nodes, *noises, thresholds, strict=True):
-            before, here = whole_energy(u, r), own_force(u, r, i)
+            before = whole_energy(u, r)
+            here = own_force(u, r, i)
             noise = (xi_u - u[i] * (u[i] @ xi_u), xi_r)
             du, dr = (
                 h * mu * f + np.sqrt(2 * h * mu * TEMPERATURE) * x
@@ -94,17 +117,23 @@ def expected_sweep(u: np.ndarray, r: np.ndarray, key: Any, h: float) -> tuple[np
             )
             length = np.linalg.norm(du)
             below = r[i] + dr < WALL
-            there_u, there_r = u.copy(), r.copy()
+            there_u = u.copy()
+            there_r = r.copy()
             there_u[i] = u[i] * np.cos(length) + du / length * np.sin(length)
             there_r[i] = 2 * WALL - r[i] - dr if below else r[i] + dr
             back = (u[i] * length * np.sin(length) - du * np.cos(length), dr if below else -dr)
-            ways = log_gaussian(back, own_force(there_u, there_r, i), h) - log_gaussian((du, dr), here, h)
+            ways = log_gaussian(back, own_force(there_u, there_r, i), h) - log_gaussian(
+                (du, dr), here, h
+            )
             change = whole_energy(there_u, there_r) - before
             ratio = -change / TEMPERATURE + ways
             accepted = threshold < ratio
             if accepted:
-                u, r = there_u, there_r
-            record.append((np.exp(min(ratio, 0)), bool(accepted), bool(below), change if accepted else 0.0))
+                u = there_u
+                r = there_r
+            record.append(
+                (np.exp(min(ratio, 0)), bool(accepted), bool(below), change if accepted else 0.0)
+            )
     return u, r, record
 
 
@@ -114,27 +143,42 @@ def test_a_sweep_is_that_of_the_definition_node_by_node():
     with jax.enable_x64(True):
         block = sphere_block(3)
         lateral = LateralFactor(
-            block, *np.asarray([[0, 1], [1, 2]]).T, np.asarray([0.8, 1.4]), sharpness=SHARPNESS, strength=STRENGTH
+            block,
+            *np.asarray([[0, 1], [1, 2]]).T,
+            np.asarray([0.8, 1.4]),
+            sharpness=SHARPNESS,
+            strength=STRENGTH,
         )
         terms = [GravityFactor(block, IDEAL, STIFFNESS), lateral]
         mobility = {"direction_mobility": MOBILITY[0], "radius_mobility": MOBILITY[1]}
         program = None
         for trial in range(16):
-            h, key = (0.1, 0.4)[trial % 2], jax.random.key(trial)
-            sampler = FixedKey(MetropolisWithinGibbs(TEMPERATURE, h, COUPLING, minimum_radius=WALL, **mobility), key)
+            h = (0.1, 0.4)[trial % 2]
+            key = jax.random.key(trial)
+            sampler = FixedKey(
+                MetropolisWithinGibbs(TEMPERATURE, h, COUPLING, minimum_radius=WALL, **mobility),
+                key,
+            )
             if program is None:
-                program = build_coloured_program(block, terms, sampler, np.asarray([0, 1, 0]), jnp.float64)
+                program = build_coloured_program(
+                    block, terms, sampler, np.asarray([0, 1, 0]), jnp.float64
+                )
             program = eqx.tree_at(lambda p: p.samplers, program, [sampler, sampler])
             u = rng.standard_normal((3, 3))
-            u, r = u / np.linalg.norm(u, axis=1, keepdims=True), rng.uniform(WALL, 2.5, 3)
+            u = u / np.linalg.norm(u, axis=1, keepdims=True)
+            r = rng.uniform(WALL, 2.5, 3)
             start = SphereState(jnp.asarray(u), jnp.asarray(r))
             end, states = one_sweep(key, program, start, initial_sampler_states(program))
             expected_u, expected_r, record = expected_sweep(u, r, key, h)
             np.testing.assert_allclose(end.direction, expected_u, atol=1e-8)
             np.testing.assert_allclose(end.radius, expected_r, atol=1e-8)
             shares = [float(state.acceptance) for state in states]
-            assert shares == pytest.approx([(record[0][0] + record[1][0]) / 2, record[2][0]], rel=1e-6)
-            change = whole_energy(np.asarray(end.direction), np.asarray(end.radius)) - whole_energy(u, r)
+            assert shares == pytest.approx(
+                [(record[0][0] + record[1][0]) / 2, record[2][0]], rel=1e-6
+            )
+            change = whole_energy(np.asarray(end.direction), np.asarray(end.radius)) - whole_energy(
+                u, r
+            )
             assert change == pytest.approx(sum(each[3] for each in record), abs=1e-7)
             outcomes |= {(accepted, reflected) for _, accepted, reflected, _ in record}
     assert outcomes == {(True, True), (True, False), (False, True), (False, False)}
@@ -143,10 +187,14 @@ def test_a_sweep_is_that_of_the_definition_node_by_node():
 @pytest.fixture(scope="module")
 def ring(small_block, small_factors) -> Any:
     """Gravity and attraction on a ring of 30, even nodes before odd ones."""
-    return build_coloured_program(small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.1), np.arange(30) % 2)
+    return build_coloured_program(
+        small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.1), np.arange(30) % 2
+    )
 
 
-def swept(ring: Any, start: SphereState, step_size: float, seed: int = 0) -> tuple[SphereState, list[Any]]:
+def swept(
+    ring: Any, start: SphereState, step_size: float, seed: int = 0
+) -> tuple[SphereState, list[Any]]:
     using = eqx.tree_at(lambda p: p.samplers, ring, [MetropolisWithinGibbs(1.0, step_size)] * 2)
     return one_sweep(jax.random.key(seed), using, start, initial_sampler_states(using))
 
@@ -154,7 +202,9 @@ def swept(ring: Any, start: SphereState, step_size: float, seed: int = 0) -> tup
 def test_some_nodes_are_accepted_and_some_not_in_one_sweep(ring, small_start):
     end, states = swept(ring, small_start, 0.5)
     moved = np.asarray(end.radius != small_start.radius)
-    np.testing.assert_array_equal(moved, np.any(np.asarray(end.direction != small_start.direction), axis=1))
+    np.testing.assert_array_equal(
+        moved, np.any(np.asarray(end.direction != small_start.direction), axis=1)
+    )
     for colour, state in enumerate(states):
         assert 0 < moved[colour::2].sum() < 15
         assert abs(moved[colour::2].mean() - float(state.acceptance)) < 0.35
@@ -162,7 +212,8 @@ def test_some_nodes_are_accepted_and_some_not_in_one_sweep(ring, small_start):
 
 def test_a_node_is_felt_by_its_neighbours_and_by_nobody_of_its_own_colour(ring, small_start):
     elsewhere = small_start._replace(
-        direction=small_start.direction.at[0].set(-small_start.direction[0]), radius=small_start.radius.at[0].add(0.5)
+        direction=small_start.direction.at[0].set(-small_start.direction[0]),
+        radius=small_start.radius.at[0].add(0.5),
     )
     one, other = (swept(ring, start, 0.1)[0] for start in (small_start, elsewhere))
     differ = np.any(np.asarray(one.direction != other.direction), axis=1)
@@ -188,11 +239,14 @@ def test_a_node_that_is_not_finite_is_left_alone_and_its_colour_goes_on(ring, sm
 
 
 @pytest.mark.parametrize("target", [0.574, 0.8])
-def test_the_step_size_of_each_colour_adapts_to_the_target_and_then_stays(ring, small_start, target):
+def test_the_step_size_of_each_colour_adapts_to_the_target_and_then_stays(
+    ring, small_start, target
+):
     sampler = MetropolisWithinGibbs(1.0, 5.0, adapt_steps=300, target_acceptance=target)
     using = eqx.tree_at(lambda p: p.samplers, ring, [sampler] * 2)
     carry = Carry(small_start, initial_sampler_states(using), empty_moments(small_start))
-    key, averaging = jax.random.key(0), jnp.asarray(0, jnp.int32)
+    key = jax.random.key(0)
+    averaging = jnp.asarray(0, jnp.int32)
     carry, _ = run_chunk(key, using, carry, jnp.asarray(301, jnp.int32), averaging)
     adapted = [float(state.step_size) for state in carry.sampler_states]
     assert adapted[0] != adapted[1]
@@ -211,12 +265,19 @@ def test_the_osmotic_term_is_refused(small_block, small_factors, small_start, co
         program = build_coloured_program(small_block, small_factors, sampler, np.arange(30) % 2)
     else:
         program = build_program(small_block, [small_factors[2]], sampler)
-    with pytest.raises(ValueError, match=r"the osmotic term couples all nodes at once.*sample with MALA"):
+    with pytest.raises(
+        ValueError, match=r"the osmotic term couples all nodes at once.*sample with MALA"
+    ):
         one_sweep(jax.random.key(0), program, small_start, initial_sampler_states(program))
 
 
 def test_a_colouring_with_a_clash_is_refused_and_names_its_nodes(small_block, small_factors):
     colour = np.arange(30) % 2
     colour[7] = 0
-    with pytest.raises(ValueError, match=r"`colour` must differ at both ends of every edge; nodes (6 and 7|7 and 8)"):
-        build_coloured_program(small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.1), colour)
+    with pytest.raises(
+        ValueError,
+        match=r"`colour` must differ at both ends of every edge; nodes (6 and 7|7 and 8)",
+    ):
+        build_coloured_program(
+            small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.1), colour
+        )

@@ -1,4 +1,7 @@
-"""The laws that geodesic BAOAB must obey: exact second moments of its own recursion, equipartition, free flight."""
+"""The laws that geodesic BAOAB must obey.
+
+Exact second moments of its own recursion, equipartition, free flight.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,26 +9,33 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from sphere_ebm.hamiltonian import SphereState
+from sphere_ebm.geometry.sphere import exponential_map, project_tangent
+from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.schedules import Switch
 from sphere_ebm.sampling.underdamped import Underdamped
-from sphere_ebm.sphere import exponential_map, project_tangent
 
 POWER = [(1.0, True), (1.05, False), (0.95, False)]
-IDEAL_RADIUS, STIFFNESS = 10.0, 1.0
-STEP, FRICTION = 0.8, 0.7
+IDEAL_RADIUS = 10.0
+STIFFNESS = 1.0
+STEP = 0.8
+FRICTION = 0.7
 
 
-def radius_covariance(steps: int, *, step_size: float = STEP, mobility: float = 1.0) -> tuple[np.ndarray, float]:
-    """Covariance of (r - r*, v) after `steps` steps from rest at T = 1, and the variance of v after a whole step.
+def radius_covariance(
+    steps: int, *, step_size: float = STEP, mobility: float = 1.0
+) -> tuple[np.ndarray, float]:
+    """Covariance of (r - r*, v) after `steps` steps from rest at T = 1, and the variance of v after
+    a whole step.
 
-    One call is the linear map A O A B (B), where v is taken before the closing half kick of its own step.
+    One call is the linear map A O A B (B), where v is taken before the closing half kick of its own
+    step.
     """
     kick = np.asarray([[1, 0], [-step_size / 2 * mobility * STIFFNESS, 1]])
     drift = np.asarray([[1, step_size / 2], [0, 1]])
     keep = np.exp(-FRICTION * step_size)
     noise = np.diag([0, (1 - keep**2) * mobility])
-    covariance, whole = np.zeros((2, 2)), 0.0
+    covariance = np.zeros((2, 2))
+    whole = 0.0
     for step in range(steps):
         closing = kick if step else np.eye(2)
         covariance = closing @ covariance @ closing.T
@@ -52,11 +62,15 @@ def test_baoab_samples_positions_of_a_harmonic_well_exactly_and_velocities_to_se
 
 @pytest.mark.parametrize("steps", [1, 3, 6, 40])
 @pytest.mark.parametrize(("temperature", "passes"), POWER)
-def test_the_radius_follows_the_recursion_of_the_scheme(wells, chi2_p_value, temperature, passes, steps):
+def test_the_radius_follows_the_recursion_of_the_scheme(
+    wells, chi2_p_value, temperature, passes, steps
+):
     carry = wells.simulate(sampler(temperature, wells.start.radius.size), steps)
     radius = np.asarray(carry.state.radius, np.float64)
     exact = radius_covariance(steps)[0][0, 0]
-    assert (chi2_p_value(np.sum((radius - IDEAL_RADIUS) ** 2) / exact, radius.size) > 1e-3) == passes
+    assert (
+        chi2_p_value(np.sum((radius - IDEAL_RADIUS) ** 2) / exact, radius.size) > 1e-3
+    ) == passes
 
 
 def test_the_radius_is_gaussian_with_the_variance_of_the_gibbs_law(wells):
@@ -78,7 +92,8 @@ def test_the_first_step_opens_with_one_half_kick_and_later_ones_close_the_step_b
     start = SphereState(wells.start.direction, wells.start.radius + 1)
     still = sampler(0.0, wells.start.radius.size)
     keep = np.exp(-FRICTION * STEP)
-    stretch, velocity = 1.0, 0.0
+    stretch = 1.0
+    velocity = 0.0
     for step in (1, 2, 3):
         velocity -= (1 if step == 1 else 2) * STEP / 2 * STIFFNESS * stretch
         stretch += STEP / 2 * (1 + keep) * velocity
@@ -94,14 +109,17 @@ def test_kinetic_energy_is_equipartitioned(wells, normal_p_value, temperature, p
     n = wells.start.radius.size
     mobile = sampler(temperature, n, direction_mobility=2.0)
     kinetic = float(wells.simulate(mobile, 40, seed=3).sampler_states[0].kinetic_energy)
-    # two free components of variance T each, and the radial one with the variance of the discrete scheme
+    # two free components of variance T each, and the radial one with the variance of the discrete
+    # scheme
     components = np.asarray([1.0, 1.0, radius_covariance(40)[1]])
     deviation = np.sqrt(np.sum(components**2) / 2 / n)
     assert (normal_p_value((kinetic - components.sum() / 2) / deviation) > 1e-3) == passes
 
 
 @pytest.mark.parametrize(("temperature", "passes"), POWER)
-def test_velocities_of_free_directions_are_gaussian_and_tangent(wells, chi2_p_value, temperature, passes):
+def test_velocities_of_free_directions_are_gaussian_and_tangent(
+    wells, chi2_p_value, temperature, passes
+):
     n = wells.start.radius.size
     carry = wells.simulate(sampler(temperature, n, direction_mobility=2.0), 40, seed=4)
     velocity = carry.sampler_states[0].velocity.direction
@@ -114,9 +132,10 @@ def test_velocities_of_free_directions_are_gaussian_and_tangent(wells, chi2_p_va
 def test_a_free_direction_diffuses_by_half_and_whole_steps_under_strong_friction(
     wells, normal_p_value, temperature, passes
 ):
-    # e^{-γh} = 0: every step draws a fresh velocity between two half drifts, so from rest the way is n - 1 whole
-    # Gaussian steps of spread h sqrt(T) and one half step
-    steps, step_size = 4, 0.5
+    # e^{-γh} = 0: every step draws a fresh velocity between two half drifts, so from rest the way
+    # is n - 1 whole Gaussian steps of spread h sqrt(T) and one half step
+    steps = 4
+    step_size = 0.5
     strong = Underdamped(wells.start.radius.size, temperature, step_size, friction=60.0)
     cosine = np.asarray(wells.simulate(strong, steps, seed=5).state.direction[:, 2], np.float64)
     exact = mean_step_cosine(step_size) ** (steps - 1) * mean_step_cosine(step_size / 2)
@@ -129,7 +148,9 @@ def test_free_directions_become_uniform(wells):
     n = direction.shape[0]
     rayleigh = 3 * n * np.sum(np.asarray(direction, np.float64).mean(axis=0) ** 2)
     assert stats.chi2.sf(rayleigh, 3) > 1e-3
-    second = np.asarray(direction, np.float64).T @ np.asarray(direction, np.float64) / n - np.eye(3) / 3
+    second = (
+        np.asarray(direction, np.float64).T @ np.asarray(direction, np.float64) / n - np.eye(3) / 3
+    )
     assert stats.chi2.sf(7.5 * n * np.sum(second**2), 5) > 1e-3
 
 
@@ -143,17 +164,24 @@ def test_without_friction_a_free_point_follows_its_great_circle(wells):
 
 
 @pytest.mark.parametrize(("temperature", "passes"), POWER)
-def test_a_harmonic_pair_follows_its_truncated_exponential(pairs, normal_p_value, temperature, passes):
-    carry = pairs.simulate(Underdamped(pairs.start.radius.size, temperature, 0.15, friction=1.0), 100)
+def test_a_harmonic_pair_follows_its_truncated_exponential(
+    pairs, normal_p_value, temperature, passes
+):
+    carry = pairs.simulate(
+        Underdamped(pairs.start.radius.size, temperature, 0.15, friction=1.0), 100
+    )
     direction = np.asarray(carry.state.direction, np.float64)
     cosine = np.sum(direction[::2] * direction[1::2], axis=1)
-    mean, variance = 1 / np.tanh(2) - 1 / 2, 1 / 4 - 1 / np.sinh(2) ** 2
+    mean = 1 / np.tanh(2) - 1 / 2
+    variance = 1 / 4 - 1 / np.sinh(2) ** 2
     p = normal_p_value((cosine.mean() - mean) / np.sqrt(variance / cosine.size))
     assert (p > 1e-3) == passes
 
 
 def test_the_cosine_of_a_pair_has_the_shape_of_its_law(pairs):
-    carry = pairs.simulate(Underdamped(pairs.start.radius.size, 1.0, 0.15, friction=1.0), 100, seed=1)
+    carry = pairs.simulate(
+        Underdamped(pairs.start.radius.size, 1.0, 0.15, friction=1.0), 100, seed=1
+    )
     direction = np.asarray(carry.state.direction, np.float64)
     cosine = np.sum(direction[::2] * direction[1::2], axis=1)
     law = stats.truncexpon(b=4.0, scale=0.5)
@@ -177,12 +205,15 @@ def test_a_wall_folds_the_law_where_it_is_symmetric_and_truncates_it_elsewhere(w
 
 
 def test_a_step_is_closed_with_its_own_step_size(wells):
-    """Velocity Verlet of a harmonic well whose step size changes under way, without noise or friction."""
+    """Velocity Verlet of a harmonic well whose step size changes under way, without noise or
+    friction.
+    """
     n = wells.start.radius.size
     start = SphereState(wells.start.direction, jnp.full(n, IDEAL_RADIUS + 1.0))
     cold = Underdamped(n, 0.0, Switch(0.1, 0.8, 3), friction=0.0)
     found = wells.simulate(cold, 6, start=start).state.radius
-    stretch, velocity = 1.0, 0.0
+    stretch = 1.0
+    velocity = 0.0
     for h in (0.1, 0.1, 0.1, 0.8, 0.8, 0.8):
         velocity -= h / 2 * STIFFNESS * stretch
         stretch += h * velocity

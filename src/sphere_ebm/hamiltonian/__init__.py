@@ -8,6 +8,5 @@ from sphere_ebm.hamiltonian.gravity import GravityFactor as GravityFactor
 from sphere_ebm.hamiltonian.gravity import RadialGravity as RadialGravity
 from sphere_ebm.hamiltonian.lateral import LateralAttraction as LateralAttraction
 from sphere_ebm.hamiltonian.lateral import LateralFactor as LateralFactor
-from sphere_ebm.hamiltonian.osmotic import DirectField as DirectField
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor as OsmoticFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticPressure as OsmoticPressure

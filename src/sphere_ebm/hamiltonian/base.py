@@ -1,8 +1,8 @@
 """The contract between energy terms and samplers.
 
-A **factor** (THRML) is one term of the Hamiltonian over the nodes of a block. It yields interaction groups; what a
-sampler receives of them, sliced per head node, is an **interaction**, which knows its energy and its force. A sampler
-sums over interactions without knowing which ones there are.
+A **factor** (THRML) is one term of the Hamiltonian over the nodes of a block. It yields interaction
+groups; what a sampler receives of them, sliced per head node, is an **interaction**, which knows
+its energy and its force. A sampler sums over interactions without knowing which ones there are.
 """
 
 import abc
@@ -21,8 +21,8 @@ T_co = TypeVar("T_co", covariant=True)
 class SphereState(NamedTuple):
     """Configuration of n points, or a vector field on it (a force, a velocity, a noise).
 
-    `direction` has shape (..., 3): unit vectors for a configuration, tangent vectors for a field. `radius` has shape
-    (...). A NamedTuple is a pytree, so THRML gathers it leaf by leaf.
+    `direction` has shape (..., 3): unit vectors for a configuration, tangent vectors for a field.
+    `radius` has shape (...). A NamedTuple is a pytree, so THRML gathers it leaf by leaf.
     """
 
     direction: Array
@@ -32,10 +32,13 @@ class SphereState(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False)
 class Shared(Generic[T_co]):
-    """A value of a whole term rather than of its nodes: THRML slices every bare array along the nodes.
+    """A value of a whole term rather than of its nodes.
 
-    It is a leaf without structure, so THRML hands it on as it is. `unwrap_shared` opens it once the program is built;
-    in a program built by plain THRML it stays, and is a constant of the compilation.
+    THRML slices every bare array along the nodes.
+
+    It is a leaf without structure, so THRML hands it on as it is. `unwrap_shared` opens it once the
+    program is built; in a program built by plain THRML it stays, and is a constant of the
+    compilation.
     """
 
     value: T_co
@@ -52,16 +55,18 @@ def unwrap_shared(tree: Any) -> Any:
 
 
 class AbstractSphereInteraction(eqx.Module):
-    """What a factor hands to the sampler: every array field has one row per head node, shape (heads, ...).
+    """What a factor hands to the sampler.
 
-    THRML slices these rows per node of the block, to shape (nodes, k, ...), which is what a sampler sees. Only what is
-    wrapped in `Shared` keeps its own shape.
+    Every array field has one row per head node, shape (heads, ...).
 
-    `name` is the term's name in energy traces; interactions of one name are added. `annealed` says whether the
-    sampler's coupling schedule multiplies the force of this term.
+    THRML slices these rows per node of the block, to shape (nodes, k, ...), which is what a sampler
+    sees. Only what is wrapped in `Shared` keeps its own shape.
 
-    Everywhere `here` is the configuration of the block, shapes (nodes, 3) and (nodes,); `there` the tails of each head
-    node, shapes (nodes, k, 3) and (nodes, k); inactive slots are padding.
+    `name` is the term's name in energy traces; interactions of one name are added. `annealed` says
+    whether the sampler's coupling schedule multiplies the force of this term.
+
+    Everywhere `here` is the configuration of the block, shapes (nodes, 3) and (nodes,); `there` the
+    tails of each head node, shapes (nodes, k, 3) and (nodes, k); inactive slots are padding.
     """
 
     name: eqx.AbstractClassVar[str]
@@ -71,24 +76,34 @@ class AbstractSphereInteraction(eqx.Module):
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, ""], SphereState]:
-        """This group's share of H (a scalar, at coupling 1) and -∂H/∂(u, r) of the whole term at each head node.
+        """This group's share of H, and -∂H/∂(u, r) of the whole term at each head node.
 
-        A pair that is listed under both of its ends contributes half its energy at each. The direction part of the
-        force is an ambient vector: the sampler projects the sum of all terms on the tangent planes once.
+        The share is a scalar, at coupling 1.
+
+        A pair that is listed under both of its ends contributes half its energy at each. The
+        direction part of the force is an ambient vector: the sampler projects the sum of all terms
+        on the tangent planes once.
         """
 
     @abc.abstractmethod
     def gather(self, whole: SphereState) -> list[SphereState]:
-        """`there` for another configuration `whole` of the block, when the block holds all nodes of the factor.
+        """`there` for another configuration `whole` of the block.
 
-        THRML gathers tails once, at the configuration before the step; a proposal needs them at the one after.
+        For when the block holds all nodes of the factor.
+
+        THRML gathers tails once, at the configuration before the step; a proposal needs them at the
+        one after.
         """
 
-    def energy(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> Float[Array, ""]:
+    def energy(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> Float[Array, ""]:
         """The first part of `energy_and_force`; a compiler drops the other."""
         return self.energy_and_force(here, there, active)[0]
 
-    def force(self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]) -> SphereState:
+    def force(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> SphereState:
         """The second part of `energy_and_force`; a compiler drops the other."""
         return self.energy_and_force(here, there, active)[1]
 
@@ -96,8 +111,8 @@ class AbstractSphereInteraction(eqx.Module):
 class AbstractLocalInteraction(AbstractSphereInteraction):
     """A sum over nodes and pairs, so that what one node changes is known from its own slots.
 
-    `share` is what a head node owns of its slots' energy: 1 for a term of single nodes, 1/2 for pairs that are listed
-    under both ends.
+    `share` is what a head node owns of its slots' energy: 1 for a term of single nodes, 1/2 for
+    pairs that are listed under both ends.
     """
 
     share: eqx.AbstractClassVar[float]
@@ -106,7 +121,10 @@ class AbstractLocalInteraction(AbstractSphereInteraction):
     def local_energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, " nodes"], SphereState]:
-        """All of the term's energy that depends on each head node (whole pairs), and minus its gradient."""
+        """All of the term's energy that depends on each head node, and minus its gradient.
+
+        Pairs count whole.
+        """
 
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
@@ -116,7 +134,10 @@ class AbstractLocalInteraction(AbstractSphereInteraction):
 
 
 class AbstractSphereFactor(AbstractFactor):
-    """A term of the Hamiltonian. `energy` evaluates it on a configuration of its nodes, without a program."""
+    """A term of the Hamiltonian.
+
+    `energy` evaluates it on a configuration of its nodes, without a program.
+    """
 
     @abc.abstractmethod
     def energy(self, state: SphereState) -> Float[Array, ""]:

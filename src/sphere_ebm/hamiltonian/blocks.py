@@ -13,11 +13,13 @@ from thrml import AbstractNode, Block
 class LazyNodes(Sequence[AbstractNode]):
     """A block's tuple of `size` nodes that `make` makes when one of them is first asked for.
 
-    A run needs only how many there are; looks at the nodes themselves cost what a tuple of them costs.
+    A run needs only how many there are; looks at the nodes themselves cost what a tuple of them
+    costs.
     """
 
     def __init__(self, size: int, make: Callable[[], tuple[AbstractNode, ...]]):
-        self._size, self._make = size, make
+        self._size = size
+        self._make = make
 
     @functools.cached_property
     def _made(self) -> tuple[AbstractNode, ...]:
@@ -44,15 +46,19 @@ class LazyNodes(Sequence[AbstractNode]):
 
 @final
 class SelectedBlock(Block):
-    """The nodes of `origin` at the positions `index`, repetitions allowed: `Block([origin[i] for i in index])`.
+    """The nodes of `origin` at the positions `index`, repetitions allowed.
 
-    It remembers the positions, so that a program of `origin` is built without a look at the nodes. Cost: O(1); the
-    nodes are looked up when one is asked for. `index` must not change afterwards.
+    `Block([origin[i] for i in index])`.
+
+    It remembers the positions, so that a program of `origin` is built without a look at the nodes.
+    Cost: O(1); the nodes are looked up when one is asked for. `index` must not change afterwards.
     """
 
     def __init__(self, origin: Block, index: Int[np.ndarray, " entries"]):
         nodes: Any = LazyNodes(len(index), functools.partial(_selected, origin, index))
-        self.origin, self.index, self.nodes = origin, index, nodes
+        self.origin = origin
+        self.index = index
+        self.nodes = nodes
 
     @property
     def node_type(self) -> type[AbstractNode]:

@@ -1,8 +1,9 @@
 """The osmotic pressure of points that stay where they are, on points that come to them.
 
-A new point at u adds 2 Q(u) to the sum S = Σ_{i≠j} q_ij of a map of N points, so that its Hamiltonian
-Π N log(S / (N (N - 1))) grows by 2 Π N Q(u) / S, Q(u) = Σ_j q(u, u_j), to first order. Its gradient is the force that
-the points of the map feel themselves. Newcomers do not feel each other.
+A new point at u adds 2 Q(u) to the sum S = Σ_{i≠j} q_ij of a map of N points, so that its
+Hamiltonian Π N log(S / (N (N - 1))) grows by 2 Π N Q(u) / S, Q(u) = Σ_j q(u, u_j), to first order.
+Its gradient is the force that the points of the map feel themselves. Newcomers do not feel each
+other.
 """
 
 from typing import ClassVar, final
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from thrml import Block, InteractionGroup
 
+from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.hamiltonian.base import (
     AbstractLocalInteraction,
     AbstractSphereFactor,
@@ -20,19 +22,22 @@ from sphere_ebm.hamiltonian.base import (
     SphereState,
     opened,
 )
-from sphere_ebm.hamiltonian.osmotic import MAX_PYRAMID_ROWS, DirectField, grid_rows
-from sphere_ebm.hamiltonian.pyramid import PyramidField, interpolate
-from sphere_ebm.sphere import fibonacci_lattice
+from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, DirectField, grid_rows
+from sphere_ebm.hamiltonian.fields.pyramid import PyramidField, interpolate
 
 DIRECT_SUM = 4_000
-"""Up to this many points S is summed over all pairs; beyond, the grid's own error of S is far below one per cent."""
+"""Up to this many points S is summed over all pairs; beyond, the grid's own error of S is far below
+one per cent.
+"""
 
 _PLACES = 4_096
 
 
 @final
 class FrozenPressure(AbstractLocalInteraction):
-    """`strength` 2 Π N / S times the potential Q that is tabulated on a `grid` with `rows` colatitudes.
+    """`strength` 2 Π N / S times the potential Q, tabulated on a `grid`.
+
+    The grid has `rows` colatitudes.
 
     `emptiest` is the direction of the lowest potential, to a few degrees.
     """
@@ -48,7 +53,8 @@ class FrozenPressure(AbstractLocalInteraction):
     def local_energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, " nodes"], SphereState]:
-        strength, grid = opened(self.strength), opened(self.grid)
+        strength = opened(self.strength)
+        grid = opened(self.grid)
         values = strength * interpolate(grid, self.rows, here.direction)
         return values[:, 0], SphereState(-values[:, 1:], jnp.zeros_like(here.radius))
 
@@ -58,10 +64,12 @@ class FrozenPressure(AbstractLocalInteraction):
 
 @final
 class FrozenPressureFactor(AbstractSphereFactor):
-    """Pressure on the nodes of `block` by points with the directions `fixed`, which are no nodes of it.
+    """Pressure on the nodes of `block` by points that are no nodes of it.
 
-    `strength` is Π and `sharpness` s of the map that the fixed points make. Cost: as one evaluation of the field of
-    that map, once; then O(nodes) a step.
+    Their directions are `fixed`.
+
+    `strength` is Π and `sharpness` s of the map that the fixed points make. Cost: as one evaluation
+    of the field of that map, once; then O(nodes) a step.
     """
 
     node_groups: list[Block]
@@ -70,18 +78,33 @@ class FrozenPressureFactor(AbstractSphereFactor):
     emptiest: Float[Array, " 3"]
     rows: int = eqx.field(static=True)
 
-    def __init__(self, block: Block, fixed: Float[Array, "points 3"], *, sharpness: float, strength: float = 1.0):
-        """Raises ValueError for fewer than two fixed points, a strength < 0, or a sharpness no grid resolves."""
+    def __init__(
+        self,
+        block: Block,
+        fixed: Float[Array, "points 3"],
+        *,
+        sharpness: float,
+        strength: float = 1.0,
+    ):
+        """Check the points and tabulate their field.
+
+        Raises ValueError for fewer than two fixed points, a strength < 0, or a sharpness no grid
+        resolves.
+        """
         super().__init__([block])
-        n, rows = fixed.shape[0], grid_rows(sharpness)
+        n = fixed.shape[0]
+        rows = grid_rows(sharpness)
         if n < 2:
-            raise ValueError(f"the pressure of a map needs at least 2 points; got {n}. Leave the term out.")
+            raise ValueError(
+                f"the pressure of a map needs at least 2 points; got {n}. Leave the term out."
+            )
         if not strength >= 0:
             raise ValueError(f"`strength` must be >= 0; got {strength}.")
         if rows > MAX_PYRAMID_ROWS:
             raise ValueError(
-                f"an interaction length of {1 / sharpness:.4g} needs more than {MAX_PYRAMID_ROWS} rows of a grid: the "
-                "field of this map cannot be tabulated. Fit it with a longer `interaction_length`."
+                f"an interaction length of {1 / sharpness:.4g} needs more than {MAX_PYRAMID_ROWS}"
+                " rows of a grid: the field of this map cannot be tabulated. Fit it with a longer"
+                " `interaction_length`."
             )
         field = PyramidField.tabulate(sharpness, rows, fixed.dtype)
         pairs = DirectField(sharpness) if n <= DIRECT_SUM else field
@@ -98,7 +121,9 @@ class FrozenPressureFactor(AbstractSphereFactor):
         return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
 
     def _interaction(self) -> FrozenPressure:
-        return FrozenPressure(Shared(self.strength), Shared(self.emptiest), Shared(self.grid), self.rows)
+        return FrozenPressure(
+            Shared(self.strength), Shared(self.emptiest), Shared(self.grid), self.rows
+        )
 
 
 @jax.jit
@@ -107,6 +132,8 @@ def _tabulated(field: PyramidField, fixed: Float[Array, "points 3"]) -> Float[Ar
 
 
 @jax.jit
-def _repulsion(field: DirectField | PyramidField, fixed: Float[Array, "points 3"]) -> Float[Array, ""]:
+def _repulsion(
+    field: DirectField | PyramidField, fixed: Float[Array, "points 3"]
+) -> Float[Array, ""]:
     """S, the sum over all pairs."""
     return jnp.sum(field(fixed)[0])

@@ -34,10 +34,12 @@ class RadialGravity(AbstractLocalInteraction):
 
 @final
 class GravityFactor(AbstractSphereFactor):
-    """Draws the radius of every node to its ideal radius r* (see `sphere_ebm.shells.ideal_radii`).
+    """Draws the radius of every node to its ideal radius r*.
 
-    `stiffness` κ has units of energy / radius². At temperature T the radius is Gaussian around r* with variance T / κ,
-    truncated at the minimum radius.
+    See `sphere_ebm.geometry.shells.ideal_radii`.
+
+    `stiffness` κ has units of energy / radius². At temperature T the radius is Gaussian around r*
+    with variance T / κ, truncated at the minimum radius.
     """
 
     node_groups: list[Block]
@@ -56,14 +58,23 @@ class GravityFactor(AbstractSphereFactor):
         values = np.asarray(stiffness)
         if self.ideal_radius.shape != (len(block),):
             raise ValueError(
-                f"`ideal_radius` must have one entry per node, shape ({len(block)},); got {self.ideal_radius.shape}."
+                f"`ideal_radius` must have one entry per node, shape ({len(block)},); got"
+                f" {self.ideal_radius.shape}."
             )
         if values.shape not in ((), (len(block),)) or not np.all(values >= 0):
-            raise ValueError(f"`stiffness` must be one number >= 0, or {len(block)} of them; got {stiffness}.")
-        self.stiffness = jnp.broadcast_to(jnp.asarray(values, self.ideal_radius.dtype), self.ideal_radius.shape)
+            raise ValueError(
+                f"`stiffness` must be one number >= 0, or {len(block)} of them; got {stiffness}."
+            )
+        self.stiffness = jnp.broadcast_to(
+            jnp.asarray(values, self.ideal_radius.dtype), self.ideal_radius.shape
+        )
 
     def to_interaction_groups(self) -> list[InteractionGroup]:
-        return [InteractionGroup(RadialGravity(self.stiffness, self.ideal_radius), self.node_groups[0], [])]
+        return [
+            InteractionGroup(
+                RadialGravity(self.stiffness, self.ideal_radius), self.node_groups[0], []
+            )
+        ]
 
     def energy(self, state: SphereState) -> Float[Array, ""]:
         interaction = RadialGravity(self.stiffness[:, None], self.ideal_radius[:, None])

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.sparse import csr_array
 from thrml import Block, InteractionGroup
 
+from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.hamiltonian.base import (
     AbstractLocalInteraction,
     AbstractSphereFactor,
@@ -20,12 +21,11 @@ from sphere_ebm.hamiltonian.base import (
 )
 from sphere_ebm.hamiltonian.blocks import LazyNodes as LazyNodes
 from sphere_ebm.hamiltonian.blocks import SelectedBlock
-from sphere_ebm.sphere import squared_chord
 
 Kernel = Literal["cauchy", "gaussian", "harmonic"]
 
-# φ and -dφ/dc as functions of x = s² chord² = 2 s² (1 - c), c = u_i·u_j, in units where dx/dc = -2 s²:
-# the force on u_i is (2 s² dφ/dx) u_j.
+# φ and -dφ/dc as functions of x = s² chord² = 2 s² (1 - c), c = u_i·u_j, in units where dx/dc = -2
+# s²: the force on u_i is (2 s² dφ/dx) u_j.
 _POTENTIALS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "cauchy": (jnp.log1p, lambda x: 1 / (1 + x)),
     "gaussian": (lambda x: -jnp.exp(-x), lambda x: jnp.exp(-x)),
@@ -34,14 +34,20 @@ _POTENTIALS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
 KERNELS: tuple[str, ...] = tuple(_POTENTIALS)
 
 WHOLE_FROM = 1024
-"""Nodes of a program of one block from which on it gathers by degree class; smaller ones compile sooner as they are."""
+"""Nodes of a program of one block from which on it gathers by degree class; smaller ones compile
+sooner as they are.
+"""
 CLASS_ENDS = (0.5, 0.85, 1.0)
-"""Where the classes end in the order of the degree, as shares of the nodes: about an eighth of the slots is padding."""
+"""Where the classes end in the order of the degree, as shares of the nodes: about an eighth of the
+slots is padding.
+"""
 
 
 @final
 class LateralAttraction(AbstractLocalInteraction):
-    """Pairs (head node, neighbour), one slot per neighbour. `weight` holds w_ij, `strength` α, `sharpness` s.
+    """Pairs (head node, neighbour), one slot per neighbour.
+
+    `weight` holds w_ij, `strength` α, `sharpness` s.
 
     `tail` is the neighbour's position among the factor's `n_nodes` nodes.
     """
@@ -61,7 +67,8 @@ class LateralAttraction(AbstractLocalInteraction):
     ) -> tuple[Float[Array, " nodes"], SphereState]:
         value, slope = _POTENTIALS[self.kernel]
         dtype = here.direction.dtype
-        stretch, strength = opened(self.sharpness).astype(dtype) ** 2, opened(self.strength).astype(dtype)
+        stretch = opened(self.sharpness).astype(dtype) ** 2
+        strength = opened(self.strength).astype(dtype)
         x = stretch * squared_chord(here.direction[:, None, :], there[0].direction)
         energy = strength * jnp.sum(jnp.where(active, self.weight * value(x), 0), axis=1)
         pull = jnp.where(active, self.weight * slope(x), 0)
@@ -74,7 +81,10 @@ class LateralAttraction(AbstractLocalInteraction):
 
 
 class DegreeClass(NamedTuple):
-    """Nodes of similar degree: their positions, and the slots of each. Empty slots hold the node itself, weight 0."""
+    """Nodes of similar degree: their positions, and the slots of each.
+
+    Empty slots hold the node itself, weight 0.
+    """
 
     head: Int[Array, " heads"]
     tail: Int[Array, "heads k"]
@@ -90,11 +100,13 @@ class DegreeClasses(NamedTuple):
 
 @final
 class WholeAttraction(AbstractLocalInteraction):
-    """The attraction of all `n_nodes` points of one block, which gathers tails itself, each coordinate once per slot.
+    """The attraction of all `n_nodes` points of one block, which gathers tails itself.
 
-    The same energy as `LateralAttraction` with another layout: THRML pads every node to the largest degree and gathers
-    an array of (nodes, k, 3); here each degree class has its own padding, and slots are summed as they are gathered.
-    Four to six times faster on a CPU.
+    Each coordinate is gathered once per slot.
+
+    The same energy as `LateralAttraction` with another layout: THRML pads every node to the largest
+    degree and gathers an array of (nodes, k, 3); here each degree class has its own padding, and
+    slots are summed as they are gathered. Four to six times faster on a CPU.
     """
 
     classes: DegreeClasses | Shared[DegreeClasses]
@@ -111,7 +123,8 @@ class WholeAttraction(AbstractLocalInteraction):
     ) -> tuple[Float[Array, " nodes"], SphereState]:
         _check_whole(here.radius.shape[0], self.n_nodes)
         dtype = here.direction.dtype
-        stretch, strength = opened(self.sharpness).astype(dtype) ** 2, opened(self.strength).astype(dtype)
+        stretch = opened(self.sharpness).astype(dtype) ** 2
+        strength = opened(self.strength).astype(dtype)
         classes = opened(self.classes)
         # apart and contiguous, or XLA picks each coordinate out of the rows anew for every slot
         columns = jax.lax.optimization_barrier(tuple(here.direction[:, c] for c in range(3)))
@@ -156,23 +169,37 @@ def degree_classes(
     Cost: O(entries + nodes log nodes).
     """
     # columns of a matrix with one weight in each row list the entries of each head, in O(entries)
-    starts = np.arange(len(heads) + 1, dtype=np.int32 if len(heads) < np.iinfo(np.int32).max else np.int64)
+    starts = np.arange(
+        len(heads) + 1, dtype=np.int32 if len(heads) < np.iinfo(np.int32).max else np.int64
+    )
     columns = csr_array((weight, heads, starts), shape=(len(heads), n_nodes)).tocsc()
-    weights, ordered = columns.data, tails.astype(np.int32)[columns.indices]
-    first, degree = columns.indptr[:-1], np.diff(columns.indptr)
+    weights = columns.data
+    ordered = tails.astype(np.int32)[columns.indices]
+    first = columns.indptr[:-1]
+    degree = np.diff(columns.indptr)
     by_degree = np.argsort(degree, kind="stable")
-    parts, start = [], 0
+    parts = []
+    start = 0
     for end in (round(share * n_nodes) for share in CLASS_ENDS):
         head = np.sort(by_degree[start:end]).astype(np.int32)
         slot = np.arange(max(1, degree[head].max(initial=0)), dtype=starts.dtype)
         filled = slot < degree[head][:, None]
         entry = np.minimum(first[head][:, None] + slot, len(heads) - 1)
-        parts.append((head, np.where(filled, ordered[entry], head[:, None]), np.where(filled, weights[entry], 0)))
+        parts.append(
+            (
+                head,
+                np.where(filled, ordered[entry], head[:, None]),
+                np.where(filled, weights[entry], 0),
+            )
+        )
         start = end
     place = np.empty(n_nodes, np.int32)
     place[np.concatenate([head for head, _, _ in parts])] = np.arange(n_nodes)
     return DegreeClasses(
-        tuple(DegreeClass(jnp.asarray(i, jnp.int32), jnp.asarray(j, jnp.int32), jnp.asarray(w)) for i, j, w in parts),
+        tuple(
+            DegreeClass(jnp.asarray(i, jnp.int32), jnp.asarray(j, jnp.int32), jnp.asarray(w))
+            for i, j, w in parts
+        ),
         jnp.asarray(place),
     )
 
@@ -180,8 +207,9 @@ def degree_classes(
 def _check_whole(held: int, n_nodes: int) -> None:
     if held != n_nodes:
         raise ValueError(
-            f"the block has {held} nodes and the lateral term {n_nodes}: moves that are accepted as a whole need "
-            "all of them in one block. Use build_program, or sample a coloured program node by node."
+            f"the block has {held} nodes and the lateral term {n_nodes}: moves that are accepted as"
+            " a whole need all of them in one block. Use build_program, or sample a coloured"
+            " program node by node."
         )
 
 
@@ -195,8 +223,8 @@ class LateralFactor(AbstractSphereFactor):
     - `"gaussian"`: φ = -exp(-x), so σ = 1 / s;
     - `"harmonic"`: φ = x / 2 = s² (1 - u_i·u_j).
 
-    `strength` is α; `weight` w_ij, one per undirected edge. Both directions of every edge go to the sampler, so that
-    the force is the gradient of an energy.
+    `strength` is α; `weight` w_ij, one per undirected edge. Both directions of every edge go to the
+    sampler, so that the force is the gradient of an energy.
     """
 
     node_groups: list[Block]
@@ -219,7 +247,10 @@ class LateralFactor(AbstractSphereFactor):
         strength: float = 1.0,
         kernel: Kernel = "cauchy",
     ):
-        """`senders` and `receivers` are positions in `block`. Raises ValueError for a bad kernel, index or number."""
+        """`senders` and `receivers` are positions in `block`.
+
+        Raises ValueError for a bad kernel, index or number.
+        """
         if kernel not in _POTENTIALS:
             raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)}; got {kernel!r}.")
         if not sharpness > 0:
@@ -233,45 +264,71 @@ class LateralFactor(AbstractSphereFactor):
             )
         ends = np.concatenate([senders, receivers])
         if ends.size == 0:
-            raise ValueError("`senders` must name at least one edge; leave the term out when there is none.")
+            raise ValueError(
+                "`senders` must name at least one edge; leave the term out when there is none."
+            )
         if ends.min() < 0 or ends.max() >= len(block):
-            raise ValueError(f"edge ends must lie in [0, {len(block)}); got {ends.min()} to {ends.max()}.")
+            raise ValueError(
+                f"edge ends must lie in [0, {len(block)}); got {ends.min()} to {ends.max()}."
+            )
         super().__init__([SelectedBlock(block, senders), SelectedBlock(block, receivers)])
         self.block = block
-        self.senders, self.receivers, self.weight = senders, receivers, weight
-        self.strength, self.sharpness, self.kernel = strength, sharpness, kernel
+        self.senders = senders
+        self.receivers = receivers
+        self.weight = weight
+        self.strength = strength
+        self.sharpness = sharpness
+        self.kernel = kernel
 
     def to_interaction_groups(self) -> list[InteractionGroup]:
-        heads, tails = self.node_groups[0] + self.node_groups[1], self.node_groups[1] + self.node_groups[0]
+        heads = self.node_groups[0] + self.node_groups[1]
+        tails = self.node_groups[1] + self.node_groups[0]
         both = np.concatenate([self.weight, self.weight])
         return [
-            InteractionGroup(self._interaction(both, np.concatenate([self.receivers, self.senders])), heads, [tails])
+            InteractionGroup(
+                self._interaction(both, np.concatenate([self.receivers, self.senders])),
+                heads,
+                [tails],
+            )
         ]
 
     def to_whole_groups(self) -> list[InteractionGroup]:
-        """The same term for a program whose only block is `block`: a sampler sees the whole configuration there.
+        """The same term for a program whose only block is `block`.
+
+        A sampler sees the whole configuration there.
 
         Its slots are held by degree class (`WholeAttraction`) from `WHOLE_FROM` nodes on.
         """
         if len(self.block) < WHOLE_FROM:
             return self.to_interaction_groups()
-        heads, tails = np.concatenate([self.senders, self.receivers]), np.concatenate([self.receivers, self.senders])
-        classes = degree_classes(heads, tails, np.concatenate([self.weight, self.weight]), len(self.block))
-        interaction = WholeAttraction(Shared(classes), *self._numbers(), self.kernel, len(self.block))
+        heads = np.concatenate([self.senders, self.receivers])
+        tails = np.concatenate([self.receivers, self.senders])
+        classes = degree_classes(
+            heads, tails, np.concatenate([self.weight, self.weight]), len(self.block)
+        )
+        interaction = WholeAttraction(
+            Shared(classes), *self._numbers(), self.kernel, len(self.block)
+        )
         return [InteractionGroup(interaction, self.block, [])]
 
     def energy(self, state: SphereState) -> Float[Array, ""]:
         here = jax.tree.map(lambda x: x[self.senders], state)
         there = jax.tree.map(lambda x: x[self.receivers][:, None], state)
         once = self._interaction(self.weight[:, None], self.receivers[:, None])
-        energy, _ = once.local_energy_and_force(here, [there], jnp.ones((len(self.senders), 1), bool))
+        energy, _ = once.local_energy_and_force(
+            here, [there], jnp.ones((len(self.senders), 1), bool)
+        )
         return jnp.sum(energy)
 
     def _interaction(
         self, weight: Float[np.ndarray, "slots *k"], tail: Int[np.ndarray, "slots *k"]
     ) -> LateralAttraction:
         return LateralAttraction(
-            jnp.asarray(weight), jnp.asarray(tail, jnp.int32), *self._numbers(), self.kernel, len(self.block)
+            jnp.asarray(weight),
+            jnp.asarray(tail, jnp.int32),
+            *self._numbers(),
+            self.kernel,
+            len(self.block),
         )
 
     def _numbers(self) -> tuple[Shared[Array], Shared[Array]]:

@@ -7,13 +7,16 @@ import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
+from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.quality.points import unit_directions
-from sphere_ebm.sphere import fibonacci_lattice
 
 
 @dataclass(frozen=True)
 class Evenness:
-    """How evenly directions fill the sphere, both about 1 for uniform random points; see `angular_evenness`."""
+    """How evenly directions fill the sphere, both about 1 for uniform random points.
+
+    See `angular_evenness`.
+    """
 
     occupied: float
     empty_cap: float
@@ -21,7 +24,10 @@ class Evenness:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean cosine and median angle of two maps after the best rotation, and the neighbours they share without one."""
+    """Mean cosine and median angle of two maps after the best rotation.
+
+    And the neighbours they share without one.
+    """
 
     mean_cosine: float
     median_degrees: float
@@ -29,18 +35,25 @@ class Agreement:
 
 
 def label_accuracy(
-    direction: Float[np.ndarray, "points 3"], labels: Shaped[np.ndarray, " points"], k: int = 15, *, seed: int = 0
+    direction: Float[np.ndarray, "points 3"],
+    labels: Shaped[np.ndarray, " points"],
+    k: int = 15,
+    *,
+    seed: int = 0,
 ) -> float:
     """Leave-one-out accuracy of the majority label among a point's k nearest on the map.
 
-    Among labels with equally many votes the one whose nearest voter is nearest wins. k >= N is taken as N - 1; below 2
-    points the result is nan. Labels are compared for equality only. Cost O(N (k log N + k^2)) time.
+    Among labels with equally many votes the one whose nearest voter is nearest wins. k >= N is
+    taken as N - 1; below 2 points the result is nan. Labels are compared for equality only. Cost
+    O(N (k log N + k^2)) time.
 
     Raises:
         ValueError: shapes differ, directions are not unit, or k is below 1.
     """
     if len(labels) != len(direction):
-        raise ValueError(f"`labels` must have one entry per direction ({len(direction)}); got {len(labels)}.")
+        raise ValueError(
+            f"`labels` must have one entry per direction ({len(direction)}); got {len(labels)}."
+        )
     neighbours = _nearest(unit_directions(direction), k, seed)
     if not neighbours.size:
         return math.nan
@@ -55,23 +68,27 @@ def label_accuracy(
 
 
 def angular_evenness(direction: Float[np.ndarray, "points 3"]) -> Evenness:
-    """Two views of holes and clumps: the share of cells that hold a point, and the largest cap that holds none.
+    """Two views of holes and clumps.
 
-    occupied: the sphere is cut into M = max(4, ceil(N/4)) cells of nearly equal area, the Voronoi cells of a Fibonacci
-    lattice; the share of cells that hold a point is divided by its expectation for uniform random points,
-    1 - (1 - 1/M)^N. A map that leaves holes is below 1; an even one reaches 1.02.
+    The share of cells that hold a point, and the largest cap that holds none.
 
-    empty_cap: area of the largest open cap without a point, exact from the convex hull, divided by its expectation for
-    uniform random points. N of those have on average (N - 2) (1 - v)^(N-1) (1 + (N-1) v) locally largest empty caps of
-    more than the share v of the sphere: each triple of points bounds a cap whose share is Beta(2, 2) distributed, and
-    half of the triangles hold their own centre (Miles 1971). Taking these caps as independent gives the law of the
-    largest: in simulations 0 to 3 % too large for N >= 30, 7 % too small for N = 10, 30 % for N = 4. Where all points
-    lie on one circle or in one place the hull is flat: then the cap is sought around the circle's axis, the antipodes
-    of the points and 4 096 other centres.
+    occupied: the sphere is cut into M = max(4, ceil(N/4)) cells of nearly equal area, the Voronoi
+    cells of a Fibonacci lattice; the share of cells that hold a point is divided by its expectation
+    for uniform random points, 1 - (1 - 1/M)^N. A map that leaves holes is below 1; an even one
+    reaches 1.02.
 
-    For comparison: scikit-learn's 3-D t-SNE of 2 000 definitions has occupied .91 and empty_cap 2.7. A survey of other
-    layouts of high recall found .75 to .85 and 3.5 to 9; its cells may have been smaller, which lowers `occupied`.
-    Below 4 points both are nan. Cost O(N log N).
+    empty_cap: area of the largest open cap without a point, exact from the convex hull, divided by
+    its expectation for uniform random points. N of those have on average (N - 2) (1 - v)^(N-1) (1 +
+    (N-1) v) locally largest empty caps of more than the share v of the sphere: each triple of
+    points bounds a cap whose share is Beta(2, 2) distributed, and half of the triangles hold their
+    own centre (Miles 1971). Taking these caps as independent gives the law of the largest: in
+    simulations 0 to 3 % too large for N >= 30, 7 % too small for N = 10, 30 % for N = 4. Where all
+    points lie on one circle or in one place the hull is flat: then the cap is sought around the
+    circle's axis, the antipodes of the points and 4 096 other centres.
+
+    For comparison: scikit-learn's 3-D t-SNE of 2 000 definitions has occupied .91 and empty_cap
+    2.7. A survey of other layouts of high recall found .75 to .85 and 3.5 to 9; its cells may have
+    been smaller, which lowers `occupied`. Below 4 points both are nan. Cost O(N log N).
 
     Raises:
         ValueError: directions are not unit.
@@ -90,7 +107,10 @@ def angular_evenness(direction: Float[np.ndarray, "points 3"]) -> Evenness:
 
 
 def _largest_empty_cap(unit: Float64[np.ndarray, "points 3"]) -> float:
-    """Share of the sphere: the plane of every face of the hull, n·x = -b, cuts off an empty cap of (1 + b) / 2."""
+    """Share of the sphere.
+
+    The plane of every face of the hull, n·x = -b, cuts off an empty cap of (1 + b) / 2.
+    """
     try:
         return float(1 + ConvexHull(unit).equations[:, 3].max()) / 2
     except QhullError:
@@ -115,20 +135,24 @@ def agreement(
 ) -> Agreement:
     """How far two maps of the same points, in the same order, are the same map.
 
-    The rotation Q with the largest Σ a_i·Q b_i comes from the singular vectors of Σ a_i b_iᵀ (Kabsch 1976). With
-    `reflect` mirror images count as equal, as they do for every term of the energy. `neighbour_overlap` is the share of
-    a point's k nearest on one map that are among its k nearest on the other; k >= N is taken as N - 1. What is
-    undefined without points, or without neighbours, is nan. Cost O(N k log N).
+    The rotation Q with the largest Σ a_i·Q b_i comes from the singular vectors of Σ a_i b_iᵀ
+    (Kabsch 1976). With `reflect` mirror images count as equal, as they do for every term of the
+    energy. `neighbour_overlap` is the share of a point's k nearest on one map that are among its k
+    nearest on the other; k >= N is taken as N - 1. What is undefined without points, or without
+    neighbours, is nan. Cost O(N k log N).
 
     Raises:
         ValueError: shapes differ, directions are not unit, or k is below 1.
     """
     if len(direction_a) != len(direction_b):
         raise ValueError(
-            f"`direction_b` must hold the points of `direction_a`; got {len(direction_a)} and {len(direction_b)}."
+            f"`direction_b` must hold the points of `direction_a`; got {len(direction_a)} and"
+            f" {len(direction_b)}."
         )
-    a, b = unit_directions(direction_a), unit_directions(direction_b)
-    near_a, near_b = _nearest(a, k, seed), _nearest(b, k, seed)
+    a = unit_directions(direction_a)
+    b = unit_directions(direction_b)
+    near_a = _nearest(a, k, seed)
+    near_b = _nearest(b, k, seed)
     if not len(a):
         return Agreement(mean_cosine=math.nan, median_degrees=math.nan, neighbour_overlap=math.nan)
     left, _, right = np.linalg.svd(a.T @ b)
@@ -144,8 +168,13 @@ def agreement(
     )
 
 
-def _nearest(unit: Float64[np.ndarray, "points 3"], k: int, seed: int) -> Int[np.ndarray, "points neighbours"]:
-    """The min(k, N - 1) nearest of every point, itself left out by index; a shuffle makes the order of ties random."""
+def _nearest(
+    unit: Float64[np.ndarray, "points 3"], k: int, seed: int
+) -> Int[np.ndarray, "points neighbours"]:
+    """The min(k, N - 1) nearest of every point, itself left out by index.
+
+    A shuffle makes the order of ties random.
+    """
     if k < 1:
         raise ValueError(f"`k` must be at least 1; got {k}.")
     n = len(unit)

@@ -1,4 +1,7 @@
-"""What of the embedding's geometry the map keeps: neighbourhoods, in one blocked pass, and distances at large."""
+"""What of the embedding's geometry the map keeps.
+
+Neighbourhoods, in one blocked pass, and distances at large.
+"""
 
 import hashlib
 import math
@@ -12,10 +15,14 @@ from sphere_ebm.quality.points import rank_correlation, unit_directions, unit_em
 
 DEFAULT_QUERIES = 4096
 """Points that ask for their neighbours unless told otherwise: all up to 4 096, a sample beyond."""
-_FEWEST_QUERIES, _MOST_PAIRS = 512, 500_000_000
+_FEWEST_QUERIES = 512
+_MOST_PAIRS = 500_000_000
 
 _BLOCK_CELLS = 2**21
-"""Pairs in one block: some 60 MB of temporary arrays. Above 130 000 points a block is 16 rows: 16 N pairs."""
+"""Pairs in one block: some 60 MB of temporary arrays.
+
+Above 130 000 points a block is 16 rows: 16 N pairs.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,10 @@ class Neighbourhood:
     """How well neighbourhoods survive, by neighbourhood size k; nan where undefined.
 
     Attributes:
-        recall: share of a point's k nearest in the input that are its k nearest on the map; chance is k / (N - 1).
-        trustworthiness: 1 minus the normalised sum of (input rank - k) over the map's k nearest; 1 is perfect.
+        recall: share of a point's k nearest in the input that are its k nearest on the map; chance
+            is k / (N - 1).
+        trustworthiness: 1 minus the normalised sum of (input rank - k) over the map's k nearest; 1
+            is perfect.
         continuity: the same with input and map exchanged.
         queries: number of points that asked.
         left_out: number of points with a zero embedding, neither asking nor asked.
@@ -45,29 +54,35 @@ def neighbourhood(
     queries: int | None = DEFAULT_QUERIES,
     seed: int = 0,
 ) -> Neighbourhood:
-    """Recall, trustworthiness and continuity for several neighbourhood sizes in one pass over the pairs.
+    """Recall, trustworthiness and continuity for several neighbourhood sizes.
 
-    With r_in and r_map the ranks (from 1) of j among the n - 1 others of i, for n points and q queries,
+    In one pass over the pairs.
 
-        recall          = 1/(q k) Σ_i |{j: r_in <= k and r_map <= k}|
-        trustworthiness = 1 - Σ_i Σ_{j: r_map <= k} max(0, r_in - k) / (q m (2n - 2k - m - 1) / 2),   m = min(k, n-1-k)
+    With r_in and r_map the ranks (from 1) of j among the n - 1 others of i, for n points and q
+    queries,
+
+        recall          = 1/(q k) Σ_i |{j: r_in <= k and r_map <= k}| trustworthiness = 1 - Σ_i
+        Σ_{j: r_map <= k} max(0, r_in - k) / (q m (2n - 2k - m - 1) / 2),   m = min(k, n-1-k)
         continuity      = the same with r_in and r_map exchanged
 
-    where the divisor is the worst case: for k < n/2 that of Venna & Kaski 2001 and of scikit-learn, which stops there.
-    A size k >= n is taken as n - 1, where recall is 1 and the other two are undefined, nan. Below 3 points all are nan.
+    where the divisor is the worst case: for k < n/2 that of Venna & Kaski 2001 and of scikit-learn,
+    which stops there. A size k >= n is taken as n - 1, where recall is 1 and the other two are
+    undefined, nan. Below 3 points all are nan.
 
     Args:
         embeddings: (N, dim), any norm.
         direction: (N, 3) unit vectors.
         ks: neighbourhood sizes >= 1.
-        queries: at most this many points ask, and fewer, but no less than 512, where they would look at more than
-            5·10⁸ pairs (above 120 000 points); None: all.
+        queries: at most this many points ask, and fewer, but no less than 512, where they would
+            look at more than 5·10⁸ pairs (above 120 000 points); None: all.
         seed: of the order of ties and of the sample of queries.
 
-    Cost: O(queries N (dim + log N)) time; three copies of the embeddings in float32, and blocks of fixed size.
+    Cost: O(queries N (dim + log N)) time; three copies of the embeddings in float32, and blocks of
+    fixed size.
 
     Raises:
-        ValueError: shapes differ, values are not finite, directions are not unit, a size or `queries` is below 1.
+        ValueError: shapes differ, values are not finite, directions are not unit, a size or
+            `queries` is below 1.
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"`ks` must hold sizes >= 1; got {tuple(ks)}.")
@@ -76,7 +91,9 @@ def neighbourhood(
     unit, kept = unit_embeddings(embeddings, direction)
     n = kept.size
     left_out = len(direction) - n
-    asked = n if queries is None else min(n, queries, max(_FEWEST_QUERIES, _MOST_PAIRS // max(n, 1)))
+    asked = (
+        n if queries is None else min(n, queries, max(_FEWEST_QUERIES, _MOST_PAIRS // max(n, 1)))
+    )
     if n < 3:
         undefined = dict.fromkeys(ks, math.nan)
         return Neighbourhood(undefined, dict(undefined), dict(undefined), asked, left_out)
@@ -87,7 +104,9 @@ def neighbourhood(
     for map_rank in _coranked(unit[shuffle], on_map, asked):
         for k in shared:
             shared[k] += int((map_rank[:, :k] < k).sum())
-            intruding[k] += int(np.maximum(np.flatnonzero(map_rank < k) % (n - 1) - (k - 1), 0).sum())
+            intruding[k] += int(
+                np.maximum(np.flatnonzero(map_rank < k) % (n - 1) - (k - 1), 0).sum()
+            )
             missing[k] += int(np.maximum(map_rank[:, :k] - (k - 1), 0).sum())
     return Neighbourhood(
         recall={key: shared[k] / (asked * k) for key, k in size.items()},
@@ -106,10 +125,13 @@ def _rank_score(penalty: int, queries: int, n: int, k: int) -> float:
 def _coranked(
     unit: Float32[np.ndarray, "points dim"], on_map: Float32[np.ndarray, "points 3"], queries: int
 ) -> Iterator[Int[np.ndarray, "block others"]]:
-    """For blocks of the first `queries` points: entry [b, r] is the map rank, from 0, of b's input neighbour of rank r.
+    """For blocks of the first `queries` points.
 
-    A distance >= 0 and an index packed into one uint64 sort as (distance, index), which is an exact stable sort at the
-    speed of sorting numbers. Distances to equal embeddings are computed once, so that they are equal to the last bit.
+    Entry [b, r] is the map rank, from 0, of b's input neighbour of rank r.
+
+    A distance >= 0 and an index packed into one uint64 sort as (distance, index), which is an exact
+    stable sort at the speed of sorting numbers. Distances to equal embeddings are computed once, so
+    that they are equal to the last bit.
     """
     n = len(unit)
     distinct, copy_of = _distinct(unit)
@@ -127,7 +149,9 @@ def _coranked(
         rank = np.empty_like(nearest)
         np.put_along_axis(rank, nearest.astype(np.int64), index[None, :], axis=1)
         cosine = unit[start:stop] @ distinct.T
-        distance = np.maximum(np.float32(1) - (cosine if copy_of is None else cosine[:, copy_of]), np.float32(0))
+        distance = np.maximum(
+            np.float32(1) - (cosine if copy_of is None else cosine[:, copy_of]), np.float32(0)
+        )
         distance[self_point] = np.inf
         yield (np.sort(_packed(distance, rank), axis=1)[:, :-1] & low).astype(np.int64)
 
@@ -143,7 +167,10 @@ def _distinct(
 ) -> tuple[Float32[np.ndarray, "distinct dim"], Int[np.ndarray, " points"] | None]:
     """The distinct rows and the number of each row among them; None when no row occurs twice."""
     number: dict[bytes, int] = {}
-    copy_of = [number.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), len(number)) for row in unit]
+    copy_of = [
+        number.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), len(number))
+        for row in unit
+    ]
     if len(number) == len(unit):
         return unit, None
     _, first = np.unique(copy_of, return_index=True)
@@ -158,7 +185,10 @@ def neighbour_recall(
     queries: int | None = DEFAULT_QUERIES,
     seed: int = 0,
 ) -> float:
-    """Share of a point's k cosine neighbours that are among its k nearest by angle; see `neighbourhood`."""
+    """Share of a point's k cosine neighbours that are among its k nearest by angle.
+
+    See `neighbourhood`.
+    """
     return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).recall[k]
 
 
@@ -170,7 +200,10 @@ def trustworthiness(
     queries: int | None = DEFAULT_QUERIES,
     seed: int = 0,
 ) -> float:
-    """How near in the input the map's k nearest are, by rank (Venna & Kaski 2001); see `neighbourhood`."""
+    """How near in the input the map's k nearest are, by rank (Venna & Kaski 2001).
+
+    See `neighbourhood`.
+    """
     return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).trustworthiness[k]
 
 
@@ -182,7 +215,10 @@ def continuity(
     queries: int | None = DEFAULT_QUERIES,
     seed: int = 0,
 ) -> float:
-    """How near on the map the input's k nearest are, by rank (Venna & Kaski 2001); see `neighbourhood`."""
+    """How near on the map the input's k nearest are, by rank (Venna & Kaski 2001).
+
+    See `neighbourhood`.
+    """
     return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).continuity[k]
 
 
@@ -193,14 +229,17 @@ def distance_spearman(
     pairs: int = 50_000,
     seed: int = 0,
 ) -> float:
-    """Spearman correlation of cosine distance and angle over pairs of points: the global structure of the map.
+    """Spearman correlation of cosine distance and angle over pairs of points.
 
-    All N (N - 1) / 2 pairs, or `pairs` of them drawn with replacement where there are more; in a sample the
-    standard error is about 1 / sqrt(pairs). Points with zero embedding are left out. nan where fewer than 3 points are
-    left or either distance is constant. Cost O(pairs dim).
+    The global structure of the map.
+
+    All N (N - 1) / 2 pairs, or `pairs` of them drawn with replacement where there are more; in a
+    sample the standard error is about 1 / sqrt(pairs). Points with zero embedding are left out. nan
+    where fewer than 3 points are left or either distance is constant. Cost O(pairs dim).
 
     Raises:
-        ValueError: shapes differ, values are not finite, directions are not unit, or `pairs` is below 1.
+        ValueError: shapes differ, values are not finite, directions are not unit, or `pairs` is
+            below 1.
     """
     if pairs < 1:
         raise ValueError(f"`pairs` must be at least 1; got {pairs}.")
@@ -213,7 +252,8 @@ def distance_spearman(
         one, other = np.triu_indices(n, 1)
     else:
         rng = np.random.default_rng(seed)
-        one, other = rng.integers(0, n, pairs), rng.integers(0, n - 1, pairs)
+        one = rng.integers(0, n, pairs)
+        other = rng.integers(0, n - 1, pairs)
         other += other >= one
     cosine = np.empty(one.size)
     for start in range(0, one.size, 8192):

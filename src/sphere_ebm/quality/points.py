@@ -1,4 +1,7 @@
-"""What the measures share: inputs brought to unit length, and a rank correlation that may be undefined."""
+"""What the measures share.
+
+Inputs brought to unit length, and a rank correlation that may be undefined.
+"""
 
 import math
 
@@ -18,7 +21,10 @@ def unit_embeddings(
         ValueError: the two inputs differ in length, or an embedding is not finite.
     """
     if len(embeddings) != len(direction):
-        raise ValueError(f"`direction` must have one row per embedding ({len(embeddings)}); got {len(direction)}.")
+        raise ValueError(
+            f"`direction` must have one row per embedding ({len(embeddings)}); got"
+            f" {len(direction)}."
+        )
     unit = np.empty(embeddings.shape, dtype=np.float32)
     kept = np.zeros(len(embeddings), dtype=bool)
     for start in range(0, len(embeddings), 8192):
@@ -46,7 +52,9 @@ def unit_directions(direction: Float[np.ndarray, "points 3"]) -> Float64[np.ndar
     return direction / norm
 
 
-def rank_correlation(one: Shaped[np.ndarray, " samples"], other: Shaped[np.ndarray, " samples"]) -> float:
+def rank_correlation(
+    one: Shaped[np.ndarray, " samples"], other: Shaped[np.ndarray, " samples"]
+) -> float:
     """Spearman's rho; nan below 3 samples or where either side is constant."""
     if one.size < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan

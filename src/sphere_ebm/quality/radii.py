@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from sphere_ebm.geometry.shells import RadiusOrder, Shells, occupancy
 from sphere_ebm.quality.points import rank_correlation
-from sphere_ebm.shells import RadiusOrder, Shells, occupancy
 
 
 @dataclass(frozen=True)
 class ShellDeviation:
-    """|count - N c_s| over the shells: largest and mean, in points, and the mean of |count - N c_s| / (N c_s)."""
+    """|count - N c_s| over the shells.
+
+    Largest and mean, in points, and the mean of |count - N c_s| / (N c_s).
+    """
 
     max_points: float
     mean_points: float
@@ -20,7 +23,9 @@ class ShellDeviation:
 
 
 def prominence_spearman(
-    prominence: Shaped[np.ndarray, " points"], radius: Float[np.ndarray, " points"], order: RadiusOrder = "outer"
+    prominence: Shaped[np.ndarray, " points"],
+    radius: Float[np.ndarray, " points"],
+    order: RadiusOrder = "outer",
 ) -> float:
     """Spearman correlation of prominence and radius, signed so that 1 is right for either order.
 
@@ -30,7 +35,9 @@ def prominence_spearman(
         ValueError: shapes differ, values are not finite, or `order` is not known.
     """
     if len(prominence) != len(radius):
-        raise ValueError(f"`prominence` must have one entry per radius ({len(radius)}); got {len(prominence)}.")
+        raise ValueError(
+            f"`prominence` must have one entry per radius ({len(radius)}); got {len(prominence)}."
+        )
     if order not in ("outer", "core"):
         raise ValueError(f"`order` must be 'outer' or 'core'; got {order!r}.")
     if not (np.isfinite(prominence).all() and np.isfinite(radius).all()):
@@ -40,7 +47,9 @@ def prominence_spearman(
 
 
 def shell_deviation(shell: Int[np.ndarray, " points"], shells: Shells) -> ShellDeviation:
-    """How far the counts of the shells are from their capacities N c_s; `mean_relative` is nan without points.
+    """How far the counts of the shells are from their capacities N c_s.
+
+    `mean_relative` is nan without points.
 
     Raises:
         ValueError: a shell index is outside [0, S-1].

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from sphere_ebm.geometry.shells import RadiusOrder, Shells, assign_shells
 from sphere_ebm.quality.maps import Evenness, angular_evenness, label_accuracy
 from sphere_ebm.quality.neighbours import DEFAULT_QUERIES, distance_spearman, neighbourhood
 from sphere_ebm.quality.radii import ShellDeviation, prominence_spearman, shell_deviation
-from sphere_ebm.shells import RadiusOrder, Shells, assign_shells
 
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Every measure of one placement. None: its input was not given; nan: undefined here (few points, a constant).
+    """Every measure of one placement.
+
+    None: its input was not given; nan: undefined here (few points, a constant).
 
     Attributes:
         points: N.
@@ -70,12 +72,14 @@ def measure_quality(
 ) -> QualityReport:
     """Measure a placement with everything that the given arrays allow.
 
-    `prominence_spearman` needs prominence and radius; `shell_deviation` needs shells and either shell or radius;
-    `label_accuracy` needs labels. Arguments and cost as in the single functions: 10 000 points of 384 dimensions take
-    about 3 s on two busy cores (7 s with `queries=None`) and 170 MB beside the input.
+    `prominence_spearman` needs prominence and radius; `shell_deviation` needs shells and either
+    shell or radius; `label_accuracy` needs labels. Arguments and cost as in the single functions:
+    10 000 points of 384 dimensions take about 3 s on two busy cores (7 s with `queries=None`) and
+    170 MB beside the input.
 
     Raises:
-        ValueError: shapes differ, values are not finite, directions are not unit, or a size is below 1.
+        ValueError: shapes differ, values are not finite, directions are not unit, or a size is
+            below 1.
     """
     near = neighbourhood(embeddings, direction, ks, queries=queries, seed=seed)
     if shell is None and shells is not None and radius is not None:
@@ -89,9 +93,13 @@ def measure_quality(
         continuity=near.continuity,
         distance_spearman=distance_spearman(embeddings, direction, seed=seed),
         evenness=angular_evenness(direction),
-        label_accuracy=None if labels is None else label_accuracy(direction, labels, ks[0], seed=seed),
+        label_accuracy=None
+        if labels is None
+        else label_accuracy(direction, labels, ks[0], seed=seed),
         prominence_spearman=(
-            None if prominence is None or radius is None else prominence_spearman(prominence, radius, order)
+            None
+            if prominence is None or radius is None
+            else prominence_spearman(prominence, radius, order)
         ),
         shell_deviation=None if shell is None or shells is None else shell_deviation(shell, shells),
     )

@@ -1,4 +1,7 @@
-"""Reading a finished map: cones, the points in them, and how dense the map is around a direction."""
+"""Reading a finished map.
+
+Cones, the points in them, how dense it is, and where to look for a query.
+"""
 
 from sphere_ebm.retrieval.cones import CapDensity as CapDensity
 from sphere_ebm.retrieval.cones import Cones as Cones

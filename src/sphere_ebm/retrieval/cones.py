@@ -1,9 +1,12 @@
-"""Cones on a finished map: which points lie in them, the best of those, and how dense the map is around a direction.
+"""Cones on a finished map.
 
-A cone is a cap of directions around its axis and a band of radii. The angle a between a point and the axis is never
-computed: up to π/2 the chord |u - d| is compared with 2 sin(aperture/2), above π/2 the chord to the other end of the
-axis |u + d| with 2 cos(aperture/2). Both tell angles apart down to float32 rounding of the directions, where the arccos
-of a product is blind below 3e-4. Everything is float64.
+Which points lie in them, the best of those, and how dense the map is around a direction.
+
+A cone is a cap of directions around its axis and a band of radii. The angle a between a point and
+the axis is never computed: up to π/2 the chord |u - d| is compared with 2 sin(aperture/2), above
+π/2 the chord to the other end of the axis |u + d| with 2 cos(aperture/2). Both tell angles apart
+down to float32 rounding of the directions, where the arccos of a product is blind below 3e-4.
+Everything is float64.
 """
 
 import math
@@ -16,8 +19,8 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
-from sphere_ebm.inputs import real_array
-from sphere_ebm.placement import Placement
+from sphere_ebm.maps.checks import real_array
+from sphere_ebm.maps.placement import Placement
 from sphere_ebm.quality.points import unit_directions
 
 _ScoreOf = Callable[[int, Int64[np.ndarray, " inside"]], Float64[np.ndarray, " inside"]]
@@ -50,16 +53,31 @@ class Cones:
         for name in ("aperture", "inner_radius", "outer_radius"):
             if getattr(self, name).shape != shape:
                 raise ValueError(
-                    f"`{name}` must have one entry per direction, shape {shape}; got {getattr(self, name).shape}. "
-                    "`Cones.build` broadcasts."
+                    f"`{name}` must have one entry per direction, shape {shape}; got"
+                    f" {getattr(self, name).shape}. `Cones.build` broadcasts."
                 )
         length = np.linalg.norm(self.direction, axis=-1)
-        _refuse("direction", ~(np.abs(length - 1) < 1e-3), "hold unit vectors", length, "divide it by its norms")
+        _refuse(
+            "direction",
+            ~(np.abs(length - 1) < 1e-3),
+            "hold unit vectors",
+            length,
+            "divide it by its norms",
+        )
         within = (self.aperture >= 0) & (self.aperture <= math.pi)
         _refuse("aperture", ~within, "lie in [0, π]", self.aperture, "give half angles in radians")
-        inner, outer = self.inner_radius, self.outer_radius
-        _refuse("inner_radius", ~(inner >= 0), "be at least 0", inner, "0 takes the band down to the centre")
-        _refuse("outer_radius", ~(outer >= inner), "be at least `inner_radius`", outer, "swap the two")
+        inner = self.inner_radius
+        outer = self.outer_radius
+        _refuse(
+            "inner_radius",
+            ~(inner >= 0),
+            "be at least 0",
+            inner,
+            "0 takes the band down to the centre",
+        )
+        _refuse(
+            "outer_radius", ~(outer >= inner), "be at least `inner_radius`", outer, "swap the two"
+        )
 
     @classmethod
     def build(
@@ -71,7 +89,8 @@ class Cones:
     ) -> "Cones":
         """Cones from arrays or numbers that broadcast to (*b); axes are scaled to length 1.
 
-        Raises ValueError for axes that are zero, not finite or not of shape (*b, 3), and as the class itself does.
+        Raises ValueError for axes that are zero, not finite or not of shape (*b, 3), and as the
+        class itself does.
         """
         axis = _axes("direction", direction)
         given = {"aperture": aperture, "inner_radius": inner_radius, "outer_radius": outer_radius}
@@ -81,7 +100,8 @@ class Cones:
         except ValueError as error:
             shapes = ", ".join(f"{name} {part.shape}" for name, part in parts.items())
             raise ValueError(
-                f"`direction` {axis.shape[:-1]} and {shapes} must broadcast together; give one number or one per cone."
+                f"`direction` {axis.shape[:-1]} and {shapes} must broadcast together; give one"
+                " number or one per cone."
             ) from error
         return cls(
             direction=np.broadcast_to(axis, (*shape, 3)),
@@ -111,11 +131,15 @@ class Found(NamedTuple):
 
 
 def members(placement: Placement, cones: Cones) -> Bool[np.ndarray, "*b points"]:
-    """Which points lie in which cone: (*b, N), true for angle <= aperture and inner <= r <= outer. O(b N).
+    """Which points lie in which cone: (*b, N), true for angle <= aperture and inner <= r <= outer.
 
-    For the indices of one cone take `np.flatnonzero` of its row. Raises ValueError for directions that are not unit.
+    O(b N).
+
+    For the indices of one cone take `np.flatnonzero` of its row. Raises ValueError for directions
+    that are not unit.
     """
-    points, radius = unit_directions(placement.direction), placement.radius.astype(np.float64)
+    points = unit_directions(placement.direction)
+    radius = placement.radius.astype(np.float64)
     inside = np.empty((len(cones), len(points)), bool)
     flat = _flat(cones)
     rows = max(1, _BLOCK // max(len(points), 1))
@@ -126,36 +150,48 @@ def members(placement: Placement, cones: Cones) -> Bool[np.ndarray, "*b points"]
 
 
 def top_k(
-    placement: Placement, cones: Cones, k: int, *, score: ArrayLike | None = None, queries: ArrayLike | None = None
+    placement: Placement,
+    cones: Cones,
+    k: int,
+    *,
+    score: ArrayLike | None = None,
+    queries: ArrayLike | None = None,
 ) -> Found:
     """The k points of largest score within each cone; ties go to the lower index.
 
     Args:
         score: (N,) for all cones, or (*b, N); larger is better, NaN is refused.
-        queries: (*b, D) or (D,), instead: the score is the cosine to the embeddings of the placement, computed only for
-            the points of the cone; a zero vector has the cosine 0 with everything.
+        queries: (*b, D) or (D,), instead: the score is the cosine to the embeddings of the
+            placement, computed only for the points of the cone; a zero vector has the cosine 0 with
+            everything.
 
     Cost O(b N), and with `queries` O(D) for each point that lies in a cone.
 
     Raises:
-        ValueError: k < 1, not exactly one of `score` and `queries`, a wrong shape, NaN, or a placement without
-            embeddings where `queries` need them.
+        ValueError: k < 1, not exactly one of `score` and `queries`, a wrong shape, NaN, or a
+            placement without embeddings where `queries` need them.
     """
     if k < 1:
         raise ValueError(f"`k` must satisfy k >= 1; got {k}. Ask for at least one point.")
     if (score is None) == (queries is None):
         received = "neither" if score is None else "both"
-        raise ValueError(f"exactly one of `score` and `queries` must be given; got {received}. Drop or add one.")
-    points, radius = unit_directions(placement.direction), placement.radius.astype(np.float64)
+        raise ValueError(
+            f"exactly one of `score` and `queries` must be given; got {received}. Drop or add one."
+        )
+    points = unit_directions(placement.direction)
+    radius = placement.radius.astype(np.float64)
     flat = _flat(cones)
-    value_of = _cosines(placement, cones, queries) if score is None else _tabled(score, cones, len(points))
+    value_of = (
+        _cosines(placement, cones, queries) if score is None else _tabled(score, cones, len(points))
+    )
     index = np.full((len(cones), k), -1, np.int64)
     best = np.full((len(cones), k), -np.inf)
     for row in range(len(cones)):
         here = np.flatnonzero(_inside(points, radius, *(part[row : row + 1] for part in flat))[0])
         value = value_of(row, here)
         order = np.argsort(-value, kind="stable")[:k]
-        index[row, : len(order)], best[row, : len(order)] = here[order], value[order]
+        index[row, : len(order)] = here[order]
+        best[row, : len(order)] = value[order]
     return Found(index.reshape(*cones.shape, k), best.reshape(*cones.shape, k))
 
 
@@ -179,9 +215,14 @@ class CapDensity:
         return cls(cKDTree(points) if len(points) else None, len(points))
 
     def __call__(self, centre: ArrayLike, aperture: float) -> Float64[np.ndarray, " centres"]:
-        """ρ at `centre` (M, 3), any non-zero vectors; see `local_density`. O(points in the cap) for each at worst."""
+        """ρ at `centre` (M, 3), any non-zero vectors; see `local_density`.
+
+        O(points in the cap) for each at worst.
+        """
         if not 0 < aperture <= math.pi:
-            raise ValueError(f"`aperture` must lie in (0, π]; got {aperture}. Give a half angle in radians.")
+            raise ValueError(
+                f"`aperture` must lie in (0, π]; got {aperture}. Give a half angle in radians."
+            )
         axes = _axes("centre", centre)
         if axes.ndim != 2:
             raise ValueError(f"`centre` must have shape (M, 3); got {axes.shape}. Reshape it.")
@@ -201,28 +242,35 @@ def local_density(
 ) -> Float64[np.ndarray, " centres"]:
     """ρ, points per steradian in caps of half angle `aperture`, relative to N/4π of the whole map.
 
-    ρ = n(cap) / (N sin²(aperture/2)): the area of a cap is 4π sin²(aperture/2). 1 for an even map; a point at the
-    centre counts. (M,) for `centre` (M, 3), by default every point of the map; 0 for a map without points.
+    ρ = n(cap) / (N sin²(aperture/2)): the area of a cap is 4π sin²(aperture/2). 1 for an even map;
+    a point at the centre counts. (M,) for `centre` (M, 3), by default every point of the map; 0 for
+    a map without points.
 
     A k-d tree of the directions (`CapDensity`), in blocks of centres, never an array of N x M.
 
     Raises:
-        ValueError: `aperture` outside (0, π], centres that are zero or not finite, or directions that are not unit.
+        ValueError: `aperture` outside (0, π], centres that are zero or not finite, or directions
+            that are not unit.
     """
     return CapDensity.build(placement)(placement.direction if centre is None else centre, aperture)
 
 
 def cone_weights(placement: Placement, neighbours: float = 16.0) -> Float64[np.ndarray, " points"]:
-    """Weight of every point for attention within cones: w_i ∝ 1/ρ_i, mean 1; crowded points share what a lone one has.
+    """Weight of every point for attention within cones: w_i ∝ 1/ρ_i, mean 1.
 
-    ρ_i is the `local_density` in caps that hold `neighbours` points on an even map: sin²(aperture/2) = neighbours / N,
-    the whole sphere when N is smaller than that. Positive, since a point counts itself.
+    Crowded points share what a lone one has.
+
+    ρ_i is the `local_density` in caps that hold `neighbours` points on an even map:
+    sin²(aperture/2) = neighbours / N, the whole sphere when N is smaller than that. Positive, since
+    a point counts itself.
 
     Raises:
         ValueError: `neighbours` is not positive.
     """
     if not (neighbours > 0 and math.isfinite(neighbours)):
-        raise ValueError(f"`neighbours` must be a positive number; got {neighbours}. Some tens are usual.")
+        raise ValueError(
+            f"`neighbours` must be a positive number; got {neighbours}. Some tens are usual."
+        )
     if len(placement) == 0:
         return np.zeros(0)
     aperture = 2 * math.asin(math.sqrt(min(1.0, neighbours / len(placement))))
@@ -246,20 +294,28 @@ def _cosines(placement: Placement, cones: Cones, queries: ArrayLike | None) -> _
         )
     rows = _rows("queries", queries, cones, embeddings.shape[1])
     if not np.isfinite(rows).all():
-        raise ValueError("`queries` must be finite; got NaN or infinity. Repair or drop that query.")
+        raise ValueError(
+            "`queries` must be finite; got NaN or infinity. Repair or drop that query."
+        )
     unit = _unit_rows(rows)
     return lambda row, points: _unit_rows(embeddings[points].astype(np.float64)) @ unit[row]
 
 
-def _rows(name: str, given: ArrayLike | None, cones: Cones, width: int) -> Float64[np.ndarray, "rows width"]:
+def _rows(
+    name: str, given: ArrayLike | None, cones: Cones, width: int
+) -> Float64[np.ndarray, "rows width"]:
     """One row for every cone, a view where one serves all."""
     array = real_array(name, given).astype(np.float64)
     if array.shape not in ((width,), (*cones.shape, width)):
         raise ValueError(
-            f"`{name}` must have shape ({width},) or {(*cones.shape, width)}; got {array.shape}. Give one row per cone."
+            f"`{name}` must have shape ({width},) or {(*cones.shape, width)}; got {array.shape}."
+            " Give one row per cone."
         )
     if np.isnan(array).any():
-        raise ValueError(f"`{name}` must not be NaN; got {int(np.isnan(array).sum())} of them. Use -inf to leave out.")
+        raise ValueError(
+            f"`{name}` must not be NaN; got {int(np.isnan(array).sum())} of them. Use -inf to leave"
+            " out."
+        )
     return np.broadcast_to(array.reshape(-1, width), (len(cones), width))
 
 
@@ -269,7 +325,9 @@ def _unit_rows(rows: Float64[np.ndarray, "rows width"]) -> Float64[np.ndarray, "
     return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
 
 
-def _flat(cones: Cones) -> tuple[Float64[np.ndarray, "cones 3"], *tuple[Float64[np.ndarray, " cones"], ...]]:
+def _flat(
+    cones: Cones,
+) -> tuple[Float64[np.ndarray, "cones 3"], *tuple[Float64[np.ndarray, " cones"], ...]]:
     """Axes, apertures, inner and outer radii with one axis for the batch."""
     parts = (cones.aperture, cones.inner_radius, cones.outer_radius)
     return cones.direction.reshape(-1, 3), *(part.reshape(-1) for part in parts)
@@ -297,16 +355,29 @@ def _axes(name: str, given: ArrayLike) -> Float64[np.ndarray, "*b 3"]:
     """Vectors of shape (*b, 3) scaled to length 1."""
     axis = real_array(name, given).astype(np.float64)
     if axis.ndim < 1 or axis.shape[-1] != 3:
-        raise ValueError(f"`{name}` must have shape (*b, 3); got {axis.shape}. Give Cartesian axes.")
+        raise ValueError(
+            f"`{name}` must have shape (*b, 3); got {axis.shape}. Give Cartesian axes."
+        )
     length = np.linalg.norm(axis, axis=-1, keepdims=True)
     usable = np.isfinite(length) & (length > 0)
     _refuse(name, ~usable[..., 0], "be finite and not zero", length[..., 0], "drop it")
     return axis / length
 
 
-def _refuse(name: str, broken: np.ndarray | np.bool_, rule: str, received: np.ndarray | np.float64, cure: str) -> None:
-    """Raises ValueError for the first entry that breaks the rule; NumPy makes scalars of arrays without axes."""
+def _refuse(
+    name: str,
+    broken: np.ndarray | np.bool_,
+    rule: str,
+    received: np.ndarray | np.float64,
+    cure: str,
+) -> None:
+    """Raises ValueError for the first entry that breaks the rule.
+
+    NumPy makes scalars of arrays without axes.
+    """
     if np.any(broken):
         first = np.unravel_index(int(np.argmax(broken)), broken.shape)
         place = f" at index ({', '.join(str(int(i)) for i in first)})" if first else ""
-        raise ValueError(f"`{name}` must {rule}; got {np.asarray(received)[first]:g}{place}. Cure: {cure}.")
+        raise ValueError(
+            f"`{name}` must {rule}; got {np.asarray(received)[first]:g}{place}. Cure: {cure}."
+        )

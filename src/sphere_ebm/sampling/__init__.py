@@ -1,45 +1,34 @@
-"""Dynamics: samplers for THRML programs of `SphereNode`s, schedules, cooling runs, chains and their observers."""
+"""Dynamics: samplers for THRML programs of `SphereNode`s, schedules and cooling runs."""
 
-from sphere_ebm.sampling.chains import advance_chains as advance_chains
-from sphere_ebm.sampling.chains import sample_chains as sample_chains
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama as EulerMaruyama
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyamaState as EulerMaruyamaState
-from sphere_ebm.sampling.exchange import ExchangeResult as ExchangeResult
-from sphere_ebm.sampling.exchange import replica_exchange as replica_exchange
 from sphere_ebm.sampling.langevin import AbstractLangevin as AbstractLangevin
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews as LeimkuhlerMatthews
-from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthewsState as LeimkuhlerMatthewsState
+from sphere_ebm.sampling.leimkuhler_matthews import (
+    LeimkuhlerMatthewsState as LeimkuhlerMatthewsState,
+)
 from sphere_ebm.sampling.mala import MALA as MALA
 from sphere_ebm.sampling.metropolis import MetropolisState as MetropolisState
-from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs as MetropolisWithinGibbs
+from sphere_ebm.sampling.metropolis_within_gibbs import (
+    MetropolisWithinGibbs as MetropolisWithinGibbs,
+)
 from sphere_ebm.sampling.moments import Moments as Moments
 from sphere_ebm.sampling.moments import empty_moments as empty_moments
-from sphere_ebm.sampling.nodes import SphereNode as SphereNode
-from sphere_ebm.sampling.nodes import build_coloured_program as build_coloured_program
-from sphere_ebm.sampling.nodes import build_program as build_program
-from sphere_ebm.sampling.nodes import energies as energies
-from sphere_ebm.sampling.nodes import node_template as node_template
-from sphere_ebm.sampling.nodes import own_state_group as own_state_group
-from sphere_ebm.sampling.nodes import sphere_block as sphere_block
-from sphere_ebm.sampling.observers import AcceptanceObserver as AcceptanceObserver
-from sphere_ebm.sampling.observers import ConfigurationObserver as ConfigurationObserver
-from sphere_ebm.sampling.observers import DisplacementObserver as DisplacementObserver
-from sphere_ebm.sampling.observers import EnergyObserver as EnergyObserver
-from sphere_ebm.sampling.observers import MomentObserver as MomentObserver
-from sphere_ebm.sampling.observers import OrderObserver as OrderObserver
-from sphere_ebm.sampling.observers import OverlapObserver as OverlapObserver
+from sphere_ebm.sampling.programs import SphereNode as SphereNode
+from sphere_ebm.sampling.programs import build_coloured_program as build_coloured_program
+from sphere_ebm.sampling.programs import build_program as build_program
+from sphere_ebm.sampling.programs import energies as energies
+from sphere_ebm.sampling.programs import node_template as node_template
+from sphere_ebm.sampling.programs import own_state_group as own_state_group
+from sphere_ebm.sampling.programs import sphere_block as sphere_block
 from sphere_ebm.sampling.run import Carry as Carry
-from sphere_ebm.sampling.run import NonFiniteEnergyError as NonFiniteEnergyError
 from sphere_ebm.sampling.run import RunPlan as RunPlan
 from sphere_ebm.sampling.run import RunResult as RunResult
 from sphere_ebm.sampling.run import Trace as Trace
-from sphere_ebm.sampling.run import run as run
 from sphere_ebm.sampling.run import run_chunk as run_chunk
-from sphere_ebm.sampling.samples import ConvergenceWarning as ConvergenceWarning
-from sphere_ebm.sampling.samples import Samples as Samples
+from sphere_ebm.sampling.run import run_program as run_program
 from sphere_ebm.sampling.schedules import AbstractSchedule as AbstractSchedule
 from sphere_ebm.sampling.schedules import Constant as Constant
-from sphere_ebm.sampling.schedules import Cosine as Cosine
 from sphere_ebm.sampling.schedules import Exponential as Exponential
 from sphere_ebm.sampling.schedules import Linear as Linear
 from sphere_ebm.sampling.schedules import Switch as Switch

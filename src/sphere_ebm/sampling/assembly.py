@@ -1,16 +1,18 @@
-"""THRML's program of one free block, built by array operations instead of loops over nodes and slots.
+"""THRML's program of one free block, built by array operations instead of loops.
 
-THRML lists, for every node of a block, the entries of every interaction group whose head it is, in their order, and
-pads the lists to the longest of them. That is a stable sort by head node, then one gather for each array:
+THRML lists, for every node of a block, the entries of every interaction group whose head it is, in
+their order, and pads the lists to the longest of them. That is a stable sort by head node, then one
+gather for each array:
 
 - slot j of node i holds the j-th entry e with head i;
 - an interaction's array x becomes x[e], a tail becomes the position of its node in the block;
 - empty slots hold x[0], position 0 and `active` False.
 
-What comes out is the program that `thrml.FactorSamplingProgram` builds, bit for bit (tests/sampling/test_assembly.py).
-Its class and fields are THRML's own. Where this cannot be known, THRML's builder is used: for groups over nodes that
-were not taken from the block by position, and for a THRML whose programs have another layout, which is found out by
-building a small program both ways.
+What comes out is the program that `thrml.FactorSamplingProgram` builds, bit for bit
+(tests/sampling/test_assembly.py). Its class and fields are THRML's own. Where this cannot be known,
+THRML's builder is used: for groups over nodes that were not taken from the block by position, and
+for a THRML whose programs have another layout, which is found out by building a small program both
+ways.
 
 Source: `thrml.BlockSamplingProgram.__init__` of THRML 0.1.4.
 """
@@ -66,16 +68,23 @@ _SPEC_FIELDS = frozenset(
 
 @final
 class OneBlockSpec(BlockGibbsSpec):
-    """THRML's specification of one free block and no clamped ones; nodes get their places when one is asked for.
+    """THRML's specification of one free block and no clamped ones.
 
-    Its fields equal those of `BlockGibbsSpec([block], [], node_shape_dtypes)`. The nodes of `block` must differ and be
-    made without arguments. Cost: O(1), and O(nodes) in Python at the first look at `node_global_location_map`.
+    Nodes get their places when one is asked for.
+
+    Its fields equal those of `BlockGibbsSpec([block], [], node_shape_dtypes)`. The nodes of `block`
+    must differ and be made without arguments. Cost: O(1), and O(nodes) in Python at the first look
+    at `node_global_location_map`.
     """
 
     def __init__(self, block: Block, node_shape_dtypes: Mapping[type[AbstractNode], Any]):
         super().__init__([Block([block.node_type()])], [], node_shape_dtypes)
-        self.blocks, self.free_blocks, self.superblocks = [block], [block], [(block,)]
-        del self.node_global_location_map  # of the node that stood in; the property below takes over
+        self.blocks = [block]
+        self.free_blocks = [block]
+        self.superblocks = [(block,)]
+        del (
+            self.node_global_location_map
+        )  # of the node that stood in; the property below takes over
 
     @functools.cached_property
     def node_global_location_map(self) -> dict[AbstractNode, tuple[int, int]]:  # type: ignore[override]
@@ -88,9 +97,9 @@ def one_block_spec(
 ) -> BlockGibbsSpec:
     """The specification of the single free `block`.
 
-    Without loops when the nodes are known to be `distinct` and THRML has the layout that this file knows; otherwise
-    THRML's own, O(nodes) in Python. Raises what THRML raises: ValueError for no nodes or nodes of an unknown type,
-    RuntimeError for a node that is listed twice.
+    Without loops when the nodes are known to be `distinct` and THRML has the layout that this file
+    knows; otherwise THRML's own, O(nodes) in Python. Raises what THRML raises: ValueError for no
+    nodes or nodes of an unknown type, RuntimeError for a node that is listed twice.
     """
     if distinct and len(block) and block.node_type in node_shape_dtypes and layout_is_known():
         return OneBlockSpec(block, node_shape_dtypes)
@@ -102,8 +111,9 @@ def program_of_groups(
 ) -> FactorSamplingProgram:
     """`FactorSamplingProgram(spec, [sampler], [], groups)` for a specification of one free block.
 
-    Cost: O(entries + nodes · largest degree) in NumPy when every group lists its nodes as the block itself or as a
-    `SelectedBlock` of it; otherwise THRML's loops in Python. Raises what THRML raises.
+    Cost: O(entries + nodes · largest degree) in NumPy when every group lists its nodes as the block
+    itself or as a `SelectedBlock` of it; otherwise THRML's loops in Python. Raises what THRML
+    raises.
     """
     if len(spec.free_blocks) == 1 and not spec.clamped_blocks and layout_is_known():
         placed = [_placed(group, spec.free_blocks[0]) for group in groups]
@@ -125,18 +135,26 @@ class _Placed(NamedTuple):
 class _Slots:
     """Which entries of a group fill the slots of which node.
 
-    `order` lists the entries by head node, in their order within each; `active` says which slots they fill.
+    `order` lists the entries by head node, in their order within each; `active` says which slots
+    they fill.
     """
 
     def __init__(self, heads: Int[np.ndarray, " entries"], n_nodes: int):
         entries = len(heads)
-        starts = np.arange(entries + 1, dtype=np.int32 if entries < np.iinfo(np.int32).max else np.int64)
-        # a matrix with one number in each row, at the head: its columns list the rows in their order, in O(entries)
-        columns = csr_array((np.ones(entries, np.int8), heads, starts), shape=(entries, n_nodes)).tocsc()
+        starts = np.arange(
+            entries + 1, dtype=np.int32 if entries < np.iinfo(np.int32).max else np.int64
+        )
+        # a matrix with one number in each row, at the head: its columns list the rows in their
+        # order, in O(entries)
+        columns = csr_array(
+            (np.ones(entries, np.int8), heads, starts), shape=(entries, n_nodes)
+        ).tocsc()
         degree = np.diff(columns.indptr)
         self.order = columns.indices
         self.active = _unfilled((n_nodes, int(degree.max())), np.dtype(bool))
-        np.less(np.arange(self.active.shape[1], dtype=degree.dtype), degree[:, None], out=self.active)
+        np.less(
+            np.arange(self.active.shape[1], dtype=degree.dtype), degree[:, None], out=self.active
+        )
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def padded(
@@ -148,10 +166,13 @@ class _Slots:
         rows[self.active] = self._ordered(values)
         return jax.device_put(rows)
 
-    def _ordered(self, values: Shaped[np.ndarray, "entries *rest"]) -> Shaped[np.ndarray, "entries *rest"]:
+    def _ordered(
+        self, values: Shaped[np.ndarray, "entries *rest"]
+    ) -> Shaped[np.ndarray, "entries *rest"]:
         """`values` by head node; those of integers are kept.
 
-        The lateral term's tails are also in its interaction, and to compare them is cheaper than to gather them again.
+        The lateral term's tails are also in its interaction, and to compare them is cheaper than to
+        gather them again.
         """
         if values.dtype.kind != "i":
             return values[self.order]
@@ -166,7 +187,11 @@ def _placed(group: InteractionGroup, block: Block) -> _Placed | None:
     heads = _positions(group.head_nodes, block)
     tails = [_positions(tail, block) for tail in group.tail_nodes]
     known = [tail for tail in tails if tail is not None]
-    return None if heads is None or len(known) < len(tails) else _Placed(group.interaction, heads, known)
+    return (
+        None
+        if heads is None or len(known) < len(tails)
+        else _Placed(group.interaction, heads, known)
+    )
 
 
 def _positions(nodes: Block, block: Block) -> Int[np.ndarray, " entries"] | None:
@@ -180,14 +205,21 @@ def _positions(nodes: Block, block: Block) -> Int[np.ndarray, " entries"] | None
     return index if index.size and index.min() >= 0 and index.max() < len(block) else None
 
 
-def _assembled(spec: BlockGibbsSpec, samplers: list[Any], groups: Sequence[_Placed]) -> FactorSamplingProgram:
+def _assembled(
+    spec: BlockGibbsSpec, samplers: list[Any], groups: Sequence[_Placed]
+) -> FactorSamplingProgram:
     """The program itself: an empty one of THRML's, with its lists replaced."""
     whole = [(group, _Slots(group.heads, len(spec.free_blocks[0]))) for group in groups]
     integer = jnp.result_type(int)
     fields = (
         spec,
         samplers,
-        [[jax.tree.map(functools.partial(_per_slot, slots), group.interaction) for group, slots in whole]],
+        [
+            [
+                jax.tree.map(functools.partial(_per_slot, slots), group.interaction)
+                for group, slots in whole
+            ]
+        ],
         [[jax.device_put(slots.active) for _, slots in whole]],
         [[[0] * len(group.tails) for group, _ in whole]],
         [[[slots.padded(tail, 0, integer) for tail in group.tails] for group, slots in whole]],
@@ -207,7 +239,10 @@ def _per_slot(slots: _Slots, leaf: Any) -> Any:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether NumPy keeps all there is to know of a JAX array: not of tracers, keys, weak types and chosen devices."""
+    """Whether NumPy keeps all there is to know of a JAX array.
+
+    Not of tracers, keys, weak types and chosen devices.
+    """
     return (
         isinstance(leaf, jax.Array)
         and not isinstance(leaf, jax.core.Tracer)
@@ -218,7 +253,10 @@ def _is_plain(leaf: Any) -> bool:
 
 
 def _unfilled(shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.ndarray, "..."]:
-    """Memory on a boundary of 64 bytes, which `jax.device_put` on a CPU takes over without a copy."""
+    """Memory on a boundary of 64 bytes.
+
+    `jax.device_put` takes it over on a CPU without a copy.
+    """
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
@@ -237,7 +275,9 @@ _PROBE_SHAPES: dict[type[AbstractNode], Any] = {_ProbeNode: jax.ShapeDtypeStruct
 def _structure(program_class: type[FactorSamplingProgram]) -> Any:
     """How JAX puts a program together from its fields."""
     nobody: Any = None
-    empty = program_class(BlockGibbsSpec([Block([_ProbeNode()])], [], _PROBE_SHAPES), [nobody], [], [])
+    empty = program_class(
+        BlockGibbsSpec([Block([_ProbeNode()])], [], _PROBE_SHAPES), [nobody], [], []
+    )
     return jax.tree.structure(empty, is_leaf=lambda node: node is not empty)
 
 
@@ -247,11 +287,15 @@ def layout_is_known() -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _layout_is_known(program_class: type[FactorSamplingProgram], spec_class: type[BlockGibbsSpec]) -> bool:
+def _layout_is_known(
+    program_class: type[FactorSamplingProgram], spec_class: type[BlockGibbsSpec]
+) -> bool:
     """Three nodes, one without entries, and heads out of order, built both ways."""
     block = Block([_ProbeNode() for _ in range(3)])
     nobody: Any = None
-    heads, tails = (SelectedBlock(block, np.asarray(index)) for index in ([2, 0, 2, 2], [0, 2, 2, 0]))
+    heads, tails = (
+        SelectedBlock(block, np.asarray(index)) for index in ([2, 0, 2, 2], [0, 2, 2, 0])
+    )
     groups = [
         InteractionGroup(jnp.arange(3, dtype=jnp.int32), block, [block]),
         InteractionGroup(("value", jnp.arange(5, 9, dtype=jnp.int32)), heads, [tails, heads]),
@@ -273,7 +317,10 @@ def _agree(ours: Any, theirs: Any) -> bool:
     structures: list[Any] = [jax.tree.structure(ours), jax.tree.structure(theirs)]
     if structures[0] != structures[1]:
         return False
-    return all(_same_leaf(a, b) for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True))
+    return all(
+        _same_leaf(a, b)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    )
 
 
 def _same_leaf(ours: Any, theirs: Any) -> bool:

@@ -1,7 +1,8 @@
 """Newcomers beside fitted points: THRML programs with one free and one clamped block.
 
-Their structure depends on numbers of nodes and slots alone. So a program is built once, by THRML, with slots that name
-any fitted points; `bound` then puts the neighbours of a batch into it, as arrays.
+Their structure depends on numbers of nodes and slots alone. So a program is built once, by THRML,
+with slots that name any fitted points; `bound` then puts the neighbours of a batch into it, as
+arrays.
 """
 
 import functools
@@ -12,13 +13,20 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
-from thrml import AbstractConditionalSampler, Block, BlockGibbsSpec, FactorSamplingProgram, InteractionGroup
+from thrml import (
+    AbstractConditionalSampler,
+    Block,
+    BlockGibbsSpec,
+    FactorSamplingProgram,
+    InteractionGroup,
+)
 from thrml import sample_blocks as thrml_sample_blocks
 
 from sphere_ebm.hamiltonian.base import Shared, SphereState, unwrap_shared
+from sphere_ebm.hamiltonian.blocks import SelectedBlock
 from sphere_ebm.hamiltonian.gravity import RadialGravity
-from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction, SelectedBlock
-from sphere_ebm.sampling.nodes import Terms, node_template, own_state_group
+from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction
+from sphere_ebm.sampling.programs import Terms, node_template, own_state_group
 
 
 def attraction_by_fitted(
@@ -31,7 +39,9 @@ def attraction_by_fitted(
     strength: float = 1.0,
     kernel: Kernel = "cauchy",
 ) -> InteractionGroup:
-    """Attraction of every free node by `fitted`, positions in the `clamped` block, with the weights w_ij.
+    """Attraction of every free node by `fitted`, with the weights w_ij.
+
+    `fitted` are positions in the `clamped` block.
 
     A pair is listed under its free end alone: the other one does not move.
     """
@@ -40,7 +50,9 @@ def attraction_by_fitted(
     alpha, s = (Shared(jnp.asarray(x, values.dtype)) for x in (strength, sharpness))
     tail = jnp.asarray(fitted.ravel(), jnp.int32)
     interaction = LateralAttraction(values, tail, alpha, s, kernel, len(clamped))
-    return InteractionGroup(interaction, SelectedBlock(free, heads), [SelectedBlock(clamped, fitted.ravel())])
+    return InteractionGroup(
+        interaction, SelectedBlock(free, heads), [SelectedBlock(clamped, fitted.ravel())]
+    )
 
 
 def build_clamped_program(
@@ -52,10 +64,13 @@ def build_clamped_program(
 ) -> FactorSamplingProgram:
     """A THRML program that moves the nodes of `free` and holds those of `clamped`.
 
-    Cost: THRML's loops in Python, linear in the nodes of both blocks and in the slots of the groups.
+    Cost: THRML's loops in Python, linear in the nodes of both blocks and in the slots of the
+    groups.
     """
     spec = _clamped_spec(free, clamped, dtype)
-    return unwrap_shared(FactorSamplingProgram(spec, [sampler], [], [own_state_group(free), *groups]))
+    return unwrap_shared(
+        FactorSamplingProgram(spec, [sampler], [], [own_state_group(free), *groups])
+    )
 
 
 @functools.lru_cache(maxsize=2)
@@ -71,13 +86,19 @@ def bound(
     weight: Float[Array, "nodes k"],
     active: Bool[Array, "nodes k"],
 ) -> FactorSamplingProgram:
-    """`program` with other wells, other fitted neighbours and weights; slots that are not `active` do nothing."""
+    """`program` with other wells, other fitted neighbours and weights.
+
+    Slots that are not `active` do nothing.
+    """
     interactions = program.per_block_interactions[0]
     well = _only(interactions, RadialGravity)
-    program = eqx.tree_at(lambda p: p.per_block_interactions[0][well].ideal_radius, program, ideal_radius[:, None])
+    program = eqx.tree_at(
+        lambda p: p.per_block_interactions[0][well].ideal_radius, program, ideal_radius[:, None]
+    )
     if not any(isinstance(one, LateralAttraction) for one in interactions):
         return program
-    pull, first = _only(interactions, LateralAttraction), len(program.gibbs_spec.free_blocks[0])
+    pull = _only(interactions, LateralAttraction)
+    first = len(program.gibbs_spec.free_blocks[0])
     return eqx.tree_at(
         lambda p: (
             p.per_block_interactions[0][pull].weight,
@@ -120,6 +141,9 @@ def clamped_terms(program: FactorSamplingProgram, clamped: SphereState) -> Terms
         strict=True,
     )
     for interaction, slices, active in list(parts)[1:]:
-        there = [SphereState(clamped.direction[tail - first], clamped.radius[tail - first]) for tail in slices]
+        there = [
+            SphereState(clamped.direction[tail - first], clamped.radius[tail - first])
+            for tail in slices
+        ]
         terms.append((interaction, there, active))
     return terms

@@ -1,17 +1,21 @@
-"""One map over several devices: the points are split over them, and the field that all points make is summed.
+"""One map over several devices.
 
-Every device holds an equal, contiguous share of the points and of the slots of their neighbours. In a step devices
-exchange the directions of all points and the sums over slots (attraction), the grids on which each deposits its own
-points, and the products of the pyramid, whose tables are split by rows. Terms that see the whole configuration say so
-here (`jax.shard_map`), since XLA's own partition would gather their stencils; everything else is local to a point, and
-XLA splits it as the arrays are split.
+The points are split over them, and the field that all points make is summed.
 
-A step is the same to rounding: sums are taken in another order, and random numbers do not depend on where an array
-lies (`jax_threefry_partitionable`, JAX's default). Over many steps single points may part ways, as they do for any
-change of rounding; energies do not.
+Every device holds an equal, contiguous share of the points and of the slots of their neighbours. In
+a step devices exchange the directions of all points and the sums over slots (attraction), the grids
+on which each deposits its own points, and the products of the pyramid, whose tables are split by
+rows. Terms that see the whole configuration say so here (`jax.shard_map`), since XLA's own
+partition would gather their stencils; everything else is local to a point, and XLA splits it as the
+arrays are split.
 
-Points need not be divisible by devices. Terms fill the last shares up with rows that nothing reads (attraction) or that
-weigh zero (field); arrays of points are then whole on every device between chunks, and split within.
+A step is the same to rounding: sums are taken in another order, and random numbers do not depend on
+where an array lies (`jax_threefry_partitionable`, JAX's default). Over many steps single points may
+part ways, as they do for any change of rounding; energies do not.
+
+Points need not be divisible by devices. Terms fill the last shares up with rows that nothing reads
+(attraction) or that weigh zero (field); arrays of points are then whole on every device between
+chunks, and split within.
 """
 
 import functools
@@ -27,26 +31,36 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 from thrml import FactorSamplingProgram
 
+from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState, opened
+from sphere_ebm.hamiltonian.fields.evaluators import DirectField, GridField
+from sphere_ebm.hamiltonian.fields.grid import (
+    Basis,
+    Places,
+    bordered_fields,
+    deposit,
+    interpolated,
+    places,
+)
+from sphere_ebm.hamiltonian.fields.pyramid import LowOrders, Octave, PyramidField, b_spline
+from sphere_ebm.hamiltonian.fields.zonal import ZonalField, lagrange
 from sphere_ebm.hamiltonian.lateral import DegreeClass, WholeAttraction, attract
-from sphere_ebm.hamiltonian.osmotic import DirectField, GridField, OsmoticPressure
-from sphere_ebm.hamiltonian.pyramid import LowOrders, Octave, PyramidField, b_spline
-from sphere_ebm.harmonics.grid import Basis, Places, bordered_fields, deposit, interpolated, places
-from sphere_ebm.harmonics.zonal import ZonalField, lagrange
-from sphere_ebm.sphere import squared_chord
+from sphere_ebm.hamiltonian.osmotic import OsmoticPressure
 
 Devices = int | Sequence[jax.Device] | None
 """How many devices to use, or which; None for the default one."""
 
 AXIS = "points"
-_SPLIT, _WHOLE = PartitionSpec(AXIS), PartitionSpec()
+_SPLIT = PartitionSpec(AXIS)
+_WHOLE = PartitionSpec()
 Tree = TypeVar("Tree")
 
 
 def device_mesh(devices: Devices) -> Mesh | None:
     """The devices in a row, or None for the default one.
 
-    Raises ValueError for more devices than there are, for none, and for some that are named twice or of two kinds.
+    Raises ValueError for more devices than there are, for none, and for some that are named twice
+    or of two kinds.
     """
     if devices is None:
         return None
@@ -54,12 +68,19 @@ def device_mesh(devices: Devices) -> Mesh | None:
         present = jax.local_devices()
         if not 1 <= devices <= len(present):
             raise ValueError(
-                f"`devices` must be from 1 to {len(present)}, the number of {present[0].platform} devices that JAX "
-                f"finds; got {devices}. XLA_FLAGS=--xla_force_host_platform_device_count=4 makes a CPU look like 4."
+                f"`devices` must be from 1 to {len(present)}, the number of {present[0].platform}"
+                f" devices that JAX finds; got {devices}."
+                " XLA_FLAGS=--xla_force_host_platform_device_count=4 makes a CPU look like 4."
             )
         return Mesh(np.asarray(present[:devices]), (AXIS,))
-    if not devices or len(set(devices)) < len(devices) or len({device.platform for device in devices}) > 1:
-        raise ValueError(f"`devices` must name one device or more of one kind, each once; got {list(devices)}.")
+    if (
+        not devices
+        or len(set(devices)) < len(devices)
+        or len({device.platform for device in devices}) > 1
+    ):
+        raise ValueError(
+            f"`devices` must name one device or more of one kind, each once; got {list(devices)}."
+        )
     return Mesh(np.asarray(devices), (AXIS,))
 
 
@@ -68,13 +89,15 @@ def over_devices(
 ) -> tuple[FactorSamplingProgram, Tree]:
     """`program` and what a run carries, split over the devices of `mesh`; as they are without one.
 
-    Arrays with one row per point are split when their length allows it, others are copied to every device. One device
-    gets the very program.
+    Arrays with one row per point are split when their length allows it, others are copied to every
+    device. One device gets the very program.
     """
     if mesh is None:
         return program, carry
     if mesh.size > 1:
-        terms = [[_split_term(term, mesh) for term in block] for block in program.per_block_interactions]
+        terms = [
+            [_split_term(term, mesh) for term in block] for block in program.per_block_interactions
+        ]
         program = eqx.tree_at(lambda p: p.per_block_interactions, program, terms)
     put = functools.partial(_put, n_points=n_points, mesh=mesh)
     return jax.tree.map(put, program), jax.tree.map(put, carry)
@@ -103,14 +126,20 @@ def _split_term(term: Any, mesh: Mesh) -> Any:
 
 @final
 class SplitProduct(eqx.Module):
-    """A product of the pyramid whose tables are split by the rows where the field is wanted, their axis `by`."""
+    """A product of the pyramid whose tables are split over devices.
+
+    By the rows where the field is wanted, their axis `by`.
+    """
 
     product: LowOrders | Octave
     mesh: Mesh = eqx.field(static=True)
 
     @classmethod
     def of(cls, product: LowOrders | Octave, by: int, mesh: Mesh) -> "SplitProduct":
-        """`product` over the devices of `mesh`; whole on each of them when its rows cannot be divided."""
+        """`product` over the devices of `mesh`.
+
+        Whole on each of them when its rows cannot be divided.
+        """
         divisible = product.coupling.decay.shape[by] % mesh.size == 0
         spec = PartitionSpec(*(None,) * by, AXIS) if divisible else _WHOLE
         return cls(jax.device_put(product, NamedSharding(mesh, spec)), mesh)
@@ -127,7 +156,9 @@ class SplitProduct(eqx.Module):
 
     def __call__(self, source: Float[Array, "2 orders rows"]) -> Float[Array, "2 2 orders rows"]:
         """As `LowOrders.__call__`, with the result on every device."""
-        return jax.lax.with_sharding_constraint(self.product(source), NamedSharding(self.mesh, _WHOLE))
+        return jax.lax.with_sharding_constraint(
+            self.product(source), NamedSharding(self.mesh, _WHOLE)
+        )
 
 
 def _by_row(field: PyramidField, mesh: Mesh) -> PyramidField:
@@ -138,10 +169,12 @@ def _by_row(field: PyramidField, mesh: Mesh) -> PyramidField:
 
 @final
 class SplitAttraction(AbstractLocalInteraction):
-    """`WholeAttraction` over several devices: each sums the slots of an equal share of every degree class.
+    """`WholeAttraction` over several devices.
 
-    `parts` are the classes, filled up to whole shares with rows of weight 0; `place` is where each point's row is in
-    the rows of all devices, one device after the other.
+    Each sums the slots of an equal share of every degree class.
+
+    `parts` are the classes, filled up to whole shares with rows of weight 0; `place` is where each
+    point's row is in the rows of all devices, one device after the other.
     """
 
     parts: tuple[DegreeClass, ...]
@@ -158,14 +191,17 @@ class SplitAttraction(AbstractLocalInteraction):
     @classmethod
     def of(cls, term: WholeAttraction, mesh: Mesh) -> "SplitAttraction":
         """`term` over the devices of `mesh`."""
-        classes, size = opened(term.classes), mesh.size
+        classes = opened(term.classes)
+        size = mesh.size
         sharding = NamedSharding(mesh, _SPLIT)
         parts = tuple(
-            jax.tree.map(lambda x: jax.device_put(_filled(x, size), sharding), part) for part in classes.parts
+            jax.tree.map(lambda x: jax.device_put(_filled(x, size), sharding), part)
+            for part in classes.parts
         )
         shares = [part.head.shape[0] // size for part in parts]
         rows = [np.arange(part.head.shape[0]) for part in classes.parts]
-        # row i of a class is row i % share of device i // share, after the device's rows of the classes before
+        # row i of a class is row i % share of device i // share, after the device's rows of the
+        # classes before
         where = [
             i // share * sum(shares) + sum(shares[:c]) + i % share
             for c, (i, share) in enumerate(zip(rows, shares, strict=True))
@@ -185,13 +221,17 @@ class SplitAttraction(AbstractLocalInteraction):
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, " nodes"], SphereState]:
         dtype = here.direction.dtype
-        stretch, strength = self.sharpness.astype(dtype) ** 2, self.strength.astype(dtype)
+        stretch = self.sharpness.astype(dtype) ** 2
+        strength = self.strength.astype(dtype)
         attracted = functools.partial(_attracted, kernel=self.kernel)
-        sums = jax.shard_map(attracted, mesh=self.mesh, in_specs=(_SPLIT,) * 3 + (_WHOLE,), out_specs=_SPLIT)(
-            _shares(here.direction, self.mesh), self.parts, self.place, stretch
+        sums = jax.shard_map(
+            attracted, mesh=self.mesh, in_specs=(_SPLIT,) * 3 + (_WHOLE,), out_specs=_SPLIT
+        )(_shares(here.direction, self.mesh), self.parts, self.place, stretch)
+        energy = _points(sums[:, 0], self.n_nodes, self.mesh)
+        pull = _points(sums[:, 1:], self.n_nodes, self.mesh)
+        return strength * energy, SphereState(
+            2 * stretch * strength * pull, jnp.zeros_like(here.radius)
         )
-        energy, pull = _points(sums[:, 0], self.n_nodes, self.mesh), _points(sums[:, 1:], self.n_nodes, self.mesh)
-        return strength * energy, SphereState(2 * stretch * strength * pull, jnp.zeros_like(here.radius))
 
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
@@ -205,11 +245,16 @@ def _attracted(
     *,
     kernel: str,
 ) -> Float[Array, "share 4"]:
-    """Σ_j w_ij φ and Σ_j w_ij (dφ/dx) u_j of this device's points: its rows first, then everyone's rows."""
+    """Σ_j w_ij φ and Σ_j w_ij (dφ/dx) u_j of this device's points.
+
+    Its rows first, then everyone's rows.
+    """
     everyone = jax.lax.all_gather(local, AXIS, tiled=True)
     # apart and contiguous, or XLA picks each coordinate out of the rows anew for every slot
     columns = jax.lax.optimization_barrier(tuple(everyone[:, c] for c in range(3)))
-    rows = jnp.concatenate([jnp.stack(attract(part, columns, stretch, kernel), axis=1) for part in parts])
+    rows = jnp.concatenate(
+        [jnp.stack(attract(part, columns, stretch, kernel), axis=1) for part in parts]
+    )
     return jax.lax.all_gather(rows, AXIS, tiled=True)[place]
 
 
@@ -220,7 +265,9 @@ class SplitDirectField(eqx.Module):
     field: DirectField
     mesh: Mesh = eqx.field(static=True)
 
-    def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+    def __call__(
+        self, direction: Float[Array, "n 3"]
+    ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         n = direction.shape[0]
         stretch = self.field.sharpness.astype(direction.dtype) ** 2
         summed = functools.partial(_summed, n_points=n, batch=self.field.block_size)
@@ -248,29 +295,39 @@ def _summed(
 
 @final
 class SplitGridField(eqx.Module):
-    """`GridField` or `PyramidField` over several devices: each deposits its own points, and the grids are summed."""
+    """`GridField` or `PyramidField` over several devices.
+
+    Each deposits its own points, and the grids are summed.
+    """
 
     field: GridField | PyramidField
     mesh: Mesh = eqx.field(static=True)
 
-    def __call__(self, direction: Float[Array, "n 3"]) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+    def __call__(
+        self, direction: Float[Array, "n 3"]
+    ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         n = direction.shape[0]
         grid = self.field.zonal if isinstance(self.field, GridField) else self.field
         basis = lagrange if isinstance(grid, ZonalField) else b_spline
         deposited = functools.partial(_deposited, n_points=n, rows=grid.rows, basis=basis)
-        at, density = jax.shard_map(deposited, mesh=self.mesh, in_specs=_SPLIT, out_specs=(_SPLIT, _WHOLE))(
-            _shares(direction, self.mesh)
-        )
+        at, density = jax.shard_map(
+            deposited, mesh=self.mesh, in_specs=_SPLIT, out_specs=(_SPLIT, _WHOLE)
+        )(_shares(direction, self.mesh))
         fields = bordered_fields(grid.convolve(density))
         seen = functools.partial(interpolated, rows=grid.rows)
-        values = jax.shard_map(seen, mesh=self.mesh, in_specs=(_WHOLE, _SPLIT), out_specs=_SPLIT)(fields, at)
+        values = jax.shard_map(seen, mesh=self.mesh, in_specs=(_WHOLE, _SPLIT), out_specs=_SPLIT)(
+            fields, at
+        )
         return _points(values[:, 0], n, self.mesh) - 1, _points(values[:, 1:], n, self.mesh)
 
 
 def _deposited(
     local: Float[Array, "share 3"], *, n_points: int, rows: int, basis: Basis
 ) -> tuple[Places, Float[Array, "rows columns"]]:
-    """The stencils of this device's points, and the grid of everyone's; what fills up a share weighs nothing."""
+    """The stencils of this device's points, and the grid of everyone's.
+
+    What fills up a share weighs nothing.
+    """
     at = places(local, rows, basis)
     own = jax.lax.axis_index(AXIS) * local.shape[0] + jnp.arange(local.shape[0], dtype=jnp.int32)
     at = at._replace(down=jnp.where((own < n_points)[:, None], at.down, 0))
@@ -289,6 +346,8 @@ def _shares(rows: Shaped[Array, "n *rest"], mesh: Mesh) -> Shaped[Array, "padded
     return jax.lax.with_sharding_constraint(padded, NamedSharding(mesh, _SPLIT))
 
 
-def _points(padded: Shaped[Array, "padded *rest"], n_points: int, mesh: Mesh) -> Shaped[Array, "n *rest"]:
+def _points(
+    padded: Shaped[Array, "padded *rest"], n_points: int, mesh: Mesh
+) -> Shaped[Array, "n *rest"]:
     """Without the rows that filled up the shares."""
     return jax.lax.with_sharding_constraint(padded[:n_points], NamedSharding(mesh, _SPLIT))

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from sphere_ebm.geometry.sphere import exponential_map, reflect_radius
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, tangent_noise
-from sphere_ebm.sampling.nodes import total_force
+from sphere_ebm.sampling.programs import total_force
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
-from sphere_ebm.sphere import exponential_map, reflect_radius
 
 
 class EulerMaruyamaState(NamedTuple):
@@ -23,9 +23,9 @@ class EulerMaruyamaState(NamedTuple):
 class EulerMaruyama(AbstractLangevin):
     """x ← x + h μ F(x) + sqrt(2 h μ T) ξ, along the geodesic on S² and plainly on r.
 
-    Its stationary law differs from the Gibbs law by O(h): for a harmonic radius of stiffness κ (and μ = 1),
-    Var(r) = T / (κ (1 - h κ / 2)), stable for h κ < 2. Reference: Roberts & Tweedie 1996; the step on the manifold
-    follows Girolami & Calderhead 2011.
+    Its stationary law differs from the Gibbs law by O(h): for a harmonic radius of stiffness κ (and
+    μ = 1), Var(r) = T / (κ (1 - h κ / 2)), stable for h κ < 2. Reference: Roberts & Tweedie 1996;
+    the step on the manifold follows Girolami & Calderhead 2011.
     """
 
     temperature: AbstractSchedule
@@ -45,9 +45,11 @@ class EulerMaruyama(AbstractLangevin):
         radius_mobility: Number = 1.0,
         minimum_radius: Number = 0.0,
     ):
-        self.temperature, self.step_size = as_schedule(temperature), as_schedule(step_size)
+        self.temperature = as_schedule(temperature)
+        self.step_size = as_schedule(step_size)
         self.coupling = as_schedule(coupling)
-        self.direction_mobility, self.radius_mobility = as_scalar(direction_mobility), as_scalar(radius_mobility)
+        self.direction_mobility = as_scalar(direction_mobility)
+        self.radius_mobility = as_scalar(radius_mobility)
         self.minimum_radius = as_scalar(minimum_radius)
 
     def init(self) -> EulerMaruyamaState:  # type: ignore[override]

@@ -1,4 +1,7 @@
-"""Where newcomers come to lie beside fitted points: best start, relaxation at T = 0, and the spread at any T."""
+"""Where newcomers come to lie beside fitted points.
+
+Best start, relaxation at T = 0, and the spread at any T.
+"""
 
 from typing import NamedTuple
 
@@ -8,19 +11,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from thrml import FactorSamplingProgram
 
+from sphere_ebm.geometry.sphere import tangent_basis
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState, opened
 from sphere_ebm.hamiltonian.frozen import FrozenPressure
 from sphere_ebm.sampling.clamped import advance_clamped, bound, clamped_terms
-from sphere_ebm.sampling.nodes import Terms, initial_sampler_states, total_force
+from sphere_ebm.sampling.programs import Terms, initial_sampler_states, total_force
 from sphere_ebm.sampling.underdamped import UnderdampedState
-from sphere_ebm.sphere import tangent_basis
 
-# Step of the finite differences, in interaction lengths: far below the width of any well, far above float32's rounding.
+# Step of the finite differences, in interaction lengths: far below the width of any well, far above
+# float32's rounding.
 _DIFFERENCE = 0.05
 
 
 class Newcomers(NamedTuple):
-    """A batch: ideal radii, positions of fitted neighbours, weights w_ij of the edges, and which slots are real."""
+    """A batch: ideal radii, positions of fitted neighbours, edge weights, and real slots."""
 
     ideal_radius: Float[Array, " nodes"]
     fitted: Int[Array, "nodes k"]
@@ -37,17 +41,22 @@ def settle(
     temperature: Float[Array, ""],
     sharpness: Float[Array, ""],
 ) -> tuple[Float[Array, "nodes 3"], Float[Array, " nodes"]]:
-    """Directions of lowest conditional energy, and the spread about them at `temperature`, in radians.
+    """Directions of lowest conditional energy, and the spread about them in radians.
 
-    `program` has the sampler `Underdamped` at T = 0, or another that needs no random numbers. The start is the place
-    of lowest energy among those of a newcomer's neighbours; without any, where the field is weakest.
+    The spread is that at `temperature`.
+
+    `program` has the sampler `Underdamped` at T = 0, or another that needs no random numbers. The
+    start is the place of lowest energy among those of a newcomer's neighbours; without any, where
+    the field is weakest.
     """
     program = bound(program, *batch)
     terms = clamped_terms(program, clamped)
     state = SphereState(_best_start(terms, clamped, batch), batch.ideal_radius)
     key = jax.random.key(0)
 
-    def step(_: Array, carry: tuple[SphereState, UnderdampedState]) -> tuple[SphereState, UnderdampedState]:
+    def step(
+        _: Array, carry: tuple[SphereState, UnderdampedState]
+    ) -> tuple[SphereState, UnderdampedState]:
         return advance_clamped(key, program, carry[0], clamped, carry[1])
 
     state, _ = jax.lax.fori_loop(0, steps, step, (state, initial_sampler_states(program)[0]))
@@ -68,14 +77,18 @@ def _best_start(terms: Terms, clamped: SphereState, batch: Newcomers) -> Float[A
     """The place of the fitted neighbour where a newcomer's energy is lowest."""
     places = jnp.swapaxes(clamped.direction[batch.fitted], 0, 1)
 
-    def energy(place: tuple[Float[Array, "nodes 3"], Bool[Array, " nodes"]]) -> Float[Array, " nodes"]:
+    def energy(
+        place: tuple[Float[Array, "nodes 3"], Bool[Array, " nodes"]],
+    ) -> Float[Array, " nodes"]:
         value = energy_of(terms, SphereState(place[0], batch.ideal_radius))
         return jnp.where(place[1], value, jnp.inf)
 
     energies = jax.lax.map(energy, (places, batch.active.T))
     best = jnp.argmin(energies, axis=0)
     start = jnp.take_along_axis(places, best[None, :, None], axis=0)[0]
-    return jnp.where(jnp.any(batch.active, axis=1)[:, None], start, _emptiest(terms, start.dtype)[None])
+    return jnp.where(
+        jnp.any(batch.active, axis=1)[:, None], start, _emptiest(terms, start.dtype)[None]
+    )
 
 
 def _emptiest(terms: Terms, dtype: jnp.dtype) -> Float[Array, " 3"]:
@@ -91,30 +104,45 @@ def _spread(
 ) -> Float[Array, " nodes"]:
     """sqrt(T tr(A⁻¹)), A the Hessian of H_i on the sphere, by central differences of the force.
 
-    Where A has an eigenvalue below T the harmonic approximation ends, and T takes its place: one radian of spread.
+    Where A has an eigenvalue below T the harmonic approximation ends, and T takes its place: one
+    radian of spread.
     """
-    u, (east, north) = state.direction, tangent_basis(state.direction)
+    u = state.direction
+    east, north = tangent_basis(state.direction)
     angle = (_DIFFERENCE / sharpness).astype(u.dtype)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    cos = jnp.cos(angle)
+    sin = jnp.sin(angle)
 
-    def pull(turn: tuple[Array, Array, Array]) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"]]:
-        """Components of the force, along and across, after a small turn of the direction along one axis."""
+    def pull(
+        turn: tuple[Array, Array, Array],
+    ) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"]]:
+        """Components of the force, along and across, after a small turn of the direction.
+
+        The turn is along one axis.
+        """
         along, across, side = turn
         turned = SphereState(cos * u + side * sin * along, state.radius)
         force = total_force(turned, terms, jnp.ones((), u.dtype)).direction
-        carried = cos * along - side * sin * u  # parallel transport of `along`; `across` stays as it is
+        carried = (
+            cos * along - side * sin * u
+        )  # parallel transport of `along`; `across` stays as it is
         return jnp.sum(force * carried, axis=1), jnp.sum(force * across, axis=1)
 
     # one after another, so that the force is compiled once
     sides = jnp.asarray([1, -1, 1, -1], u.dtype)
     turns = jnp.stack([east, east, north, north]), jnp.stack([north, north, east, east]), sides
     along, across = (x / (2 * angle) for x in jax.lax.map(pull, turns))
-    a, b, d, c = along[1] - along[0], across[1] - across[0], along[3] - along[2], across[3] - across[2]
+    a = along[1] - along[0]
+    b = across[1] - across[0]
+    d = along[3] - along[2]
+    c = across[3] - across[2]
     off = (b + c) / 2
-    middle, half = (a + d) / 2, jnp.hypot((a - d) / 2, off)
+    middle = (a + d) / 2
+    half = jnp.hypot((a - d) / 2, off)
     t = temperature.astype(u.dtype)
     # T / max(eigenvalue, T), and no spread at T = 0
     parts = [
-        jnp.where(t > 0, t / jnp.maximum(jnp.maximum(value, t), 1e-30), 0) for value in (middle - half, middle + half)
+        jnp.where(t > 0, t / jnp.maximum(jnp.maximum(value, t), 1e-30), 0)
+        for value in (middle - half, middle + half)
     ]
     return jnp.sqrt(parts[0] + parts[1])

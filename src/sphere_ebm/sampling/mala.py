@@ -1,4 +1,4 @@
-"""The Metropolis-adjusted Langevin algorithm on the product of S² and the radii, all points at once."""
+"""The Metropolis-adjusted Langevin algorithm on S² and the radii, all points at once."""
 
 from typing import Any, final
 
@@ -6,23 +6,26 @@ from jaxtyping import Array, Float, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
-from sphere_ebm.sampling.nodes import total_energy_and_force
+from sphere_ebm.sampling.programs import total_energy_and_force
 
 
 @final
 class MALA(AbstractMetropolis):
-    """An Euler-Maruyama step, accepted or rejected as a whole: exact p ∝ exp(-H / T) at any step size.
+    """An Euler-Maruyama step, accepted or rejected as a whole.
 
-    Accepted with probability min(1, π(y) q(x | y) / π(x) q(y | x)); see `sphere_ebm.sampling.metropolis`. Costs two
-    evaluations of energy and force a step, one at either end. The acceptance falls with the number of points: keep it
-    by h ∝ N^(-1/3) (Roberts & Rosenthal 1998), or take `MetropolisWithinGibbs` for the two-term Hamiltonian.
+    Exact p ∝ exp(-H / T) at any step size.
 
-    The step size adapts during the first `adapt_steps` steps, see `AbstractMetropolis`; an acceptance of .574 is the
-    optimum for many points (Roberts & Rosenthal 1998).
+    Accepted with probability min(1, π(y) q(x | y) / π(x) q(y | x)); see
+    `sphere_ebm.sampling.metropolis`. Costs two evaluations of energy and force a step, one at
+    either end. The acceptance falls with the number of points: keep it by h ∝ N^(-1/3) (Roberts &
+    Rosenthal 1998), or take `MetropolisWithinGibbs` for the two-term Hamiltonian.
 
-    The block must hold all nodes of every factor. The law is that of the evaluated energies: with the `harmonic`
-    osmotic field, that of the grid. T must be positive: at T = 0 nothing but a descent would be accepted, and no step
-    proposed has noise.
+    The step size adapts during the first `adapt_steps` steps, see `AbstractMetropolis`; an
+    acceptance of .574 is the optimum for many points (Roberts & Rosenthal 1998).
+
+    The block must hold all nodes of every factor. The law is that of the evaluated energies: with
+    the `harmonic` osmotic field, that of the grid. T must be positive: at T = 0 nothing but a
+    descent would be accepted, and no step proposed has noise.
     """
 
     def sample(  # type: ignore[override]

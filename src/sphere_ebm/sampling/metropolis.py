@@ -1,9 +1,12 @@
-"""What the Metropolis-adjusted schemes share: a Langevin proposal with its way back, and the log of their ratio.
+"""What the Metropolis-adjusted schemes share.
 
-A move is a tangent vector d and the flow along it for unit time; the way back is the transported -d. Flowing and
-turning round is an involution of (point, tangent vector) that keeps volume, so the acceptance ratio contains the
-Gaussian densities of d and of the way back and no Jacobian, whatever the length of d, also beyond half a turn and
-with reflections at the minimum radius. References: Roberts & Tweedie 1996 (MALA); Green 1995 (involutions).
+A Langevin proposal with its way back, and the log of their ratio.
+
+A move is a tangent vector d and the flow along it for unit time; the way back is the transported
+-d. Flowing and turning round is an involution of (point, tangent vector) that keeps volume, so the
+acceptance ratio contains the Gaussian densities of d and of the way back and no Jacobian, whatever
+the length of d, also beyond half a turn and with reflections at the minimum radius. References:
+Roberts & Tweedie 1996 (MALA); Green 1995 (involutions).
 """
 
 from collections.abc import Callable
@@ -15,15 +18,27 @@ from jaxtyping import Array, Float, Int, Key
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.adaptation import DualAveraging
-from sphere_ebm.sampling.langevin import AbstractLangevin, Stage, as_schedule, check_warm, flow, tangent_noise
+from sphere_ebm.sampling.langevin import (
+    AbstractLangevin,
+    Stage,
+    as_schedule,
+    check_warm,
+    flow,
+    tangent_noise,
+)
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
 
 Evaluate = Callable[[SphereState], tuple[Float[Array, "*nodes"], SphereState]]
-"""Energy and tangent force at a configuration: one energy for all nodes, shape (), or each node's, shape (nodes,)."""
+"""Energy and tangent force at a configuration: one energy for all nodes, shape (), or each node's,
+shape (nodes,).
+"""
 
 
 class MetropolisState(NamedTuple):
-    """`acceptance` and `step_size` are those of the last step: a probability, and the h that it was made with."""
+    """`acceptance` and `step_size` are those of the last step.
+
+    A probability, and the h that it was made with.
+    """
 
     step: Int[Array, ""]
     adaptation: DualAveraging
@@ -40,8 +55,9 @@ def check_target(acceptance: Number) -> None:
 class AbstractMetropolis(AbstractLangevin):
     """A Langevin step that is accepted or rejected, with a step size that adapts during warm-up.
 
-    During the first `adapt_steps` steps h is `step_size` times a factor that dual averaging drives to
-    `target_acceptance`; from then on the factor stays. What is drawn before does not follow the law.
+    During the first `adapt_steps` steps h is `step_size` times a factor that dual averaging drives
+    to `target_acceptance`; from then on the factor stays. What is drawn before does not follow the
+    law.
     """
 
     temperature: AbstractSchedule
@@ -65,18 +81,22 @@ class AbstractMetropolis(AbstractLangevin):
         radius_mobility: Number = 1.0,
         minimum_radius: Number = 0.0,
     ):
-        self.temperature, self.step_size = as_schedule(temperature), as_schedule(step_size)
+        self.temperature = as_schedule(temperature)
+        self.step_size = as_schedule(step_size)
         self.coupling = as_schedule(coupling)
         check_warm(self.temperature)
         check_target(target_acceptance)
-        self.direction_mobility, self.radius_mobility = as_scalar(direction_mobility), as_scalar(radius_mobility)
+        self.direction_mobility = as_scalar(direction_mobility)
+        self.radius_mobility = as_scalar(radius_mobility)
         self.minimum_radius = as_scalar(minimum_radius)
         self.adapt_steps = jnp.asarray(adapt_steps, jnp.int32)
         self.target_acceptance = as_scalar(target_acceptance)
 
     def init(self) -> MetropolisState:  # type: ignore[override]
         zero = jnp.zeros((), jnp.result_type(float))
-        return MetropolisState(jnp.zeros((), jnp.int32), DualAveraging.start(zero.dtype), zero, zero)
+        return MetropolisState(
+            jnp.zeros((), jnp.int32), DualAveraging.start(zero.dtype), zero, zero
+        )
 
     def statistics(self, state: MetropolisState) -> dict[str, Float[Array, ""]]:
         return {"acceptance": state.acceptance, "step_size": state.step_size}
@@ -86,9 +106,17 @@ class AbstractMetropolis(AbstractLangevin):
         return jnp.sqrt(4 * self.step_size(step) * self.direction_mobility * self.temperature(step))
 
     def adjusted_step(
-        self, key: Key[Array, ""], stage: Stage, state: MetropolisState, here: Evaluate, there: Evaluate
+        self,
+        key: Key[Array, ""],
+        stage: Stage,
+        state: MetropolisState,
+        here: Evaluate,
+        there: Evaluate,
     ) -> tuple[SphereState, MetropolisState]:
-        """Propose, evaluate at either end, accept or not: all nodes together or each alone, as energies come."""
+        """Propose, evaluate at either end, accept or not.
+
+        All nodes together or each alone, as energies come.
+        """
         key_move, key_accept = jax.random.split(key)
         dtype = stage.here.radius.dtype
         h = stage.step_size * state.adaptation.factor(state.step, self.adapt_steps).astype(dtype)
@@ -96,27 +124,42 @@ class AbstractMetropolis(AbstractLangevin):
         proposal = propose(key_move, stage, force, h)
         energy_there, force_there = there(proposal.there)
         ways = log_way_back(stage, proposal, force_there, h) - proposal.log_forward
-        log_ratio = (energy - energy_there) / stage.temperature + (jnp.sum(ways) if energy.ndim == 0 else ways)
+        log_ratio = (energy - energy_there) / stage.temperature + (
+            jnp.sum(ways) if energy.ndim == 0 else ways
+        )
         # an energy that is not a number rejects
         accepted = jnp.log(jax.random.uniform(key_accept, log_ratio.shape, dtype)) < log_ratio
-        probability = jnp.mean(jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0))))
+        probability = jnp.mean(
+            jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
+        )
         probability = probability.astype(state.acceptance.dtype)
-        adaptation = state.adaptation.after(probability, self.target_acceptance, state.step, self.adapt_steps)
-        carried = MetropolisState(state.step + 1, adaptation, probability, h.astype(probability.dtype))
+        adaptation = state.adaptation.after(
+            probability, self.target_acceptance, state.step, self.adapt_steps
+        )
+        carried = MetropolisState(
+            state.step + 1, adaptation, probability, h.astype(probability.dtype)
+        )
         return choose(accepted, proposal.there, stage.here), carried
 
 
 class Proposal(NamedTuple):
-    """Where to go, the tangent vector that leads back from there, and log q(d) of the way there for each node."""
+    """Where to go, the tangent vector that leads back, and log q(d) of the way there.
+
+    The logarithm is each node's own.
+    """
 
     there: SphereState
     back: SphereState
     log_forward: Float[Array, " nodes"]
 
 
-def propose(key: Key[Array, ""], stage: Stage, force: SphereState, step_size: Float[Array, ""]) -> Proposal:
+def propose(
+    key: Key[Array, ""], stage: Stage, force: SphereState, step_size: Float[Array, ""]
+) -> Proposal:
     """One Euler-Maruyama step of `step_size` under `force`, from the configuration of `stage`."""
-    spread = jax.tree.map(lambda mu: jnp.sqrt(2 * step_size * mu * stage.temperature), stage.mobility)
+    spread = jax.tree.map(
+        lambda mu: jnp.sqrt(2 * step_size * mu * stage.temperature), stage.mobility
+    )
     noise = tangent_noise(key, stage.here, spread, stage.temperature)
     move = jax.tree.map(lambda mu, f, xi: step_size * mu * f + xi, stage.mobility, force, noise)
     one = SphereState(jnp.ones_like(step_size), jnp.ones_like(step_size))
@@ -127,24 +170,41 @@ def propose(key: Key[Array, ""], stage: Stage, force: SphereState, step_size: Fl
 def log_way_back(
     stage: Stage, proposal: Proposal, force: SphereState, step_size: Float[Array, ""]
 ) -> Float[Array, " nodes"]:
-    """log q of the way back for each node, `force` being the one at the proposal; same constant as `log_forward`."""
-    spread = jax.tree.map(lambda mu: jnp.sqrt(2 * step_size * mu * stage.temperature), stage.mobility)
-    noise = jax.tree.map(lambda mu, f, d: d - step_size * mu * f, stage.mobility, force, proposal.back)
+    """Log q of the way back for each node, `force` being the one at the proposal.
+
+    Same constant as `log_forward`.
+    """
+    spread = jax.tree.map(
+        lambda mu: jnp.sqrt(2 * step_size * mu * stage.temperature), stage.mobility
+    )
+    noise = jax.tree.map(
+        lambda mu, f, d: d - step_size * mu * f, stage.mobility, force, proposal.back
+    )
     return _log_gaussian(noise, spread)
 
 
 def _log_gaussian(noise: SphereState, spread: SphereState) -> Float[Array, " nodes"]:
     x, y, z = (noise.direction[:, k] for k in range(3))
-    return -(_ratio(x**2 + y**2 + z**2, spread.direction**2) + _ratio(noise.radius**2, spread.radius**2)) / 2
+    return (
+        -(
+            _ratio(x**2 + y**2 + z**2, spread.direction**2)
+            + _ratio(noise.radius**2, spread.radius**2)
+        )
+        / 2
+    )
 
 
 def _ratio(square: Float[Array, " nodes"], variance: Float[Array, ""]) -> Float[Array, " nodes"]:
-    """Zero where nothing moves: a part of mobility 0 stays where it is, which is no reason to reject."""
+    """Zero where nothing moves.
+
+    A part of mobility 0 stays where it is, which is no reason to reject.
+    """
     return jnp.where(variance > 0, square / jnp.where(variance > 0, variance, 1), 0)
 
 
 def choose(accepted: Array, there: SphereState, here: SphereState) -> SphereState:
     """`there` where `accepted` (of shape () or (nodes,)), `here` elsewhere."""
     return SphereState(
-        jnp.where(accepted[..., None], there.direction, here.direction), jnp.where(accepted, there.radius, here.radius)
+        jnp.where(accepted[..., None], there.direction, here.direction),
+        jnp.where(accepted, there.radius, here.radius),
     )

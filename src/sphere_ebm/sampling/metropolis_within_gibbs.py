@@ -5,24 +5,27 @@ from typing import Any, final
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from sphere_ebm.geometry.sphere import project_tangent
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState
 from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
-from sphere_ebm.sampling.nodes import Terms
-from sphere_ebm.sphere import project_tangent
+from sphere_ebm.sampling.programs import Terms
 
 
 @final
 class MetropolisWithinGibbs(AbstractMetropolis):
-    """A Langevin step for each node of a block, accepted on its own; exact whatever the number of points.
+    """A Langevin step for each node of a block, accepted on its own.
 
-    Nodes of a block must not interact with each other: sample the colours of a proper colouring in turn
-    (`build_coloured_program` checks it; a program built by hand is checked only against one block for all). Then each
-    node's acceptance depends on its own slots alone, the nodes of a block are independent given the others, and every
-    sweep leaves p ∝ exp(-H / T) unchanged. Only sums over nodes and pairs can be sampled so: gravity and lateral
-    attraction, not the osmotic pressure, which couples all.
+    Exact whatever the number of points.
 
-    Step sizes adapt per block, to the mean acceptance of its nodes. References: Geman & Geman 1984 (Gibbs sampling);
-    Roberts & Tweedie 1996 (the proposal).
+    Nodes of a block must not interact with each other: sample the colours of a proper colouring in
+    turn (`build_coloured_program` checks it; a program built by hand is checked only against one
+    block for all). Then each node's acceptance depends on its own slots alone, the nodes of a block
+    are independent given the others, and every sweep leaves p ∝ exp(-H / T) unchanged. Only sums
+    over nodes and pairs can be sampled so: gravity and lateral attraction, not the osmotic
+    pressure, which couples all.
+
+    Step sizes adapt per block, to the mean acceptance of its nodes. References: Geman & Geman 1984
+    (Gibbs sampling); Roberts & Tweedie 1996 (the proposal).
     """
 
     def sample(  # type: ignore[override]
@@ -47,20 +50,24 @@ def _local_energy_and_force(
     here: SphereState, terms: Terms, coupling: Float[Array, ""]
 ) -> tuple[Float[Array, " nodes"], SphereState]:
     """What each node's own energy is, given the tails, and its tangent force."""
-    energy, direction, radius = jnp.zeros_like(here.radius), jnp.zeros_like(here.direction), jnp.zeros_like(here.radius)
+    energy = jnp.zeros_like(here.radius)
+    direction = jnp.zeros_like(here.direction)
+    radius = jnp.zeros_like(here.radius)
     for interaction, there, active in terms:
         if not isinstance(interaction, AbstractLocalInteraction):
             raise ValueError(
-                f"the {interaction.name} term couples all nodes at once, so they cannot be accepted one by one: leave "
-                "it out (strength 0), or sample with MALA."
+                f"the {interaction.name} term couples all nodes at once, so they cannot be accepted"
+                " one by one: leave it out (strength 0), or sample with MALA."
             )
         if there and getattr(interaction, "n_nodes", None) == here.radius.shape[0]:
             raise ValueError(
-                f"the block holds all {here.radius.shape[0]} nodes of the {interaction.name} term, so neighbours would "
-                "move together: build the program with build_coloured_program."
+                f"the block holds all {here.radius.shape[0]} nodes of the {interaction.name} term,"
+                " so neighbours would move together: build the program with"
+                " build_coloured_program."
             )
         value, force = interaction.local_energy_and_force(here, there, active)
         scale = coupling if interaction.annealed else jnp.ones_like(coupling)
         energy = energy + scale * value
-        direction, radius = direction + scale * force.direction, radius + scale * force.radius
+        direction = direction + scale * force.direction
+        radius = radius + scale * force.radius
     return energy, SphereState(project_tangent(here.direction, direction), radius)

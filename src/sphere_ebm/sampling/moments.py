@@ -10,7 +10,10 @@ from sphere_ebm.hamiltonian.base import SphereState
 
 
 class Moments(NamedTuple):
-    """Running mean and sum of squared deviations of every point (Welford 1962), over `count` samples."""
+    """Running mean and sum of squared deviations of every point, over `count` samples.
+
+    Source: Welford 1962.
+    """
 
     count: Float[Array, ""]  # type: ignore[assignment]  # hides tuple.count
     mean: SphereState
@@ -28,5 +31,7 @@ def accumulate(moments: Moments, state: SphereState) -> Moments:
     count = moments.count + 1
     before = jax.tree.map(jnp.subtract, state, moments.mean)
     mean = jax.tree.map(lambda m, d: m + d / count, moments.mean, before)
-    deviation = jax.tree.map(lambda s, x, m, d: s + d * (x - m), moments.deviation, state, mean, before)
+    deviation = jax.tree.map(
+        lambda s, x, m, d: s + d * (x - m), moments.deviation, state, mean, before
+    )
     return Moments(count, mean, deviation)

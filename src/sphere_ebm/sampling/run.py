@@ -1,10 +1,11 @@
 """Running a program: the one jit door, chunks, convergence, and the moments of the last samples.
 
-A run has two phases. First it anneals until the energy has converged or its steps are spent; then it takes
-`average` more steps and accumulates the mean and spread of every point. It proceeds in chunks of one compiled
-function, so that progress, stopping and checkpoints cost one energy evaluation a chunk. The key of a step is folded
-from the run's key and the step's number: neither the size of the chunks nor an interruption changes a bit of the
-result. (Only when a `tolerance` is set does the chunk matter: convergence is judged by the energies at chunk ends.)
+A run has two phases. First it anneals until the energy has converged or its steps are spent; then
+it takes `average` more steps and accumulates the mean and spread of every point. It proceeds in
+chunks of one compiled function, so that progress, stopping and checkpoints cost one energy
+evaluation a chunk. The key of a step is folded from the run's key and the step's number: neither
+the size of the chunks nor an interruption changes a bit of the result. (Only when a `tolerance` is
+set does the chunk matter: convergence is judged by the energies at chunk ends.)
 """
 
 from collections.abc import Callable
@@ -18,18 +19,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 from thrml import FactorSamplingProgram
 
+from sphere_ebm.errors import NonFiniteEnergyError
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.moments import Moments, accumulate
-from sphere_ebm.sampling.nodes import advance, energies
+from sphere_ebm.sampling.programs import advance, energies
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
 WINDOW = 2
 """Chunks in each of the two windows that `Trace.stationary` compares."""
-
-
-class NonFiniteEnergyError(FloatingPointError):
-    """The energy became infinite or not a number; the message names the step, the terms and likely causes."""
 
 
 class Carry(NamedTuple):
@@ -55,13 +53,16 @@ def run_chunk(
 ) -> tuple[Carry, dict[str, Float[Array, ""]]]:
     """Advance `n_steps` steps (a traced number: chunks of any length share one compilation).
 
-    Samples enter the moments when `averaging` is 1. Returns the new carry and the energy of each term at its end.
+    Samples enter the moments when `averaging` is 1. Returns the new carry and the energy of each
+    term at its end.
     """
 
     def body(_: Array, carry: Carry) -> Carry:
         step_key = jax.random.fold_in(key, carry.step)
         state, sampler_states = advance(step_key, program, carry.state, carry.sampler_states)
-        moments = jax.lax.cond(averaging > 0, accumulate, lambda moments, _: moments, carry.moments, state)
+        moments = jax.lax.cond(
+            averaging > 0, accumulate, lambda moments, _: moments, carry.moments, state
+        )
         return Carry(state, sampler_states, moments)
 
     carry = jax.lax.fori_loop(0, n_steps, body, carry)
@@ -70,7 +71,10 @@ def run_chunk(
 
 @dataclass
 class Trace:
-    """Energy per term at the start and after each chunk: `steps[i]` steps done, `energy[name][i]` energy units."""
+    """Energy per term at the start and after each chunk.
+
+    `steps[i]` steps done, `energy[name][i]` energy units.
+    """
 
     steps: list[int] = field(default_factory=list)
     energy: dict[str, list[float]] = field(default_factory=dict)
@@ -85,7 +89,9 @@ class Trace:
         return np.sum([np.zeros(len(self.steps)), *map(np.asarray, self.energy.values())], axis=0)
 
     def stationary(self, entries: int, settled: int, change: float) -> bool:
-        """Whether the energy stood still over the last 2·WINDOW of the first `entries`, all from step `settled` on.
+        """Whether the energy stood still over the last 2·WINDOW of the first `entries`.
+
+        All of them must be from step `settled` on.
 
         The means of the two windows differ by less than `change`.
         """
@@ -98,7 +104,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Final carry, energy trace, and whether the energy stood still, at the end of the annealing or of the run."""
+    """Final carry, energy trace, and whether the energy stood still.
+
+    At the end of the annealing or of the run.
+    """
 
     carry: Carry
     trace: Trace
@@ -109,9 +118,10 @@ class RunResult:
 class RunPlan:
     """How long a run is.
 
-    `steps`: the most annealing steps; `settled`: the step from which schedules are constant, so that a converged
-    energy may end the annealing; `tolerance`: change of energy per point between windows that counts as none (see
-    `Trace.stationary`; 0: anneal to the end); `average`: steps of the second phase; `chunk`: steps per chunk.
+    `steps`: the most annealing steps; `settled`: the step from which schedules are constant, so
+    that a converged energy may end the annealing; `tolerance`: change of energy per point between
+    windows that counts as none (see `Trace.stationary`; 0: anneal to the end); `average`: steps of
+    the second phase; `chunk`: steps per chunk.
     """
 
     steps: int
@@ -125,18 +135,21 @@ class RunPlan:
             raise ValueError(f"`chunk` must be at least 1 step; got {self.chunk}.")
         if min(self.steps, self.average, self.settled) < 0 or not self.tolerance >= 0:
             raise ValueError(
-                f"`steps`, `average`, `settled` and `tolerance` must be >= 0; got {self.steps}, {self.average}, "
-                f"{self.settled} and {self.tolerance}."
+                f"`steps`, `average`, `settled` and `tolerance` must be >= 0; got {self.steps},"
+                f" {self.average}, {self.settled} and {self.tolerance}."
             )
 
     def next_chunk(self, done: int, annealed: int) -> tuple[int, bool]:
-        """Length of the next chunk after `done` steps and whether it averages, when annealing ended at `annealed`."""
+        """Length of the next chunk after `done` steps, and whether it averages.
+
+        Annealing ended at `annealed`.
+        """
         averaging = done >= annealed
         end = annealed + self.average if averaging else annealed
         return min(self.chunk, end - done), averaging
 
 
-def run(
+def run_program(
     key: Key[Array, ""],
     program: FactorSamplingProgram,
     carry: Carry,
@@ -146,10 +159,12 @@ def run(
     progress: Progress | None = None,
     checkpoint: Callable[[Carry, Trace], None] | None = None,
 ) -> RunResult:
-    """Run `program` from `carry` by `plan`; a carry and trace from a checkpoint continue where they stopped.
+    """Run `program` from `carry` by `plan`.
 
-    `progress(done, total, energies)` and `checkpoint(carry, trace)` are called after every chunk. Raises
-    NonFiniteEnergyError as soon as an energy is not finite.
+    A carry and trace from a checkpoint continue where they stopped.
+
+    `progress(done, total, energies)` and `checkpoint(carry, trace)` are called after every chunk.
+    Raises NonFiniteEnergyError as soon as an energy is not finite.
     """
     n_points = carry.state.radius.shape[0]
     done = int(carry.step)
@@ -180,7 +195,10 @@ def run(
 
 
 def _annealing_end(trace: Trace, plan: RunPlan, n_points: int) -> int:
-    """Step at which annealing ends, by the trace so far: where the energy first stood still, or the last one."""
+    """Step at which annealing ends, by the trace so far.
+
+    Where the energy first stood still, or the last one.
+    """
     if plan.tolerance > 0:
         for entries in range(1, len(trace.steps) + 1):
             if trace.steps[entries - 1] >= plan.steps:
@@ -196,7 +214,8 @@ def check_finite(values: dict[str, float], step: int) -> None:
         return
     terms = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
     raise NonFiniteEnergyError(
-        f"the energy is not finite after {step} steps ({terms}). Likely causes: a step size too large for the "
-        "stiffest term (lower `step_size`), a strength or coupling far above 1, or radii with step_size · sqrt(μκ) > 2 "
-        "(underdamped) or step_size · μκ > 2 (overdamped), μ their mobility (1/κ in `place`)."
+        f"the energy is not finite after {step} steps ({terms}). Likely causes: a step size too"
+        " large for the stiffest term (lower `step_size`), a strength or coupling far above 1, or"
+        " radii with step_size · sqrt(μκ) > 2 (underdamped) or step_size · μκ > 2 (overdamped), μ"
+        " their mobility (1/κ in `place`)."
     )

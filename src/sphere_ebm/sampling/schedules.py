@@ -1,7 +1,7 @@
 """Schedules: temperature, coupling and step size as functions of the step.
 
-A schedule is a small pytree of arrays, so that changing a value never recompiles a program. All of them hold their
-last value once they are over.
+A schedule is a small pytree of arrays, so that changing a value never recompiles a program. All of
+them hold their last value once they are over.
 """
 
 import abc
@@ -62,7 +62,9 @@ class Linear(_AbstractRamp):
     steps: Float[Array, ""]
 
     def __init__(self, start: Number, end: Number, steps: Number):
-        self.start, self.end, self.steps = as_scalar(start), as_scalar(end), as_scalar(steps)
+        self.start = as_scalar(start)
+        self.end = as_scalar(end)
+        self.steps = as_scalar(steps)
 
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return self.start + (self.end - self.start) * self._progress(step)
@@ -70,18 +72,26 @@ class Linear(_AbstractRamp):
 
 @final
 class Exponential(_AbstractRamp):
-    """From `start` to `end` in `steps` steps by a constant factor per step; both ends must be positive."""
+    """From `start` to `end` in `steps` steps by a constant factor per step.
+
+    Both ends must be positive.
+    """
 
     start: Float[Array, ""]
     end: Float[Array, ""]
     steps: Float[Array, ""]
 
     def __init__(self, start: Number, end: Number, steps: Number):
-        self.start, self.end, self.steps = as_scalar(start), as_scalar(end), as_scalar(steps)
+        self.start = as_scalar(start)
+        self.end = as_scalar(end)
+        self.steps = as_scalar(steps)
 
     def __check_init__(self) -> None:
         if not (self.start > 0 and self.end > 0):
-            raise ValueError(f"`start` and `end` must be positive; got {self.start} and {self.end}. Use Linear for 0.")
+            raise ValueError(
+                f"`start` and `end` must be positive; got {self.start} and {self.end}. Use Linear"
+                " for 0."
+            )
 
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return self.start * (self.end / self.start) ** self._progress(step)
@@ -96,7 +106,9 @@ class Cosine(_AbstractRamp):
     steps: Float[Array, ""]
 
     def __init__(self, start: Number, end: Number, steps: Number):
-        self.start, self.end, self.steps = as_scalar(start), as_scalar(end), as_scalar(steps)
+        self.start = as_scalar(start)
+        self.end = as_scalar(end)
+        self.steps = as_scalar(steps)
 
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return self.end + (self.start - self.end) * (1 + jnp.cos(jnp.pi * self._progress(step))) / 2
@@ -104,14 +116,19 @@ class Cosine(_AbstractRamp):
 
 @final
 class Switch(AbstractSchedule):
-    """`before` for the first `steps` steps, `after` from then on (t-SNE's "early exaggeration" as a coupling)."""
+    """`before` for the first `steps` steps, `after` from then on.
+
+    As a coupling it is t-SNE's "early exaggeration".
+    """
 
     before: Float[Array, ""]
     after: Float[Array, ""]
     steps: Float[Array, ""]
 
     def __init__(self, before: Number, after: Number, steps: Number):
-        self.before, self.after, self.steps = as_scalar(before), as_scalar(after), as_scalar(steps)
+        self.before = as_scalar(before)
+        self.after = as_scalar(after)
+        self.steps = as_scalar(steps)
 
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return jnp.where(step.astype(self.steps.dtype) < self.steps, self.before, self.after)

@@ -7,19 +7,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from sphere_ebm.geometry.sphere import project_tangent
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, flow, tangent_noise
-from sphere_ebm.sampling.nodes import total_force
+from sphere_ebm.sampling.programs import total_force
 from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
-from sphere_ebm.sphere import project_tangent
 
 
 class UnderdampedState(NamedTuple):
     """`velocity` is taken before the half kick that closes a BAOAB step.
 
-    That kick needs the force at the new configuration, which the next call computes anyway; so each call does the
-    closing half kick of the step before, with that step's `step_size` (0 before the first), and the opening one of its
-    own together. `kinetic_energy` (per point) is taken between the two, that is, at the end of a whole BAOAB step.
+    That kick needs the force at the new configuration, which the next call computes anyway; so each
+    call does the closing half kick of the step before, with that step's `step_size` (0 before the
+    first), and the opening one of its own together. `kinetic_energy` (per point) is taken between
+    the two, that is, at the end of a whole BAOAB step.
     """
 
     step: Int[Array, ""]
@@ -30,12 +31,14 @@ class UnderdampedState(NamedTuple):
 
 @final
 class Underdamped(AbstractLangevin):
-    """dx = v dt, dv = μ F dt - γ v dt + sqrt(2 γ μ T) dW by the splitting B A O A B, with `friction` γ (per time).
+    """Geodesic BAOAB for dx = v dt, dv = μ F dt - γ v dt + sqrt(2 γ μ T) dW.
 
-    B kicks with the force, A moves along geodesics, O is the exact Ornstein-Uhlenbeck step. Velocities have
-    covariance μ T, so the mean kinetic energy Σ v² / (2 μ) is T / 2 per degree of freedom, 3 per point. Positions are
-    accurate to O(h²), and exact for a harmonic well. References: Leimkuhler & Matthews 2013 (BAOAB) and 2016
-    (geodesic integrator).
+    `friction` is γ, per time.
+
+    B kicks with the force, A moves along geodesics, O is the exact Ornstein-Uhlenbeck step.
+    Velocities have covariance μ T, so the mean kinetic energy Σ v² / (2 μ) is T / 2 per degree of
+    freedom, 3 per point. Positions are accurate to O(h²), and exact for a harmonic well.
+    References: Leimkuhler & Matthews 2013 (BAOAB) and 2016 (geodesic integrator).
 
     `n_nodes` is the size of the block: THRML asks for the initial sampler state without telling it.
     """
@@ -64,15 +67,19 @@ class Underdamped(AbstractLangevin):
         dtype: Any = jnp.float32,
     ):
         self.n_nodes = n_nodes
-        self.temperature, self.step_size = as_schedule(temperature), as_schedule(step_size)
+        self.temperature = as_schedule(temperature)
+        self.step_size = as_schedule(step_size)
         self.friction = as_scalar(friction)
         self.coupling = as_schedule(coupling)
-        self.direction_mobility, self.radius_mobility = as_scalar(direction_mobility), as_scalar(radius_mobility)
+        self.direction_mobility = as_scalar(direction_mobility)
+        self.radius_mobility = as_scalar(radius_mobility)
         self.minimum_radius = as_scalar(minimum_radius)
         self.dtype = dtype
 
     def init(self) -> UnderdampedState:  # type: ignore[override]
-        rest = SphereState(jnp.zeros((self.n_nodes, 3), self.dtype), jnp.zeros(self.n_nodes, self.dtype))
+        rest = SphereState(
+            jnp.zeros((self.n_nodes, 3), self.dtype), jnp.zeros(self.n_nodes, self.dtype)
+        )
         zero = jnp.zeros((), self.dtype)
         return UnderdampedState(jnp.zeros((), jnp.int32), zero, rest, zero)
 
@@ -100,9 +107,9 @@ class Underdamped(AbstractLangevin):
         # B of the step before, then B of this one
         before = sampler_state.step_size
         whole = jax.tree.map(lambda v, a: v + before / 2 * a, sampler_state.velocity, acceleration)
-        kinetic = sum(jnp.sum(v**2) / (2 * mu) for v, mu in zip(whole, mobility, strict=True)) / jnp.asarray(
-            self.n_nodes, h.dtype
-        )
+        kinetic = sum(
+            jnp.sum(v**2) / (2 * mu) for v, mu in zip(whole, mobility, strict=True)
+        ) / jnp.asarray(self.n_nodes, h.dtype)
         velocity = jax.tree.map(lambda v, a: v + h / 2 * a, whole, acceleration)
         half = SphereState(h / 2, h / 2)
         here, velocity = flow(here, velocity, half, minimum)

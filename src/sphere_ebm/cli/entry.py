@@ -1,0 +1,133 @@
+"""Entry point of the command `sphere-ebm`, beside the package.
+
+Importing that takes seconds, and may be interrupted.
+"""
+
+import os
+import signal
+import sys
+import warnings
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+_LINE = b"sphere-ebm: interrupted; the same command continues where it stopped\n"
+_SHOW_CURSOR = b"\n\x1b[?25h"
+
+CACHE_BYTES = 64 * 2**20
+"""What compiled programs of earlier runs may take when a run begins; one run adds less than 1 MB.
+"""
+
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+_SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def run() -> NoReturn:
+    """Run the command and leave the process with its exit code.
+
+    An interruption at any moment is one line and 130.
+    """
+    signal.signal(signal.SIGINT, _leave)
+    keep_programs()
+    from sphere_ebm.cli.main import main
+
+    sys.exit(main())
+
+
+def keep_programs() -> None:
+    """Let JAX keep what it compiles in the user's cache folder, for the next run.
+
+    To be called before it compiles.
+
+    A folder (or none: an empty value) that the user has named in JAX_COMPILATION_CACHE_DIR is left
+    as it is. Without a folder that belongs to the user and can be written, nothing is kept. JAX
+    neither bounds its cache (but with `filelock`, which we do without) nor writes a file in one go,
+    so both are seen to here: a run that meets a file which another is writing, or cannot write one,
+    compiles as if there were none.
+    """
+    if _CACHE in os.environ:
+        return
+    try:
+        folder = _cache_folder() / "sphere_ebm" / "jax"
+        # programs are run as they are: nobody else may put one there
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK) or (
+            hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
+        ):
+            return
+        _tidy(folder)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return
+    # not by the environment: JAX has read that already where the package was imported first, as by
+    # `python -m`
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if _SHORTEST not in os.environ:
+        # JAX's default leaves out what takes less than a second to compile: nearly everything
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    warnings.filterwarnings(
+        "ignore", message="Error (reading|writing) persistent compilation cache entry"
+    )
+
+
+def _cache_folder() -> Path:
+    """Where the user's programs keep what can be made again."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # the specification wants a relative path to be ignored
+    return named if named.is_absolute() else Path.home() / ".cache"
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed run left half-written, and the longest unused beyond the bound.
+
+    JAX never replaces a file that is half-written.
+    """
+    taken = 0
+    used = _last_used(folder)
+    for path in sorted(used, key=lambda path: -used[path]):
+        # Another run may be tidying, too.
+        with suppress(OSError):
+            taken += path.stat().st_size
+            if taken > CACHE_BYTES or not _is_whole(path):
+                path.unlink()
+
+
+def _last_used(folder: Path) -> dict[Path, float]:
+    """Files and the time of their last use, as far as the file system notes it."""
+    used = {}
+    for path in folder.iterdir():
+        with suppress(OSError):
+            status = path.stat()
+            used[path] = max(status.st_atime, status.st_mtime)
+    return used
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a compressed file ends where it should.
+
+    What `zstandard` compressed (if installed) is taken as it is.
+    """
+    data = path.read_bytes()
+    try:
+        return data.startswith(_ZSTD) or len(zlib.decompress(data)) > 0
+    except zlib.error:
+        return False
+
+
+def _leave(*_: object) -> NoReturn:
+    """End the process here and now.
+
+    An exception would not do: raised in a callback of the garbage collector it is ignored, and
+    XLA's compiler threads do not survive the interpreter's orderly end. Files need no care, since a
+    run that is killed can be continued.
+    """
+    # Not by print: the process may be in the middle of one.
+    os.write(2, _SHOW_CURSOR + _LINE if os.isatty(2) else _LINE)
+    os._exit(130)

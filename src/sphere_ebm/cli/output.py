@@ -1,0 +1,115 @@
+"""What the command prints, whichever subcommand it is: lines, bars, and the table of a map."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sphere_ebm.errors import one_line
+from sphere_ebm.files.formats import FIGURE
+from sphere_ebm.labelling.label import LabelRun
+from sphere_ebm.labelling.summary import final_energy
+from sphere_ebm.progress import StageProgress
+from sphere_ebm.quality.report import QualityReport
+
+OK = 0
+UNREAD = 1
+USAGE = 2
+NOTHING = 3
+PARTLY = 4
+INTERRUPTED = 130
+# Names from outside are not to be read as markup or emoji codes, nor broken into lines.
+PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
+
+
+def say(console: Console, text: str) -> None:
+    """One line, whatever names from outside are in it."""
+    console.print(one_line(text))
+
+
+@contextmanager
+def progress_bars(shown: bool) -> Iterator[StageProgress | None]:
+    """A bar per stage on standard error; None when nothing is to be shown."""
+    if not shown:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
+    return {
+        "map": run.map_id,
+        "output": str(run.output),
+        "points": run.points,
+        "fitted": len(run.placement),
+        "shells_used": run.placement.shells_used,
+        "steps": int(run.placement.step[-1]) if run.placement.step.size else 0,
+        "converged": run.placement.converged,
+        "energy": final_energy(run.placement),
+        "quality": run.quality.to_dict(),
+        "labels": {str(source): str(path) for source, path in run.files.items()},
+        "refused": {str(refused.source): refused.reason for refused in run.refused},
+        "warnings": list(run.warnings),
+        "kept": run.kept,
+        "seconds": round(seconds, 3),
+    }
+
+
+def print_run(run: LabelRun, seconds: float) -> None:
+    placement = run.placement
+    table = Table(title=f"map {run.map_id[:8]}", show_header=False)
+    table.add_row("points", f"{run.points:,} in {len(run.files)} files")
+    if run.points > len(placement):
+        table.add_row("of these fitted", f"{len(placement):,} landmarks")
+    table.add_row("shells used", f"{placement.shells_used} of {placement.shells.count}")
+    for name, value in final_energy(placement).items():
+        table.add_row(f"energy per point, {name}", f"{value / max(len(placement), 1):.4f}")
+    add_quality(table, run.quality)
+    end = "converged" if placement.converged else "all taken"
+    table.add_row("steps", f"{int(placement.step[-1]) if placement.step.size else 0} ({end})")
+    table.add_row(
+        "seconds", f"{seconds:.1f}" + (f" ({run.kept} finished files kept)" if run.kept else "")
+    )
+    console = Console(**PLAIN)
+    console.print(table)
+    say(console, f"labels, map.json, energy.csv and {FIGURE} are in {run.output}")
+
+
+def add_quality(table: Table, quality: QualityReport) -> None:
+    """A row for every measure that is defined for these points."""
+    by_size = ("recall", "trustworthiness", "continuity")
+    rows = [
+        (f"{name}@{k}", value, ".3f")
+        for name in by_size
+        for k, value in getattr(quality, name).items()
+    ]
+    rows += [
+        ("distance correlation (Spearman)", quality.distance_spearman, ".3f"),
+        ("occupied cells / uniform", quality.evenness.occupied, ".3f"),
+        ("largest empty cap / uniform", quality.evenness.empty_cap, ".2f"),
+    ]
+    if quality.prominence_spearman is not None:
+        rows.append(("prominence and radius (Spearman)", quality.prominence_spearman, ".4f"))
+    if quality.shell_deviation is not None:
+        rows.append(("shell deviation, most points", quality.shell_deviation.max_points, ".1f"))
+    for name, value, form in rows:
+        if not math.isnan(value):
+            table.add_row(name, format(value, form))

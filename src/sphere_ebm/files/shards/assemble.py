@@ -1,0 +1,103 @@
+"""What all readers do last.
+
+One document's columns to a `PatchTable`, with the warnings a user should see.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from sphere_ebm.errors import ShardError, one_line
+from sphere_ebm.files.shards.table import PatchTable
+
+NORM_USED = "no stored prominence: the norm of the embedding is used"
+_INT32_MAX = 2**31 - 1
+_BLOCK = 4096  # rows whose norms are taken at a time
+
+
+def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, " rows"]:
+    """Euclidean norms. **Raises:** `ShardError` at the first row whose norm exceeds float32."""
+    out = np.empty(len(embeddings), np.float32)
+    for start in range(0, len(embeddings), _BLOCK):
+        rows = embeddings[start : start + _BLOCK].astype(np.float64)
+        with np.errstate(over="ignore"):
+            out[start : start + _BLOCK] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    if np.isinf(out).any():
+        problem = "no stored prominence, and the norm of this row exceeds float32"
+        raise ShardError(
+            path, problem, "embeddings", int(np.argmax(np.isinf(out))), "scale the embeddings down"
+        )
+    return out
+
+
+def zero_warning(embeddings: Float32[np.ndarray, "rows dim"]) -> tuple[str, ...]:
+    """One warning if any row is all zeros, else none."""
+    zeros = len(embeddings) - int(np.count_nonzero(embeddings.any(axis=1)))
+    if not zeros:
+        return ()
+    noun = "zero vector has" if zeros == 1 else "zero vectors have"
+    return (f"{zeros} {noun} no direction information and no lateral edges",)
+
+
+def find_sidecar(path: Path, stem: str, metadata_file: str | None) -> Path | None:
+    """The hypergraph beside a shard.
+
+    The one its metadata name, else `<stem>.hypergraph.db`, if it exists.
+
+    Only the last component of the stored name counts: a shard cannot point outside its own folder.
+    """
+    names = [f"{stem}.hypergraph.db"]
+    if metadata_file:
+        names.insert(0, Path(metadata_file).name)
+    # os.path.isfile says False for names that no file system takes, where Path.is_file may raise.
+    return next(
+        (path.parent / name for name in names if name and os.path.isfile(path.parent / name)), None
+    )
+
+
+def build_table(
+    parts: Sequence[Path],
+    layout: str,
+    *,
+    embeddings: Float32[np.ndarray, "patches dim"],
+    prominence: Float32[np.ndarray, " patches"],
+    start: Int64[np.ndarray, " patches"],
+    length: Int64[np.ndarray, " patches"],
+    documents: tuple[str, ...],
+    document: Int64[np.ndarray, " patches"] | None = None,
+    entropy: Float32[np.ndarray, " patches"] | None = None,
+    octets: UInt8[np.ndarray, " bytes"] | None = None,
+    sidecar: Path | None = None,
+    warnings: Sequence[str] = (),
+) -> PatchTable:
+    """A table of checked columns.
+
+    `octets` must be as long as the lengths add up to; `document` is 0 if absent.
+
+    **Raises:** `ShardError` if a start or an end exceeds int32.
+    """
+    if int((start + length).max(initial=0)) > _INT32_MAX:
+        raise ShardError(
+            parts[0], "holds more than 2^31-1 tokens or bytes", cure="split the document"
+        )
+    return PatchTable(
+        source=parts[0],
+        layout=layout,
+        embeddings=embeddings,
+        prominence=prominence,
+        documents=tuple(one_line(name) for name in documents),
+        document=np.zeros(len(start), np.int32) if document is None else document.astype(np.int32),
+        patch_start=start.astype(np.int32),
+        patch_length=length.astype(np.int32),
+        entropy=entropy,
+        bytes=octets,
+        bytes_offset=None
+        if octets is None
+        else np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
+        sidecar=sidecar,
+        parts=tuple(parts),
+        warnings=(*warnings, *zero_warning(embeddings)),
+    )

@@ -1,0 +1,376 @@
+"""Searches among distinct directions for `neighbours`.
+
+Exact blocks on JAX, or inverted lists of faiss, re-ranked.
+"""
+
+import functools
+import importlib
+import math
+from collections.abc import Callable
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt64
+
+SearchProgress = Callable[[int, int], None]
+"""Called as `progress(done, total)` while a search runs; `done` grows from call to call and ends at
+`total`.
+"""
+
+Hits = tuple[Int32[np.ndarray, "queries k"], Float32[np.ndarray, "queries k"]]
+"""Nearest points and their cosines, in order of falling cosine."""
+
+MIN_LISTED = 1024
+"""Fewer directions than this are searched exactly, whatever was asked: lists would save nothing."""
+
+_BLOCK_ROWS = 256
+_BLOCK_BYTES = 128 * 2**20
+_CHUNK = 16_384
+_SCALE = 4000.0
+_PROBES = 48
+_SPARE = 4
+_CANDIDATES = 6.0
+_ROUNDS = 6
+_SAMPLE = 64
+_CODE_WIDTH = 4
+_CODE_SAMPLE = 8192
+
+
+@final
+class DistinctDirections:
+    """Groups of bitwise equal rows, numbered by their first member.
+
+    `first` of each group, `group` of each row.
+
+    Cost: O(N D) and a sort of N hashes; only rows whose hash occurs twice are compared.
+    """
+
+    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
+        n = len(unit)
+        equal = np.arange(n)
+        _, hashed, times = np.unique(_hashes(unit), return_inverse=True, return_counts=True)
+        suspect = np.flatnonzero(times[hashed] > 1)
+        if suspect.size:
+            rows = unit[suspect].view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
+            _, first, same = np.unique(rows, return_index=True, return_inverse=True)
+            equal[suspect] = suspect[first[same]]
+        self.first = np.flatnonzero(equal == np.arange(n))
+        self.group = np.searchsorted(self.first, equal)
+        self._count = np.bincount(self.group, minlength=len(self.first))
+        self._start = np.cumsum(self._count) - self._count
+        self._members = np.argsort(self.group, kind="stable")
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def with_duplicates(
+        self,
+        local: Int32[np.ndarray, "groups near"],
+        cosine: Float32[np.ndarray, "groups near"],
+        k: int,
+    ) -> Hits:
+        """Neighbours of rows from those of groups.
+
+        First a row's own copies, then the members of the nearest groups.
+
+        Own copies are taken around the circle of the group in the order +1, -1, +2, -2, ..., so
+        that the choice is mutual and no copy is preferred; copies in another group from a place
+        that varies with the row.
+        """
+        n = len(self.group)
+        place = np.empty(n, np.int64)
+        place[self._members] = np.arange(n) - np.repeat(self._start, self._count)
+        near = np.concatenate([np.arange(len(self), dtype=np.int32)[:, None], local], axis=1)
+        level = np.concatenate([np.ones((len(self), 1), np.float32), cosine], axis=1)
+        index = np.empty((n, k), np.int32)
+        similarity = np.empty((n, k), np.float32)
+        for begin in range(0, n, _CHUNK):
+            row = np.arange(begin, min(begin + _CHUNK, n))
+            groups = near[self.group[row]]
+            available = self._count[groups]
+            available[:, 0] -= 1
+            which, chosen, step = _taken(groups, available, k)
+            circle = place[row, None] + np.where(step % 2, -1, 1) * (step // 2 + 1)
+            member = np.where(which == 0, circle, row[:, None] + step) % self._count[chosen]
+            index[row] = self._members[self._start[chosen] + member]
+            similarity[row] = np.take_along_axis(level[self.group[row]], which, axis=1)
+        return index, similarity
+
+    def members_of(
+        self,
+        local: Int32[np.ndarray, "queries near"],
+        cosine: Float32[np.ndarray, "queries near"],
+        k: int,
+    ) -> Hits:
+        """The k nearest rows from the nearest groups, the members of a group in rising order."""
+        index = np.empty((len(local), k), np.int32)
+        similarity = np.empty((len(local), k), np.float32)
+        for begin in range(0, len(local), _CHUNK):
+            rows = slice(begin, begin + _CHUNK)
+            which, chosen, step = _taken(local[rows], self._count[local[rows]], k)
+            index[rows] = self._members[self._start[chosen] + step]
+            similarity[rows] = np.take_along_axis(cosine[rows], which, axis=1)
+        return index, similarity
+
+
+def _taken(
+    groups: Int[np.ndarray, "rows near"], available: Int[np.ndarray, "rows near"], k: int
+) -> tuple[Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"]]:
+    """For k slots filled from the first group on.
+
+    Which of the row's groups, its number, how many of it before.
+    """
+    slot = np.arange(k)
+    end = np.cumsum(available, axis=1)
+    which = np.sum(slot[None, :, None] >= end[:, None, :], axis=2)
+    step = slot - np.take_along_axis(end - available, which, axis=1)
+    return which, np.take_along_axis(groups, which, axis=1), step
+
+
+def _hashes(unit: Float32[np.ndarray, "points width"]) -> UInt64[np.ndarray, " points"]:
+    """Equal for equal bytes, and hardly ever otherwise."""
+    factor = np.random.default_rng(0).integers(
+        2**64, size=unit.shape[1], dtype=np.uint64
+    ) | np.uint64(1)
+    hashed = np.empty(len(unit), np.uint64)
+    for start in range(0, len(unit), _CHUNK):
+        bits = np.ascontiguousarray(unit[start : start + _CHUNK]).view(np.uint32).astype(np.uint64)
+        bits *= factor
+        hashed[start : start + _CHUNK] = (bits ^ (bits >> np.uint64(29))).sum(
+            axis=1, dtype=np.uint64
+        )
+    return hashed
+
+
+@final
+class ExactSearch:
+    """All cosines, in blocks of one shape, so that one compilation serves all.
+
+    Memory: a copy of the directions.
+    """
+
+    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
+        self.unit = unit
+        self._points = jnp.asarray(np.pad(unit, ((0, -len(unit) % _BLOCK_ROWS), (0, 0))))
+
+    def nearest(
+        self,
+        queries: Float32[np.ndarray, "queries width"],
+        own: Int32[np.ndarray, " queries"],
+        k: int,
+        progress: SearchProgress | None = None,
+    ) -> Hits:
+        """The k nearest of each query, without its `own` row (-1: nobody is left out).
+
+        k is at most the number of points that are not left out.
+
+        A query is answered alike in every batch: it is padded to the shape of a block, whose rows
+        do not meet.
+        """
+        columns = self._points.shape[0]
+        rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * columns)))
+        index = np.empty((len(queries), k), np.int32)
+        similarity = np.empty((len(queries), k), np.float32)
+        for start in range(0, len(queries), rows):
+            block = queries[start : start + rows]
+            mine = own[start : start + rows]
+            spare = rows - len(block)
+            padded = (
+                jnp.asarray(np.pad(block, ((0, spare), (0, 0)))),
+                jnp.asarray(np.pad(mine, (0, spare))),
+            )
+            cosine, nearest = _block_nearest(self._points, *padded, len(self.unit), k)
+            similarity[start : start + rows] = np.asarray(cosine)[: len(block)]
+            index[start : start + rows] = np.asarray(nearest)[: len(block)]
+            if progress is not None:
+                progress(start + len(block), len(queries))
+        return index, similarity
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _block_nearest(
+    points: Float[Array, "columns width"],
+    queries: Float[Array, "rows width"],
+    own: Int[Array, " rows"],
+    n_points: int | Int[Array, ""],
+    k: int,
+) -> tuple[Float[Array, "rows k"], Int[Array, "rows k"]]:
+    """The k largest cosines of each query among the first `n_points` points.
+
+    A query's own row is left out by index.
+    """
+    cosine = jnp.matmul(queries, points.T, precision=jax.lax.Precision.HIGHEST)
+    column = jnp.arange(points.shape[0], dtype=jnp.int32)
+    allowed: Bool[Array, "rows columns"] = (column[None, :] < n_points) & (
+        column[None, :] != own[:, None]
+    )
+    largest, index = jax.lax.top_k(jnp.where(allowed, cosine, -jnp.inf), k)
+    return largest, index
+
+
+@final
+class ListedSearch:
+    """Inverted lists with 4-bit product codes (Jégou, Douze & Schmid 2011; fast scan: André et al.
+
+    2017), re-ranked.
+
+    sqrt(N) lists about the centres of a spherical k-means; a query scans the codes of its 48
+    nearest lists, and the best of them are ranked by their cosines in float32: 6 k up to 50 000
+    points and more above, by the cube root of N, since codes tell points that lie closer together
+    less well apart. Ties go to the lower index.
+
+    faiss sees directions times 4000, rounded. Sums of their products are integers below 2^24, exact
+    in float32 in any order, so that which lists a direction belongs to does not depend on batches,
+    threads or the machine; codes, scans and re-ranking treat every row by itself. Hence a query is
+    answered alike, bit for bit, in every batch.
+
+    Memory on top of the directions: a byte for 8 components, 8 bytes a point.
+    """
+
+    def __init__(
+        self,
+        faiss: Any,
+        unit: Float32[np.ndarray, "points width"],
+        seed: int,
+        progress: SearchProgress | None,
+    ) -> None:
+        self.unit = unit
+        self._faiss = faiss
+        self._exact: ExactSearch | None = None
+        n = len(unit)
+        width = unit.shape[1] + -unit.shape[1] % _CODE_WIDTH
+        rng = np.random.default_rng(seed)
+        lists = math.isqrt(n)
+        centres = _rounded(_centres(faiss, unit, lists, rng), width)
+        self._quantizer = faiss.IndexFlatIP(width)
+        self._quantizer.add(centres)
+        self._index = faiss.IndexIVFPQFastScan(
+            self._quantizer, width, lists, width // _CODE_WIDTH, 4, faiss.METRIC_INNER_PRODUCT
+        )
+        self._index.by_residual = False
+        self._index.pq.cp.seed = int(rng.integers(2**31))
+        threads = faiss.omp_get_max_threads()
+        try:
+            faiss.omp_set_num_threads(1)
+            self._index.train(_rounded(unit[_sample(n, _CODE_SAMPLE, rng)], width))
+        finally:
+            faiss.omp_set_num_threads(threads)
+        for start in range(0, n, _CHUNK):
+            self._index.add(_rounded(unit[start : start + _CHUNK], width))
+            if progress is not None:
+                progress(min(start + _CHUNK, n), n)
+
+    def nearest(
+        self,
+        queries: Float32[np.ndarray, "queries width"],
+        own: Int32[np.ndarray, " queries"],
+        k: int,
+        progress: SearchProgress | None = None,
+    ) -> Hits:
+        """As `ExactSearch.nearest`, approximately.
+
+        A query whose lists hold fewer than k points is searched exactly.
+        """
+        index = np.empty((len(queries), k), np.int32)
+        similarity = np.empty((len(queries), k), np.float32)
+        for start in range(0, len(queries), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            index[rows], similarity[rows] = self._chunk(queries[rows], own[rows], k)
+            missed = start + np.flatnonzero(np.isneginf(similarity[rows, -1]))
+            if missed.size:
+                self._exact = self._exact or ExactSearch(self.unit)
+                index[missed], similarity[missed] = self._exact.nearest(
+                    queries[missed], own[missed], k
+                )
+            if progress is not None:
+                progress(min(start + _CHUNK, len(queries)), len(queries))
+        return index, similarity
+
+    def _chunk(
+        self,
+        queries: Float32[np.ndarray, "queries width"],
+        own: Int32[np.ndarray, " queries"],
+        k: int,
+    ) -> Hits:
+        faiss = self._faiss
+        n = len(self.unit)
+        lists = self._index.nlist
+        self._index.nprobe = min(lists, max(_PROBES, math.ceil(_SPARE * (k + 1) * lists / n)))
+        candidates = math.ceil(_CANDIDATES * max(1.0, (n / 50_000) ** (1 / 3)) * (k + 1))
+        _, near = self._index.search(_rounded(queries, self._index.d), min(n, candidates))
+        near = np.sort(near, axis=1)
+        cosine = np.empty(near.shape, np.float32)
+        pointer = faiss.swig_ptr
+        queries = np.ascontiguousarray(queries)
+        faiss.fvec_inner_products_by_idx(
+            pointer(cosine),
+            pointer(queries),
+            pointer(self.unit),
+            pointer(near),
+            queries.shape[1],
+            *near.shape,
+        )
+        cosine[(near < 0) | (near == own[:, None])] = -np.inf
+        best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(near, best, axis=1).astype(np.int32), np.take_along_axis(
+            cosine, best, axis=1
+        )
+
+
+def _rounded(
+    unit: Float32[np.ndarray, "rows width"], width: int
+) -> Float32[np.ndarray, "rows padded"]:
+    """Integers whose inner products are exact in float32, with zeros up to `width`."""
+    whole = np.zeros((len(unit), width), np.float32)
+    np.rint(unit * np.float32(_SCALE), out=whole[:, : unit.shape[1]])
+    return whole
+
+
+def _sample(n: int, size: int, rng: np.random.Generator) -> Integer[np.ndarray, " rows"]:
+    return np.sort(rng.choice(n, min(n, size), replace=False))
+
+
+def _centres(
+    faiss: Any, unit: Float32[np.ndarray, "points width"], lists: int, rng: np.random.Generator
+) -> Float32[np.ndarray, "lists width"]:
+    """Spherical k-means on a sample: assignments by exact products, sums in float64.
+
+    An empty list keeps its centre.
+    """
+    width = unit.shape[1]
+    points = _rounded(unit[_sample(len(unit), _SAMPLE * lists, rng)], width)
+    centres = points[_sample(len(points), lists, rng)] / np.float32(_SCALE)
+    for _ in range(_ROUNDS):
+        _, nearest = faiss.knn(
+            points, _rounded(centres, width), 1, metric=faiss.METRIC_INNER_PRODUCT
+        )
+        order = np.argsort(nearest[:, 0], kind="stable")
+        found, first = np.unique(nearest[order, 0], return_index=True)
+        total = np.add.reduceat(points[order], first, axis=0, dtype=np.float64)
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        centres[found] = np.where(length > 0, total / np.maximum(length, 1), centres[found])
+    return centres
+
+
+def index_library(search: str, n_points: int, limit: int) -> tuple[Any, str | None]:
+    """Faiss where the search is to be approximate, else None, and the note for the user."""
+    if search == "exact" or (search == "auto" and n_points <= limit):
+        return None, None
+    try:
+        return importlib.import_module("faiss"), None
+    except ImportError as error:
+        if search == "approximate":
+            raise ValueError(
+                "`search='approximate'` needs faiss, which could not be imported. "
+                "Install it with: pip install 'sphere-ebm[ann]', or choose search='exact'."
+            ) from error
+        return (
+            None,
+            (
+                f"faiss could not be imported: the neighbours of {n_points} points were searched"
+                " exactly, in O(N²). For a faster approximate search: pip install"
+                " 'sphere-ebm[ann]'."
+            ),
+        )

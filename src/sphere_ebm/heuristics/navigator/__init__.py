@@ -1,5 +1,0 @@
-"""Where to look on a finished map for what a query is like."""
-
-from sphere_ebm.heuristics.navigator.config import NavigatorConfig as NavigatorConfig
-from sphere_ebm.heuristics.navigator.search import Bearings as Bearings
-from sphere_ebm.heuristics.navigator.search import HarmonicNavigator as HarmonicNavigator

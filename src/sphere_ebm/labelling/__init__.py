@@ -1,0 +1,13 @@
+"""From shards to a folder of labels.
+
+One map of all of them, resumable, with its summary and figure.
+"""
+
+from sphere_ebm.labelling.compare import COMPARISON_FIGURE as COMPARISON_FIGURE
+from sphere_ebm.labelling.compare import COMPARISON_TABLE as COMPARISON_TABLE
+from sphere_ebm.labelling.compare import ShardComparison as ShardComparison
+from sphere_ebm.labelling.compare import compare_shards as compare_shards
+from sphere_ebm.labelling.label import LabelRun as LabelRun
+from sphere_ebm.labelling.label import measure_map as measure_map
+from sphere_ebm.labelling.passage import Surroundings as Surroundings
+from sphere_ebm.labelling.passage import surroundings as surroundings

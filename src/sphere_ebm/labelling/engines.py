@@ -1,0 +1,251 @@
+"""Where the tasks of a run are worked on: in this process, in several, or on a Ray cluster.
+
+A task is a function of this package and one picklable argument; it writes a file that depends on
+nothing else. So it may be repeated, and it does not matter where it runs.
+"""
+
+import abc
+import importlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar, final
+
+import jax
+
+from sphere_ebm.errors import EngineError
+
+EngineName = Literal["local", "ray"]
+ENGINES: tuple[str, ...] = ("local", "ray")
+RETRIES = 3
+"""How often in a row workers may be lost before a run gives up."""
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Engine(abc.ABC):
+    """Works on tasks in any order."""
+
+    def prepare(self) -> None:
+        """Find out whether tasks could be run now, before hours of other work.
+
+        Raises EngineError if not.
+        """
+        return
+
+    def close(self) -> None:
+        """Give back what `prepare` took."""
+        return
+
+    @abc.abstractmethod
+    def run(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Number and result of every task, as they get done.
+
+        What a task raises is raised here. Raises EngineError when workers are lost again and again.
+        """
+
+
+def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = None) -> Engine:
+    """The engine called `name`.
+
+    Args:
+        name: `"local"` or `"ray"` (the extra `ray`).
+        jobs: processes of the local engine; tasks that run at a time on a local Ray cluster.
+        ray_address: of a Ray cluster that runs already; None: one on this machine.
+
+    Raises:
+        ValueError: an unknown name, `jobs` < 1, an address for another engine, or Ray is not
+            installed.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}; got {name!r}.")
+    if jobs < 1:
+        raise ValueError(f"`jobs` must be at least 1; got {jobs}.")
+    if name == "local":
+        if ray_address is not None:
+            raise ValueError("`ray_address` is for engine='ray'; got it for engine='local'.")
+        return LocalEngine(jobs)
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError as error:
+        raise ValueError(
+            "`engine='ray'` needs Ray, which could not be imported. Install it with: pip install"
+            " 'sphere-ebm[ray]', or choose engine='local'."
+        ) from error
+    return RayEngine(ray, jobs, ray_address)
+
+
+class LocalEngine(Engine):
+    """This process for one job, else so many new ones.
+
+    Tasks of a process that was killed go to new processes.
+    """
+
+    def __init__(self, jobs: int = 1):
+        self.jobs = jobs
+
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[tuple[int, Result]]:
+        if self.jobs == 1:
+            for number, task in enumerate(tasks):
+                yield number, work(task)
+            return
+        left = dict(enumerate(tasks))
+        lost = 0
+        while left:
+            try:
+                for number, result in self._attempt(work, left):
+                    del left[number]
+                    lost = 0
+                    yield number, result
+            except BrokenProcessPool as error:
+                lost += 1
+                if lost > RETRIES:
+                    raise EngineError(
+                        f"{lost} processes in a row were killed, probably for lack of memory; take"
+                        " fewer jobs. What is finished is kept"
+                    ) from error
+
+    def _attempt(
+        self, work: Callable[[Task], Result], tasks: dict[int, Task]
+    ) -> Iterator[tuple[int, Result]]:
+        # spawn, because a fork of a process in which XLA's threads run may hang
+        context = multiprocessing.get_context("spawn")
+        config: Any = jax.config
+        compiled = (
+            config.jax_compilation_cache_dir,
+            config.jax_persistent_cache_min_compile_time_secs,
+        )
+        processes = min(self.jobs, len(tasks))
+        with ProcessPoolExecutor(
+            processes, mp_context=context, initializer=_begin, initargs=compiled
+        ) as pool:
+            with _interruptions_ignored():
+                futures = {
+                    pool.submit(_guarded, work, task): number for number, task in tasks.items()
+                }
+            try:
+                for future in as_completed(futures):
+                    result: Any
+                    result, problem = future.result()
+                    if problem is not None:
+                        raise problem
+                    yield futures[future], result
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _interruptions_ignored() -> Iterator[None]:
+    """While processes are started.
+
+    They inherit it, and leave Ctrl-C to the process that started them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def _guarded(work: Callable[[Task], Result], task: Task) -> tuple[Result | None, Exception | None]:
+    """The result, or what was raised, in a form that survives the way between processes."""
+    try:
+        return work(task), None
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return None, RuntimeError(f"{type(error).__name__}: {error}")
+        return None, error
+
+
+def _begin(compiled: str | None, shortest: float) -> None:
+    """Use the cache of compiled programs of the starting process, and end when it ends.
+
+    However it ends.
+    """
+    if compiled is not None:
+        jax.config.update("jax_compilation_cache_dir", compiled)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", shortest)
+    parent: Any = multiprocessing.parent_process()
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@final
+class RayEngine(Engine):
+    """Ray tasks (Moritz et al. 2018). Those of a worker or node that was lost are repeated by Ray.
+
+    Inputs and output must lie on a file system that all nodes share.
+    """
+
+    def __init__(self, ray: Any, jobs: int = 1, address: str | None = None):
+        self.ray = ray
+        self.jobs = jobs
+        self.address = address
+        self._ours = False
+
+    def close(self) -> None:
+        """Disconnect, and end the cluster if it was started here."""
+        if self._ours:
+            self.ray.shutdown()
+            self._ours = False
+
+    def prepare(self) -> None:
+        """Connect to the cluster, or start one here, unless this process is connected already."""
+        if self.ray.is_initialized():
+            return
+        options: dict[str, Any] = {"address": self.address}
+        if self.address is None:
+            options = {"num_cpus": self.jobs, "include_dashboard": False}
+        with warnings.catch_warnings():
+            # Ray's servers are started by fork and exec, which XLA's threads do not mind
+            warnings.filterwarnings(
+                "ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning
+            )
+            try:
+                self.ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise EngineError(
+                    f"no Ray cluster at {self.address or 'this machine'}: {error}"
+                ) from error
+        self._ours = True
+
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[tuple[int, Result]]:
+        ray = self.ray
+        errors = self.ray.exceptions
+        self.prepare()
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(work)
+        numbers = {remote.remote(task): number for number, task in enumerate(tasks)}
+        waiting = list(numbers)
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            for reference in done:
+                try:
+                    yield numbers[reference], ray.get(reference)
+                except errors.RayTaskError as error:
+                    raise error.cause from error
+                except errors.RayError as error:
+                    raise EngineError(
+                        f"Ray lost a task {RETRIES + 1} times; what is finished is kept"
+                    ) from error

@@ -1,0 +1,217 @@
+"""The folder of a map.
+
+Which files are in it, whose map it is, and how it is taken over or replaced.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sphere_ebm.errors import LabelError, ShardError
+from sphere_ebm.files.atomic import clean_leftovers
+from sphere_ebm.files.container import read_container
+from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
+from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
+from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT
+
+NEXT = ".sphere-next"
+_MAP_FIELDS = {"id": str, "config": dict, "files": dict, "sources": list}
+
+
+def is_placement(path: Path) -> bool:
+    """Whether a file found in a folder is a placement and no shard.
+
+    Damaged ones in a map's folder count as placements.
+    """
+    if path.name == PLACEMENT and any((path.parent / name).is_file() for name in (MAP, JOURNAL)):
+        return True
+    return _format_of(path) == PLACEMENT_FORMAT
+
+
+def _format_of(path: Path) -> str | None:
+    """What the metadata of a safetensors file call its format; None for any other file."""
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return None
+    try:
+        return read_container(path).metadata.get("format")
+    except (ShardError, OSError):
+        return None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A folder in which a run may work.
+
+    While another map stands in `folder`, the run works below it, in the hidden folder `NEXT`, until
+    it has a placement: a run that fails leaves the other map as it was. `journal` is that of the
+    place where the run works; `replaced` are the files that go when it takes over.
+    """
+
+    folder: Path
+    journal: Journal
+    replaced: frozenset[str] = frozenset()
+
+    def take_over(self) -> Journal:
+        """The placement exists.
+
+        Remove the other map, if there is one, and go on in the folder itself.
+        """
+        if self.journal.folder == self.folder:
+            return self.journal
+        _remove_map(self.folder, self.replaced)
+        return _settle(self.folder, self.journal.map_id, self.journal.planned)
+
+    def give_up(self) -> None:
+        """This run would fail again.
+
+        Keep nothing of it, so that another one finds the folder as it was.
+        """
+        (self.journal.folder / CHECKPOINT).unlink(missing_ok=True)
+        self.journal.close()
+        _discard_next(self.folder)
+
+
+def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> Claim:
+    """Make `folder` ours, to write label files `names` and a map.
+
+    Refuse one with another map, unless `overwrite`.
+
+    With `overwrite`, label files and placements that lost their `map.json` count as a map as well.
+    Nothing is removed here. The journal of the claim knows the finished files of this very map,
+    interrupted or complete.
+
+    Raises LabelError when there is another map, or a file of a planned name that belongs to none.
+    """
+    planned = (*names, PLACEMENT, ENERGY, FIGURE, MAP)
+    held = read_map(folder) if (folder / MAP).exists() else None
+    left = read_journal(folder)
+    other = {held["id"] if held else map_id, left.map_id if left else map_id} != {map_id}
+    if other and not overwrite:
+        raise LabelError(
+            f"{folder} holds another map (other inputs or configuration); choose another --output,"
+            " or replace it with --overwrite"
+        )
+    replaced: set[str] = set()
+    if other:
+        replaced = _own(
+            {*(held["files"] if held else ()), *((*left.planned, *left.finished) if left else ())}
+        )
+        replaced |= {PLACEMENT, ENERGY, FIGURE, MAP}
+    if other or (held is None and left is None):
+        replaced |= _in_the_way(
+            folder, [name for name in planned if name not in replaced], overwrite
+        )
+    if not replaced:
+        return Claim(folder, _settle(folder, map_id, planned, held["files"] if held else None))
+    work = folder / NEXT
+    work.mkdir(exist_ok=True)
+    journal = Journal(work, map_id, planned)
+    journal.resume()
+    clean_leftovers(work)
+    return Claim(folder, journal, frozenset(replaced))
+
+
+def _settle(
+    folder: Path, map_id: str, planned: Sequence[str], known: Mapping[str, str] | None = None
+) -> Journal:
+    """The journal of the folder itself.
+
+    With the placement that this very map made below it, if it did.
+    """
+    journal = Journal(folder, map_id, planned)
+    journal.resume(known)
+    clean_leftovers(folder)
+    below = read_journal(folder / NEXT)
+    if below is not None and below.map_id == map_id and below.holds(PLACEMENT):
+        os.replace(folder / NEXT / PLACEMENT, folder / PLACEMENT)
+        journal.record(PLACEMENT, below.finished[PLACEMENT])
+    _discard_next(folder)
+    return journal
+
+
+def _discard_next(folder: Path) -> None:
+    """Remove the hidden folder and our files in it; what else is there, if anything, keeps it."""
+    work = folder / NEXT
+    if not work.is_dir():
+        return
+    clean_leftovers(work)
+    for name in (CHECKPOINT, PLACEMENT, JOURNAL):
+        (work / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        work.rmdir()
+
+
+def _in_the_way(folder: Path, names: Sequence[str], overwrite: bool) -> set[str]:
+    """The files of these names, if they may be replaced.
+
+    All of them come from a map that lost its `map.json`.
+
+    Raises LabelError for a file that may not.
+    """
+    present = [name for name in names if os.path.lexists(folder / name)]
+    ours = {
+        name for name in present if _format_of(folder / name) in (LABEL_FORMAT, PLACEMENT_FORMAT)
+    }
+    lost = ours | {
+        name for name in present if ours and name in (ENERGY, FIGURE) and (folder / name).is_file()
+    }
+    foreign = [name for name in present if name not in lost or not overwrite]
+    if not foreign:
+        return lost
+    if foreign[0] in lost:
+        cure = "replace the files of a former map with --overwrite, or choose another --output"
+    else:
+        cure = "move it away, or choose another --output"
+    raise LabelError(f"{folder / foreign[0]} is in the way; {cure}")
+
+
+def _own(names: Iterable[str]) -> set[str]:
+    """The names of label files that we give: a list may have been tampered with."""
+    return {name for name in names if name.endswith(LABEL_SUFFIX) and Path(name).name == name}
+
+
+def _remove_map(folder: Path, names: frozenset[str]) -> None:
+    """Remove the files of a map, those that tell of it last.
+
+    Whatever happens, the rest is never left unexplained.
+    """
+    labels = sorted(name for name in names if name.endswith(LABEL_SUFFIX))
+    for name in (ENERGY, FIGURE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
+        if name in names or name in (CHECKPOINT, JOURNAL):
+            (folder / name).unlink(missing_ok=True)
+
+
+def read_map(folder: Path) -> dict[str, Any]:
+    """The `map.json` of a folder. Raises LabelError when it is missing or not one of ours."""
+    try:
+        held = json.loads((folder / MAP).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabelError(
+            f"{folder} has no readable {MAP}; label something into it first"
+        ) from error
+    except ValueError:
+        held = None
+    ours = isinstance(held, dict) and held.get("format") == MAP_FORMAT
+    if not ours or not all(isinstance(held.get(name), kind) for name, kind in _MAP_FIELDS.items()):
+        raise LabelError(
+            f"{folder / MAP} is not a {MAP_FORMAT} file; move it away, or choose another --output"
+        )
+    return held
+
+
+def label_files(folder: Path, held: Mapping[str, Any]) -> list[Path]:
+    """The label files of a map whose `map.json` is `held`. Raises LabelError when it lists none."""
+    try:
+        files = [folder / source["labels"] for source in held["sources"]]
+    except (KeyError, TypeError):
+        files = []
+    if not files:
+        raise LabelError(
+            f"{folder / MAP} is damaged (it lists no labels); run the same `label` command again"
+        )
+    return files

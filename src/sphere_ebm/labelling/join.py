@@ -1,0 +1,142 @@
+"""Labels of shards whose points join a map of landmarks: one task a shard, on any engine."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from sphere_ebm.errors import EngineError, LabelError, ShardError
+from sphere_ebm.files.atomic import clean_leftovers, sha256_of
+from sphere_ebm.files.journal import Journal
+from sphere_ebm.files.shards.discovery import WorkItem
+from sphere_ebm.files.shards.labels import write_labels
+from sphere_ebm.files.shards.pooling import Pooling
+from sphere_ebm.geometry.shells import assign_shells, ideal_radii
+from sphere_ebm.labelling.engines import Engine
+from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
+from sphere_ebm.maps.config import PlacementConfig, shells_of
+from sphere_ebm.maps.frozen_map import FrozenMap
+from sphere_ebm.maps.placement import Placement
+from sphere_ebm.progress import StageProgress
+
+
+@dataclass(frozen=True, eq=False)
+class JoinTask:
+    """One shard to label.
+
+    `placement` is the file of the landmarks' placement, with embeddings, and `placement_digest` its
+    SHA-256. `rows` are those of the shard that are landmarks, `fitted` their positions in the
+    placement. `radius` (P,) are the ideal radii of the shard's points among all points.
+    """
+
+    item: WorkItem
+    digest: str
+    pooling: Pooling
+    output: Path
+    placement: Path
+    placement_digest: str
+    rows: Int64[np.ndarray, " landmarks"]
+    fitted: Int64[np.ndarray, " landmarks"]
+    radius: Float32[np.ndarray, " patches"]
+    metadata: dict[str, str]
+
+
+def join_shard(task: JoinTask) -> str:
+    """Place the points of a shard and write their labels; returns the SHA-256 of the label file.
+
+    Landmarks keep the direction that they were fitted with. All radii are ideal ones, the means of
+    their law.
+    """
+    frozen = _frozen_map(task.placement, task.placement_digest)
+    table = reread(task.item, task.digest, task.pooling)
+    new = np.setdiff1d(np.arange(len(table)), task.rows)
+    placed = frozen.place(
+        table.embeddings[new], table.prominence[new], ideal_radius=task.radius[new]
+    )
+    fitted = frozen.placement
+    direction = np.empty((len(table), 3), np.float32)
+    angle_std = np.empty(len(table), np.float32)
+    direction[new] = placed.direction
+    direction[task.rows] = fitted.direction[task.fitted]
+    angle_std[new] = placed.angle_std
+    angle_std[task.rows] = fitted.angle_std[task.fitted]
+    return write_labels(
+        task.output,
+        table,
+        direction=direction,
+        radius=task.radius,
+        shell=assign_shells(task.radius, fitted.shells),
+        radius_std=np.full(len(table), frozen.radius_std, np.float32),
+        angle_std=angle_std,
+        metadata=task.metadata,
+        source_sha256=task.digest,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _frozen_map(path: Path, digest: str) -> FrozenMap:
+    """Once a process: the index and the program of the landmarks' map.
+
+    Raises ShardError for another map.
+    """
+    if sha256_of(path) != digest:
+        raise ShardError(path, "is not the placement that this run has made", cure="label again")
+    return FrozenMap(Placement.load(path))
+
+
+def join_all(
+    journal: Journal,
+    sources: Sequence[Source],
+    landmarks: Sequence[Int64[np.ndarray, " _"]],
+    placement: Path,
+    config: PlacementConfig,
+    metadata: dict[str, str],
+    finished: set[str],
+    *,
+    pooling: Pooling,
+    engine: Engine,
+    progress: StageProgress | None,
+) -> dict[Path, Path]:
+    """Label every source that is not finished; returns the label file of each input.
+
+    Raises LabelError when workers are lost again and again, and what `join_shard` raises.
+    """
+    radius = ideal_radii(
+        prominences(sources), shells_of(config), config.radius_order, seed=config.seed
+    )
+    firsts = np.cumsum([0, *map(len, landmarks)])
+    tasks = [
+        JoinTask(
+            item=source.item,
+            digest=source.digest,
+            pooling=pooling,
+            output=journal.folder / source.name,
+            placement=placement,
+            placement_digest=journal.finished[placement.name],
+            rows=rows,
+            fitted=np.arange(first, first + len(rows)),
+            radius=radius[begin : begin + len(source.table)],
+            metadata=metadata,
+        )
+        for source, begin, rows, first in zip(
+            sources, offsets(sources), landmarks, firsts, strict=False
+        )
+        if source.name not in finished
+    ]
+    kept = len(sources) - len(tasks)
+    if progress is not None:
+        progress("writing", kept, len(sources))
+    try:
+        for done, (number, digest) in enumerate(engine.run(join_shard, tasks), start=1):
+            journal.record(tasks[number].output.name, digest)
+            if progress is not None:
+                progress("writing", kept + done, len(sources))
+    except EngineError as error:
+        raise LabelError(str(error)) from error
+    finally:
+        _frozen_map.cache_clear()
+    clean_leftovers(journal.folder)  # of workers that were killed while they wrote
+    return {source.table.source: journal.folder / source.name for source in sources}

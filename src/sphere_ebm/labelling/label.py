@@ -1,0 +1,373 @@
+"""`label`: shards in, one map, label files out.
+
+Resumable: the same command continues what a dead run began.
+
+An output folder holds one map: `map.json` (written last), `energy.csv`, `map.png`,
+`placement.safetensors` and one `<name>.sphere.safetensors` per input. While a run works there is a
+journal of finished files, and a checkpoint of the sampler. Every file is a function of the inputs
+and the configuration, so an interrupted run ends with the same bytes.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from sphere_ebm.errors import EngineError, LabelError, NonFiniteEnergyError, Refused, ShardError
+from sphere_ebm.files.atomic import sha256_of
+from sphere_ebm.files.folders import locked
+from sphere_ebm.files.formats import CHECKPOINT, MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.journal import Journal
+from sphere_ebm.files.shards.labels import write_labels
+from sphere_ebm.files.shards.pooling import Pooling
+from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
+from sphere_ebm.labelling.engines import Engine, LocalEngine
+from sphere_ebm.labelling.folder import Claim, claim, label_files, read_map
+from sphere_ebm.labelling.join import join_all
+from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
+from sphere_ebm.labelling.sources import (
+    Source,
+    check_sources,
+    collected_warnings,
+    nothing_usable,
+    offsets,
+    read_sources,
+    reread,
+    sharing,
+    stacked,
+    take_sidecar_edges,
+)
+from sphere_ebm.labelling.summary import MapPoints, final_energy, measured_points, write_summary
+from sphere_ebm.maps.checks import ExtraEdges
+from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.place import place
+from sphere_ebm.maps.placement import Placement
+from sphere_ebm.progress import StageProgress, stage
+from sphere_ebm.quality.report import QualityReport
+
+
+@dataclass(frozen=True)
+class LabelRun:
+    """What `label` did.
+
+    `placement`: of the points that were fitted, all of the `points` or the landmarks. `quality`: of
+    the whole map. `files`: label file of each input that was labelled, by the input's path. `kept`:
+    how many of these an earlier run of the same map had written. `warnings`: what the inputs said
+    about themselves.
+    """
+
+    output: Path
+    map_id: str
+    placement: Placement
+    points: int
+    quality: QualityReport
+    files: dict[Path, Path]
+    refused: tuple[Refused, ...]
+    warnings: tuple[str, ...]
+    kept: int
+
+
+def label(
+    inputs: Path | str | Iterable[Path | str],
+    output: Path | str,
+    config: PlacementConfig | None = None,
+    *,
+    pooling: Pooling = "mean",
+    sidecar_edges: bool = False,
+    overwrite: bool = False,
+    landmarks: int | None = None,
+    engine: Engine | None = None,
+    progress: StageProgress | None = None,
+) -> LabelRun:
+    """Place the patches of all shards on one sphere and write their labels.
+
+    All points are fitted together where there are at most `landmarks` of them. Beyond, so many,
+    drawn at random from every shard, are fitted; then the shards' points join their map, shard by
+    shard (see `FrozenMap`).
+
+    Args:
+        inputs: files, folders (searched recursively) and globs; one, or several.
+        output: folder for the labels, made when missing; it may already hold this very map,
+            finished or not.
+        config: see `PlacementConfig`.
+        pooling: how tokens become patches in per-token layouts.
+        sidecar_edges: add the edges of `<stem>.hypergraph.db` sidecars to the lateral graph. Edges
+            of weight 0 and from a patch to itself have no force and are passed over.
+        overwrite: replace another map in `output`, once the new placement exists; only files that
+            belong to that map are removed.
+        landmarks: the most points that are fitted; None: as many as suit this machine's memory
+            (`most_fitted`).
+        engine: where shards join a map of landmarks, see
+            `sphere_ebm.labelling.engines.make_engine`; None: in this process.
+        progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
+            `"steps"`, `"quality"`, `"writing"`, `"figure"`; with done = 0 before a stage begins.
+            Only done / total means anything.
+
+    Raises:
+        LabelError: no input could be used, widths differ, the configuration does not suit their
+            number of points, or `output` holds another map or files of the names that are to be
+            written, or another run works there.
+        OSError: the output cannot be written.
+        NonFiniteEnergyError: the energy diverged.
+    """
+    config = PlacementConfig() if config is None else config
+    if landmarks is not None and landmarks < 1:
+        raise ValueError(f"`landmarks` must be at least 1; got {landmarks}.")
+    given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    most = most_fitted if landmarks is None else lambda width: landmarks
+    sources, refused = read_sources(given, pooling, progress, most)
+    check_sources(sources, refused)
+    edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
+    if not sources:
+        raise nothing_usable(refused)
+    chosen = _landmarks(sources, config, edges, most)
+    engine = engine or LocalEngine()
+    sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
+    map_id = _map_id(sources, config, pooling, edges, chosen)
+    folder = Path(output)
+    with _ready(engine, chosen is not None), locked(folder):
+        claimed = claim(folder, map_id, [s.name for s in sources], overwrite)
+        placement = _placement(
+            claimed, embeddings, prominence, config, edges, chosen is not None, progress
+        )
+        journal = claimed.take_over()
+        before = {name for name in journal.finished if journal.holds(name)}
+        with stage("quality", progress):
+            quality = placement.quality()
+        metadata = _label_metadata(journal.map_id, placement, quality)
+        if chosen is None:
+            files = _write_all_labels(journal, sources, placement, metadata, before, progress)
+            points = MapPoints(placement.direction, placement.radius, placement.shell)
+        else:
+            fitted = folder / PLACEMENT
+            files = join_all(
+                journal,
+                sources,
+                chosen,
+                fitted,
+                config,
+                metadata | {"landmarks": str(len(placement))},
+                before,
+                pooling=pooling,
+                engine=engine,
+                progress=progress,
+            )
+            points, quality = measured_points(files.values(), config)
+        write_summary(journal, sources, placement, points, quality, before, progress)
+        journal.close()
+    kept = sum(s.name in before for s in sources)
+    warnings = collected_warnings(sources, placement.notes)
+    return LabelRun(
+        folder,
+        map_id,
+        placement,
+        len(points.radius),
+        quality,
+        files,
+        tuple(refused),
+        warnings,
+        kept,
+    )
+
+
+@contextmanager
+def _ready(engine: Engine, needed: bool) -> Iterator[None]:
+    """Hold the engine where it is `needed`.
+
+    Raises LabelError where it cannot work, before anything is fitted.
+    """
+    try:
+        if needed:
+            engine.prepare()
+    except EngineError as error:
+        raise LabelError(str(error)) from error
+    try:
+        yield
+    finally:
+        engine.close()
+
+
+def _landmarks(
+    sources: Sequence[Source],
+    config: PlacementConfig,
+    edges: ExtraEdges | None,
+    most: Callable[[int], int],
+) -> list[Int64[np.ndarray, " _"]] | None:
+    """Rows of each source that are fitted; None where all are."""
+    if all(source.whole for source in sources):
+        return None
+    counts = [len(source.table) for source in sources]
+    number = most(max(source.width for source in sources if len(source.table)))
+    if edges is not None:
+        raise LabelError(
+            f"edges of sidecars need a map that fits all of its points, and {sum(counts)} are more"
+            f" than {number}; raise the number of landmarks, or label without sidecars"
+        )
+    if (rows := grid_rows(config.sharpness(number))) > MAX_PYRAMID_ROWS:
+        raise LabelError(
+            "points cannot join a map with an interaction length of"
+            f" {1 / config.sharpness(number):.4g}, whose field needs {rows} rows of a grid and may"
+            f" have {MAX_PYRAMID_ROWS}; raise --interaction-length or --landmarks"
+        )
+    return choose_landmarks(counts, number, config.seed)
+
+
+def _fitted_points(
+    sources: Sequence[Source], chosen: Sequence[Int64[np.ndarray, " _"]] | None, pooling: Pooling
+) -> tuple[list[Source], Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"]]:
+    """Embeddings and prominence of the points that are fitted.
+
+    Sources that share this memory, if they held any.
+    """
+    if chosen is None:
+        embeddings, prominence = stacked(sources)
+        return sharing(sources, embeddings), embeddings, prominence
+    tables = (reread(source.item, source.digest, pooling) for source in sources)
+    taken = [
+        table.embeddings[rows] for table, rows in zip(tables, chosen, strict=True) if len(rows)
+    ]
+    prominence = np.concatenate(
+        [s.table.prominence[rows] for s, rows in zip(sources, chosen, strict=True)]
+    )
+    return list(sources), np.concatenate(taken), prominence
+
+
+def _map_id(
+    sources: Sequence[Source],
+    config: PlacementConfig,
+    pooling: str,
+    edges: ExtraEdges | None,
+    chosen: Sequence[Int64[np.ndarray, " _"]] | None,
+) -> str:
+    """Identity of the map: everything that its files are a function of."""
+    drawn = (
+        None if edges is None else hashlib.sha256(b"".join(x.tobytes() for x in edges)).hexdigest()
+    )
+    content = {
+        "format": MAP_FORMAT,
+        "version": version("sphere-ebm"),
+        "config": json.loads(config.to_json()),
+        "pooling": pooling,
+        "edges": drawn,
+        "landmarks": None if chosen is None else [len(rows) for rows in chosen],
+        "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in sources],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def measure_map(folder: Path | str) -> QualityReport:
+    """Check every file of a finished map against its hash, and measure the labels anew.
+
+    Measured from the label files alone.
+
+    Raises LabelError or ShardError naming the file that is missing or has changed.
+    """
+    folder = Path(folder)
+    held = read_map(folder)
+    for name, digest in held["files"].items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != digest:
+            raise ShardError(
+                folder / name,
+                "is missing or has changed",
+                cure="run the same `label` command again",
+            )
+    try:
+        config = PlacementConfig.from_json(json.dumps(held["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabelError(
+            f"{folder / MAP} is damaged ({error}); run the same `label` command again"
+        ) from error
+    return measured_points(label_files(folder, held), config)[1]
+
+
+def _placement(
+    claimed: Claim,
+    embeddings: Float32[np.ndarray, "points width"],
+    prominence: Float32[np.ndarray, " points"],
+    config: PlacementConfig,
+    edges: ExtraEdges | None,
+    joined: bool,
+    progress: StageProgress | None,
+) -> Placement:
+    """Place the fitted patches, or read the placement that an earlier run of this map finished.
+
+    One that others join is saved with its embeddings.
+    """
+    journal = claimed.journal
+    if journal.holds(PLACEMENT):
+        return Placement.load(journal.folder / PLACEMENT).with_embeddings(embeddings)
+    if progress is not None:
+        progress("neighbours", 0, 1)
+        progress("steps", 0, 1)
+    checkpoint = journal.folder / CHECKPOINT
+    try:
+        placement = place(
+            embeddings,
+            prominence,
+            config,
+            extra_edges=edges,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+    except NonFiniteEnergyError:
+        claimed.give_up()
+        raise
+    except ValueError as error:
+        claimed.give_up()
+        raise LabelError(str(error)) from error
+    journal.record(PLACEMENT, placement.save(journal.folder / PLACEMENT, embeddings=joined))
+    return placement
+
+
+def _label_metadata(map_id: str, placement: Placement, quality: QualityReport) -> dict[str, str]:
+    """What every label file tells about its map.
+
+    Energy and quality are those of the points that were fitted.
+    """
+    config = placement.config
+    return {
+        "map_id": map_id,
+        "config": config.to_json(),
+        "seed": str(config.seed),
+        "energy": json.dumps(final_energy(placement)),
+        "quality": json.dumps(quality.to_dict(), sort_keys=True),
+    }
+
+
+def _write_all_labels(
+    journal: Journal,
+    sources: Sequence[Source],
+    placement: Placement,
+    metadata: dict[str, str],
+    finished: set[str],
+    progress: StageProgress | None,
+) -> dict[Path, Path]:
+    files = {}
+    for i, (source, begin) in enumerate(zip(sources, offsets(sources), strict=False)):
+        if progress is not None:
+            progress("writing", i, len(sources))
+        rows = slice(begin, begin + len(source.table))
+        path = journal.folder / source.name
+        if source.name not in finished:
+            digest = write_labels(
+                path,
+                source.table,
+                direction=placement.direction[rows],
+                radius=placement.radius[rows],
+                shell=placement.shell[rows],
+                radius_std=placement.radius_std[rows],
+                angle_std=placement.angle_std[rows],
+                metadata=metadata,
+                source_sha256=source.digest,
+            )
+            journal.record(source.name, digest)
+        files[source.table.source] = path
+    if progress is not None:
+        progress("writing", len(sources), len(sources))
+    return files

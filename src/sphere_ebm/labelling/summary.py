@@ -1,0 +1,201 @@
+"""What a finished map says about itself.
+
+`map.json`, the energy trace, the figure, and quality from its label files.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from sphere_ebm.figures.map import plot_map, save_figure
+from sphere_ebm.files.atomic import atomic_write, sha256_of
+from sphere_ebm.files.container import read_container
+from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.journal import Journal
+from sphere_ebm.files.shards.labels import read_labels
+from sphere_ebm.geometry.shells import occupancy
+from sphere_ebm.labelling.landmarks import choose_landmarks
+from sphere_ebm.labelling.sources import Source, document_numbers
+from sphere_ebm.maps.config import PlacementConfig, shells_of
+from sphere_ebm.maps.placement import Placement
+from sphere_ebm.progress import StageProgress, stage
+from sphere_ebm.quality.report import QualityReport, measure_quality
+
+QUALITY_BYTES = 2_000_000_000
+"""Embeddings that quality is measured with at once, the same on every machine."""
+
+
+class MapPoints(NamedTuple):
+    """Where all points of a map lie."""
+
+    direction: Float32[np.ndarray, "points 3"]
+    radius: Float32[np.ndarray, " points"]
+    shell: Int32[np.ndarray, " points"]
+
+
+def measured_points(
+    files: Iterable[Path], config: PlacementConfig
+) -> tuple[MapPoints, QualityReport]:
+    """All points of a map and its quality, from the label files alone.
+
+    They are read one at a time.
+
+    Where their embeddings take more than `QUALITY_BYTES`, quality is that of as many points as do
+    not, drawn at random.
+    """
+    shapes = {file: _embeddings_shape(file) for file in files}
+    files = [file for file, (rows, _) in shapes.items() if rows] or list(shapes)[:1]
+    counts = [shapes[file][0] for file in files]
+    most = QUALITY_BYTES // (4 * shapes[files[0]][1])
+    everything = [np.arange(count) for count in counts]
+    measured = choose_landmarks(counts, most, config.seed) if sum(counts) > most else everything
+    places = []
+    samples = []
+    for file, rows in zip(files, measured, strict=True):
+        part = read_labels(file)
+        place = MapPoints(part.direction, part.radius, part.shell)
+        places.append(place)
+        samples.append(
+            (part.embeddings[rows], part.prominence[rows], *(column[rows] for column in place))
+        )
+    embeddings, prominence, direction, radius, shell = (
+        np.concatenate(c) for c in zip(*samples, strict=True)
+    )
+    quality = measure_quality(
+        embeddings,
+        direction,
+        radius=radius,
+        prominence=prominence,
+        shell=shell,
+        shells=shells_of(config),
+        order=config.radius_order,
+        seed=config.seed,
+    )
+    return MapPoints(*(np.concatenate(column) for column in zip(*places, strict=True))), quality
+
+
+def _embeddings_shape(file: Path) -> tuple[int, int]:
+    """Points and width of a label file, from its header.
+
+    What is wrong with it comes out when it is read.
+    """
+    tensor = read_container(file).tensors.get("embeddings")
+    return (
+        (tensor.shape[0], max(tensor.shape[1], 1))
+        if tensor is not None and len(tensor.shape) == 2
+        else (0, 1)
+    )
+
+
+def final_energy(placement: Placement) -> dict[str, float]:
+    """Energy of each term at the end of the run."""
+    return {name: float(values[-1]) for name, values in placement.energy.items()}
+
+
+def write_summary(
+    journal: Journal,
+    sources: Sequence[Source],
+    placement: Placement,
+    points: MapPoints,
+    quality: QualityReport,
+    finished: set[str],
+    progress: StageProgress | None,
+) -> None:
+    """Energy trace, figure and, last of all, `map.json`."""
+    folder = journal.folder
+    if ENERGY not in finished:
+        rows = io.StringIO()
+        writer = csv.writer(rows, lineterminator="\n")
+        writer.writerow(["step", *placement.energy])
+        writer.writerows(
+            zip(
+                placement.step.tolist(),
+                *(v.tolist() for v in placement.energy.values()),
+                strict=True,
+            )
+        )
+        atomic_write(folder / ENERGY, lambda file: file.write(rows.getvalue().encode()))
+        journal.record(ENERGY, sha256_of(folder / ENERGY))
+    if FIGURE not in finished:
+        with stage("figure", progress):
+            _draw(folder / FIGURE, sources, placement, points, quality)
+            journal.record(FIGURE, sha256_of(folder / FIGURE))
+    content = _map_content(journal, sources, placement, points, quality)
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    atomic_write(folder / MAP, lambda file: file.write(text.encode()))
+
+
+def _map_content(
+    journal: Journal,
+    sources: Sequence[Source],
+    placement: Placement,
+    points: MapPoints,
+    quality: QualityReport,
+) -> dict[str, Any]:
+    """What `map.json` holds."""
+    shells = placement.shells
+    return {
+        "format": MAP_FORMAT,
+        "id": journal.map_id,
+        "version": version("sphere-ebm"),
+        "config": json.loads(placement.config.to_json()),
+        "points": len(points.radius),
+        "fitted": len(placement),
+        "steps": int(placement.step[-1]) if placement.step.size else 0,
+        "converged": placement.converged,
+        "energy": final_energy(placement),
+        "quality": quality.to_dict(),
+        "shells": {
+            "radius": shells.radius.tolist(),
+            "capacity": shells.capacity.tolist(),
+            "occupancy": occupancy(points.shell, shells).tolist(),
+        },
+        "sources": [
+            {
+                "file": s.table.source.name,
+                "sha256": s.digest,
+                "labels": s.name,
+                "patches": len(s.table),
+            }
+            for s in sources
+        ],
+        "files": {
+            name: journal.finished[name]
+            for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE)
+        },
+    }
+
+
+def _draw(
+    path: Path,
+    sources: Sequence[Source],
+    placement: Placement,
+    points: MapPoints,
+    quality: QualityReport,
+) -> None:
+    names = [name for s in sources for name in s.table.documents]
+    # the figure divides by the number of points it draws; the energy is that of the fitted ones
+    share = len(points.radius) / max(len(placement), 1)
+    figure = plot_map(
+        points.direction,
+        points.radius,
+        document=document_numbers(sources),
+        document_names=names,
+        shell=points.shell,
+        shells=placement.shells,
+        energy={name: values * share for name, values in placement.energy.items()},
+        steps=placement.step,
+        quality={f"recall@{k}": v for k, v in quality.recall.items()}
+        | {f"trustworthiness@{k}": v for k, v in list(quality.trustworthiness.items())[:1]},
+        title=f"{len(names)} documents on one sphere"
+        if len(names) > 1
+        else "One document on a sphere",
+    )
+    save_figure(figure, path)

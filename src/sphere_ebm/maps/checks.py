@@ -1,0 +1,199 @@
+"""What users hand to `place`, turned into finite arrays of the right shape or refused."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Shaped
+from numpy.typing import ArrayLike
+from scipy.sparse import issparse
+
+from sphere_ebm.maps.config import PlacementConfig
+
+EQUAL_NORMS = 1e-5
+"""Norms whose relative spread is at most this are equal: normalising in float32 leaves about 1e-7
+of noise.
+"""
+
+ExtraEdges = tuple[
+    Shaped[np.ndarray, " edges"], Shaped[np.ndarray, " edges"], Float[np.ndarray, " edges"]
+]
+"""Senders, receivers and weights of edges."""
+
+
+def real_array(name: str, given: Any) -> Shaped[np.ndarray, "..."]:
+    """`given` as an array of real numbers of its own type.
+
+    An array, nested lists, or anything NumPy converts.
+
+    Raises:
+        ValueError: a scipy sparse array, masked entries, rows of different length, or entries that
+            are no real numbers.
+    """
+    if issparse(given):
+        raise ValueError(
+            f"`{name}` must be a dense array; got a scipy sparse one: call .toarray()."
+        )
+    if np.ma.is_masked(given):
+        raise ValueError(
+            f"`{name}` must have no masked entries; got {np.ma.count_masked(given)}: fill or drop"
+            " them."
+        )
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be an array of real numbers; got rows of different length."
+        ) from error
+    # jnp, because the floating types of ml_dtypes are not NumPy's
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "biu"):
+        raise ValueError(
+            f"`{name}` must hold real numbers; got dtype {array.dtype}. Convert it to float32."
+        )
+    return array
+
+
+def checked_config(config: Any) -> PlacementConfig:
+    """`config`, or the default one for None.
+
+    Raises ValueError for anything else than a `PlacementConfig`.
+    """
+    if config is None:
+        return PlacementConfig()
+    if not isinstance(config, PlacementConfig):
+        raise ValueError(
+            f"`config` must be a PlacementConfig, or None; got {type(config).__name__}. "
+            "Build one with PlacementConfig(neighbours=15, ...)."
+        )
+    return config
+
+
+def checked_embeddings(embeddings: ArrayLike) -> Float32[np.ndarray, "points width"]:
+    """Embeddings in float32, contiguous.
+
+    Raises ValueError when they are no matrix of finite real numbers.
+    """
+    given = real_array("embeddings", embeddings)
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+        array = np.ascontiguousarray(given, np.float32)
+    if given.ndim != 2:
+        raise ValueError(f"`embeddings` must have shape (points, width); got {given.shape}.")
+    _refuse_non_finite("embeddings", array)
+    return array
+
+
+def checked_prominence(
+    prominence: ArrayLike | None, embeddings: Float32[np.ndarray, "points width"]
+) -> tuple[Float64[np.ndarray, " points"], list[str]]:
+    """The prominence in float64, so that it is ranked as given.
+
+    With notes about what it leaves open.
+
+    None: the norms of the embeddings. Where all non-zero norms are equal but for rounding
+    (`EQUAL_NORMS`), they are made equal, so that no radius follows the rounding.
+
+    Raises:
+        ValueError: the wrong shape, or not finite in float32, in which a `Placement` keeps it.
+    """
+    if prominence is None:
+        values, notes = _norms(embeddings)
+    else:
+        values = real_array("prominence", prominence).astype(np.float64)
+        notes = []
+    if values.shape != (len(embeddings),):
+        raise ValueError(f"`prominence` must have shape ({len(embeddings)},); got {values.shape}.")
+    with np.errstate(over="ignore"):
+        _refuse_non_finite("prominence", values.astype(np.float32))
+    ordered = np.sort(values)
+    equal = ordered[1:] == ordered[:-1]
+    tied = int(np.count_nonzero(np.append(equal, False) | np.append(False, equal)))
+    if not notes and 2 * tied > len(values):
+        notes = [
+            f"{tied} of {len(values)} points share their prominence with another: the seed orders"
+            " equal ones"
+        ]
+    return values, notes
+
+
+def checked_numbers(name: str, given: ArrayLike, n_points: int) -> Float64[np.ndarray, " points"]:
+    """One real number for every point, finite in float32, in float64.
+
+    Raises ValueError naming the argument `name`.
+    """
+    values = real_array(name, given).astype(np.float64)
+    if values.shape != (n_points,):
+        raise ValueError(f"`{name}` must have shape ({n_points},); got {values.shape}.")
+    with np.errstate(over="ignore"):
+        _refuse_non_finite(name, values.astype(np.float32))
+    return values
+
+
+def _norms(
+    embeddings: Float32[np.ndarray, "points width"],
+) -> tuple[Float64[np.ndarray, " points"], list[str]]:
+    norm = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    pointing = norm > 0
+    largest = norm.max(initial=0.0)
+    if pointing.sum() < 2 or largest - norm[pointing].min() > EQUAL_NORMS * largest:
+        return norm, []
+    note = (
+        "embeddings are normalised: their norms order nothing, radii are by the seed; give your own"
+        " prominence"
+    )
+    return np.where(pointing, largest, 0.0), [note]
+
+
+def checked_start(start: ArrayLike, n_points: int) -> Float32[np.ndarray, "points 3"]:
+    """Initial directions scaled to unit length.
+
+    Raises ValueError for a wrong shape, a non-finite or a zero row.
+    """
+    array = real_array("start", start)
+    if array.shape != (n_points, 3):
+        raise ValueError(f"`start` must have shape ({n_points}, 3); got {array.shape}.")
+    array = array.astype(np.float64)
+    _refuse_non_finite("start", array)
+    length = np.linalg.norm(array, axis=1, keepdims=True)
+    if not (length > 0).all():
+        raise ValueError(f"`start` must have no zero rows; row {int(np.argmin(length))} is zero.")
+    return (array / length).astype(np.float32)
+
+
+def checked_edges(edges: Any) -> ExtraEdges | None:
+    """Extra edges as arrays, (senders, receivers, weights); None stays None.
+
+    Raises:
+        ValueError: not three one-dimensional arrays of one length, or ends that are no integers.
+            That the ends are points is checked where the edges are added, see
+            `sphere_ebm.graph.graph.add_edges`.
+    """
+    if edges is None:
+        return None
+    if not isinstance(edges, (tuple, list)) or len(edges) != 3:
+        raise ValueError(
+            "`extra_edges` must be a tuple of three arrays: senders, receivers and weights."
+        )
+    senders, receivers, weights = (real_array("extra_edges", part) for part in edges)
+    if not (senders.ndim == 1 and senders.shape == receivers.shape == weights.shape):
+        shapes = ", ".join(str(part.shape) for part in (senders, receivers, weights))
+        raise ValueError(
+            "`extra_edges` must hold three one-dimensional arrays of one length; got shapes"
+            f" {shapes}."
+        )
+    if senders.size and not (senders.dtype.kind in "iu" and receivers.dtype.kind in "iu"):
+        raise ValueError(
+            f"`extra_edges` must name points by integers; got dtypes {senders.dtype} and"
+            f" {receivers.dtype}."
+        )
+    return senders.astype(np.int64), receivers.astype(np.int64), weights.astype(np.float64)
+
+
+def _refuse_non_finite(name: str, array: Shaped[np.ndarray, "..."]) -> None:
+    finite = np.isfinite(array)
+    if not finite.all():
+        first = np.unravel_index(int(np.argmin(finite)), array.shape)
+        place = ", ".join(str(int(i)) for i in first)
+        raise ValueError(
+            f"`{name}` must be finite in float32; got {array[first]} at index ({place}). Drop or"
+            " repair that row."
+        )

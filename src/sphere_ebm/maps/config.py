@@ -1,0 +1,238 @@
+"""`PlacementConfig`: every choice that a placement depends on, besides its input."""
+
+import dataclasses
+import json
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sphere_ebm.geometry.shells import SPACINGS, RadiusOrder, Shells, Spacing, make_shells
+from sphere_ebm.hamiltonian.fields.evaluators import (
+    EVALUATORS,
+    MAX_PYRAMID_SHARPNESS,
+    MAX_SHARPNESS,
+    Evaluator,
+)
+from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
+
+Scheme = Literal["underdamped", "leimkuhler-matthews", "euler-maruyama"]
+Start = Literal["pca", "random", "spectral", "water-filling"]
+SCHEMES: tuple[str, ...] = ("underdamped", "leimkuhler-matthews", "euler-maruyama")
+STARTS: tuple[str, ...] = ("pca", "random", "spectral", "water-filling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementConfig:
+    """Configuration of `place`.
+
+    Energies are in units of energy per point, radii in shell units, angles in radians.
+
+    Integers and real numbers of any type are accepted, NumPy's too, and kept as `int` and `float`.
+
+    Graph:
+        seed: non-negative integer; the same input, seed and machine give the same bits.
+        neighbours: k of the k-NN graph (cosine); at least 1. Fewer are used when there are fewer
+            points.
+        affinity: weights of the edges: `"uniform"` or `"perplexity"`.
+        perplexity: effective number of neighbours for `affinity="perplexity"`, in [1, neighbours].
+        max_degree: upper bound of a node's degree, at least 2; it bounds the padding of the THRML
+            program.
+        neighbour_search: `"exact"`, `"approximate"` (extra `ann`) or `"auto"`.
+
+    Energy:
+        kernel: of the lateral attraction: `"cauchy"`, `"gaussian"` or `"harmonic"`.
+        lateral_strength: α >= 0.
+        osmotic_strength: Π >= 0; 0 leaves the two-term Hamiltonian (gravity and lateral).
+        osmotic_evaluator: `"direct"`, `"harmonic"`, `"pyramid"` or `"auto"`.
+        interaction_length: chord length 1/s beyond which attraction and repulsion fade; None: s =
+            0.15 sqrt(N), at least 3 and at most 512. At most 2, the largest chord; at least 1/53.3
+            for the harmonic evaluator and 1/512 for the pyramid.
+        radius_stiffness: κ > 0, energy / radius²; a radius spreads by sqrt(T / κ).
+
+    Shells:
+        shells: number of shells.
+        shell_spacing: `"linear"`, `"sqrt"`, `"geometric"`, `"golden"`, `"prime-like"`,
+            `"quadratic"` or `"logarithmic"`; see `sphere_ebm.geometry.shells.make_shells`.
+        inner_radius, outer_radius: radii of the first and last shell; None: see
+            `sphere_ebm.geometry.shells.make_shells`.
+        capacity_exponent: p of the capacity law c_s ∝ R_s^p.
+        radius_order: `"outer"`: high prominence outside; `"core"`: inside.
+
+    Dynamics:
+        scheme: `"underdamped"`, `"leimkuhler-matthews"` or `"euler-maruyama"`.
+        steps: annealing steps at most.
+        average: steps after annealing over which mean and spread are taken; at least 2. Samples are
+            correlated, so a short average understates the spread.
+        step_size: h > 0 at the first step, in units of the interaction time: mobilities are 1/s²
+            (directions) and 1/κ (radii).
+        step_size_growth: factor on `step_size` that is reached, along a straight line, after the
+            first `cooling` of the steps: forces are strong while the coupling is, and weaker later.
+        friction: γ > 0 per unit time (underdamped only).
+        temperature_start, temperature_end: T >= 0, lowered linearly during the first `cooling` of
+            the steps.
+        coupling_start: factor on the lateral force at the first step, lowered linearly to 1 during
+            the first `cooling` of the steps ("early exaggeration").
+        cooling: share of `steps` after which temperature and coupling stay at their end values, in
+            [0, 1].
+        tolerance: change of energy per point that counts as none. After cooling, annealing ends
+            early when the means of the energy over 50 steps and the 50 steps before differ by less
+            than this, or by less than thermal noise makes them; 0: never.
+        start: initial directions: `"pca"`, `"random"`, `"spectral"` or `"water-filling"` (those of
+            the preset `lateral_jit`); `place` also accepts an array.
+    """
+
+    seed: int = 0
+    neighbours: int = 15
+    affinity: Literal["uniform", "perplexity"] = "uniform"
+    perplexity: float = 10.0
+    max_degree: int = 32
+    neighbour_search: Literal["auto", "exact", "approximate"] = "auto"
+    kernel: Kernel = "cauchy"
+    lateral_strength: float = 1.0
+    osmotic_strength: float = 2.0
+    osmotic_evaluator: Evaluator = "auto"
+    interaction_length: float | None = None
+    radius_stiffness: float = 1.0
+    shells: int = 32
+    shell_spacing: Spacing = "linear"
+    inner_radius: float | None = None
+    outer_radius: float | None = None
+    capacity_exponent: float = 1.5
+    radius_order: RadiusOrder = "outer"
+    scheme: Scheme = "underdamped"
+    steps: int = 200
+    average: int = 50
+    step_size: float = 0.5
+    step_size_growth: float = 1.4
+    friction: float = 0.3
+    temperature_start: float = 0.1
+    temperature_end: float = 0.01
+    coupling_start: float = 8.0
+    cooling: float = 0.7
+    tolerance: float = 1e-4
+    start: Start = "pca"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the parameter, its rule and what was received."""
+        for name, choices in _CHOICES.items():
+            choice = getattr(self, name)
+            if not isinstance(choice, str) or choice not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {choice!r}.")
+            object.__setattr__(self, name, str(choice))
+        for name, (low, high, rule) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
+                continue
+            fits = isinstance(value, numbers.Integral if name in _WHOLE else numbers.Real)
+            if not fits or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"`{name}` must be {rule}; got {value!r}.")
+            object.__setattr__(self, name, int(value) if name in _WHOLE else float(value))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raises ValueError for values that are each within their range, but not together."""
+        length = self.interaction_length
+        sharpest = {"harmonic": MAX_SHARPNESS, "pyramid": MAX_PYRAMID_SHARPNESS}.get(
+            self.osmotic_evaluator, math.inf
+        )
+        if length is not None and 1 / length > sharpest:
+            raise ValueError(
+                f"`interaction_length` must be at least 1/{sharpest:.1f} = {1 / sharpest:.5f} for "
+                f"osmotic_evaluator={self.osmotic_evaluator!r}; got {length!r}. Raise it, or take "
+                "osmotic_evaluator='direct'."
+            )
+        if self.affinity == "perplexity" and self.perplexity > self.neighbours:
+            raise ValueError(
+                f"`perplexity` must be at most neighbours={self.neighbours}; got {self.perplexity}."
+                " Lower it or raise `neighbours`."
+            )
+        # refuses radii that are out of order or too close
+        make_shells(
+            self.shells,
+            spacing=self.shell_spacing,
+            inner_radius=self.inner_radius,
+            outer_radius=self.outer_radius,
+            capacity_exponent=self.capacity_exponent,
+        )
+
+    def sharpness(self, n_points: int) -> float:
+        """s, the inverse interaction length, for a map of `n_points`."""
+        if self.interaction_length is not None:
+            return 1.0 / self.interaction_length
+        return min(max(0.15 * math.sqrt(n_points), 3.0), MAX_PYRAMID_SHARPNESS)
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys; `from_json` reads it back.
+
+        Equal configurations give equal lines.
+        """
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "PlacementConfig":
+        """The configuration that `to_json` wrote.
+
+        Raises ValueError for unknown or bad parameters.
+        """
+        values: Any = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a configuration must be a JSON object; got {text[:40]!r}.")
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise ValueError(
+                f"unknown parameters {', '.join(unknown)}: written by a newer version of"
+                " sphere_ebm?"
+            )
+        return cls(**values)
+
+
+def shells_of(config: PlacementConfig) -> Shells:
+    """The shells that a configuration describes."""
+    return make_shells(
+        config.shells,
+        spacing=config.shell_spacing,
+        inner_radius=config.inner_radius,
+        outer_radius=config.outer_radius,
+        capacity_exponent=config.capacity_exponent,
+    )
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "affinity": ("uniform", "perplexity"),
+    "neighbour_search": ("auto", "exact", "approximate"),
+    "kernel": KERNELS,
+    "osmotic_evaluator": EVALUATORS,
+    "shell_spacing": tuple(SPACINGS),
+    "radius_order": ("outer", "core"),
+    "scheme": SCHEMES,
+    "start": STARTS,
+}
+_LARGE = 1e9
+_TINY = 1e-9
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "seed": (0, 2**32 - 1, "an integer in [0, 2^32)"),
+    "neighbours": (1, _LARGE, "an integer >= 1"),
+    "perplexity": (1, _LARGE, "a number >= 1"),
+    "max_degree": (2, _LARGE, "an integer >= 2"),
+    "lateral_strength": (0, _LARGE, "a number >= 0"),
+    "osmotic_strength": (0, _LARGE, "a number >= 0"),
+    "interaction_length": (1e-4, 2, "a number in [0.0001, 2], or None"),
+    "radius_stiffness": (_TINY, _LARGE, "a positive number"),
+    "shells": (1, 1_000_000, "an integer in [1, 1000000]"),
+    "inner_radius": (_TINY, _LARGE, "a positive number, or None"),
+    "outer_radius": (_TINY, _LARGE, "a positive number, or None"),
+    "capacity_exponent": (-_LARGE, _LARGE, "a finite number"),
+    "steps": (0, _LARGE, "an integer >= 0"),
+    "average": (2, _LARGE, "an integer >= 2"),
+    "step_size": (_TINY, _LARGE, "a positive number"),
+    "step_size_growth": (_TINY, _LARGE, "a positive number"),
+    "friction": (_TINY, _LARGE, "a positive number"),
+    "temperature_start": (0, _LARGE, "a number >= 0"),
+    "temperature_end": (0, _LARGE, "a number >= 0"),
+    "coupling_start": (0, _LARGE, "a number >= 0"),
+    "cooling": (0, 1, "a number in [0, 1]"),
+    "tolerance": (0, _LARGE, "a number >= 0"),
+}
+_WHOLE = {"seed", "neighbours", "max_degree", "shells", "steps", "average"}
+_OPTIONAL = {"interaction_length", "inner_radius", "outer_radius"}

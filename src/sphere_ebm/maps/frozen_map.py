@@ -1,0 +1,297 @@
+"""`FrozenMap`: a finished map that new points join without moving it.
+
+A newcomer feels its nearest fitted points and the osmotic field of all of them; both are frozen.
+Its conditional law given the map is exp(-H_i / T), H_i = α Σ_j w_ij φ(u, u_j) + 2 Π N Q(u) / S + (κ
+/ 2) (r - r*)², and its label is where H_i is lowest: of its neighbours' places the best, then
+underdamped Langevin dynamics at T = 0 on a THRML program with a free block of newcomers and the
+clamped block of fitted points. The spread is that of the law at the map's final temperature, in the
+harmonic approximation.
+
+Newcomers do not feel each other, draw no random numbers and are worked on in batches of one size,
+so that neither their order nor the number that come together changes a bit of the result.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import final
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Float64
+from numpy.typing import ArrayLike
+from thrml import Block, FactorSamplingProgram, InteractionGroup
+
+from sphere_ebm.geometry.shells import assign_shells, radii_at_ranks
+from sphere_ebm.graph.graph import affinities
+from sphere_ebm.graph.neighbours import Nearest, NeighbourIndex
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
+from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.maps.checks import checked_embeddings, checked_numbers, checked_prominence
+from sphere_ebm.maps.placement import Placement
+from sphere_ebm.sampling.clamped import attraction_by_fitted, build_clamped_program
+from sphere_ebm.sampling.joining import Newcomers, settle
+from sphere_ebm.sampling.programs import SphereBlock, sphere_block
+from sphere_ebm.sampling.underdamped import Underdamped
+
+BATCH = 1024
+"""Newcomers that are worked on together; results depend on it by rounding only."""
+
+# Relaxation at T = 0, whatever the map's own dynamics were: with mobilities that go with the
+# strengths the step is stable for every kernel, since a newcomer's weights sum to 2; this friction
+# brings stiff and soft wells to rest alike.
+_STEPS = 60
+_STEP_SIZE = 0.5
+_FRICTION = 1.0
+
+JoinProgress = Callable[[int, int], None]
+"""Called as `progress(done, total)` with the number of newcomers."""
+
+
+@final
+class FrozenMap:
+    """A `placement` that new points join.
+
+    Args:
+        placement: the finished map, of at least one point.
+        embeddings: (N, D) of its points; or an `index` of them.
+        index: nearest neighbours among them, when there is one already.
+
+    Raises:
+        ValueError: no points, embeddings of another number of points, or an interaction length so
+            short that the field of the map cannot be tabulated.
+
+    Cost: the index, one evaluation of the osmotic field, and a THRML program of `batch` + N nodes,
+    built in Python.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        embeddings: ArrayLike | None = None,
+        *,
+        index: NeighbourIndex | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        if len(placement) == 0:
+            raise ValueError("`placement` must have at least one point for others to join; got 0.")
+        if index is None:
+            given = placement.embeddings if embeddings is None else embeddings
+            if given is None:
+                raise ValueError(
+                    "this placement was loaded without its embeddings: pass them, or an `index`."
+                )
+            config = placement.config
+            index = NeighbourIndex.build(
+                checked_embeddings(given), search=config.neighbour_search, seed=config.seed
+            )
+        if index.n_points != len(placement):
+            raise ValueError(
+                f"`embeddings` must be those of {len(placement)} points; got {index.n_points}."
+            )
+        self.placement = placement
+        self.index = index
+        self.batch = batch
+        self._prominence = np.sort(placement.prominence.astype(np.float64))
+
+    def place(
+        self,
+        embeddings: ArrayLike,
+        prominence: ArrayLike | None = None,
+        *,
+        ideal_radius: ArrayLike | None = None,
+        progress: JoinProgress | None = None,
+    ) -> Placement:
+        """Place new points.
+
+        Their order and number have no influence on where each of them comes to lie.
+
+        Args:
+            embeddings: (M, D), of the space that the map was made of. A zero vector has no
+                neighbours: it comes to lie where the map is emptiest.
+            prominence: (M,), on the scale of the fitted points; by default the norms of the
+                embeddings. A newcomer's radius is the one at its rank among the fitted points.
+            ideal_radius: (M,) radii that take the place of these.
+            progress: called after every batch.
+
+        Returns:
+            A placement of the M points with the map's configuration. `angle_std` is the square root
+            of T tr(A⁻¹), A the Hessian of H_i on the sphere, `radius_std` is sqrt(T / κ); `energy`
+            and `step` are empty.
+
+        Raises:
+            ValueError: wrong shapes, another width than the map's, or values that are not finite.
+        """
+        new = checked_embeddings(embeddings)
+        config = self.placement.config
+        order, _ = checked_prominence(prominence, new)
+        given = (
+            None
+            if ideal_radius is None
+            else checked_numbers("ideal_radius", ideal_radius, len(new))
+        )
+        ideal = self._ideal(order) if given is None else given.astype(np.float32)
+        direction, angle_std = self._directions(new, ideal, progress)
+        return Placement(
+            direction=direction,
+            radius=ideal,
+            shell=assign_shells(ideal, self.placement.shells),
+            radius_std=np.full(len(new), self.radius_std, np.float32),
+            angle_std=angle_std,
+            prominence=order.astype(np.float32),
+            energy={},
+            step=np.zeros(0, np.int64),
+            converged=True,
+            config=config,
+            notes=(*(() if self.index.note is None else (self.index.note,)), *_notes(new)),
+            embeddings=new,
+        )
+
+    @property
+    def radius_std(self) -> float:
+        """sqrt(T / κ), by which radii spread at the map's final temperature."""
+        config = self.placement.config
+        return math.sqrt(config.temperature_end / config.radius_stiffness)
+
+    def _ideal(self, prominence: Float64[np.ndarray, " new"]) -> Float32[np.ndarray, " new"]:
+        """The radius at the rank that each newcomer has among the fitted points.
+
+        Among equals, amid them.
+        """
+        kept = prominence.astype(np.float32).astype(np.float64)  # as a placement keeps it
+        below = np.searchsorted(self._prominence, kept, side="left")
+        upto = np.searchsorted(self._prominence, kept, side="right")
+        share = (below + upto) / (2 * len(self._prominence))
+        outer = self.placement.config.radius_order == "outer"
+        return radii_at_ranks(share if outer else 1 - share, self.placement.shells)
+
+    def _directions(
+        self,
+        new: Float32[np.ndarray, "new width"],
+        ideal: Float32[np.ndarray, " new"],
+        progress: JoinProgress | None,
+    ) -> tuple[Float32[np.ndarray, "new 3"], Float32[np.ndarray, " new"]]:
+        direction = np.empty((len(new), 3), np.float32)
+        angle_std = np.empty(len(new), np.float32)
+        steps = jnp.asarray(_STEPS, jnp.int32)
+        for start in range(0, len(new), self.batch):
+            rows = slice(start, min(start + self.batch, len(new)))
+            found = self.index.query(new[rows], self._slots)
+            settled, spread = settle(
+                self._program,
+                self._clamped,
+                self._newcomers(found, ideal[rows]),
+                steps,
+                *self._scales,
+            )
+            direction[rows] = np.asarray(settled)[: len(found.index)]
+            angle_std[rows] = np.asarray(spread)[: len(found.index)]
+            if progress is not None:
+                progress(rows.stop, len(new))
+        return direction, angle_std
+
+    def _newcomers(self, found: Nearest, ideal: Float32[np.ndarray, " new"]) -> Newcomers:
+        """A batch of the usual size, filled up with points that nothing pulls.
+
+        The weights of a fitted point's edges sum to 2 on average, since those of the graph sum to
+        N.
+        """
+        config = self.placement.config
+        missing = self.batch - len(ideal)
+        active = found.index >= 0
+        weight = 2 * affinities(
+            found.index, found.similarity, affinity=config.affinity, perplexity=config.perplexity
+        )
+        wells = np.pad(ideal, (0, missing), constant_values=1.0)
+        slots = (np.where(active, found.index, 0), weight, active)
+        fitted, weight, active = (np.pad(x, ((0, missing), (0, 0))) for x in slots)
+        dtype = self._dtype
+        return Newcomers(
+            jnp.asarray(wells, dtype),
+            jnp.asarray(fitted, jnp.int32),
+            jnp.asarray(weight, dtype),
+            jnp.asarray(active),
+        )
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(jnp.result_type(float))
+
+    @property
+    def _slots(self) -> int:
+        return min(self.placement.config.neighbours, len(self.placement))
+
+    @property
+    def _scales(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Temperature and sharpness."""
+        config = self.placement.config
+        scales = config.temperature_end, config.sharpness(len(self.placement))
+        return jnp.asarray(scales[0], self._dtype), jnp.asarray(scales[1], self._dtype)
+
+    @functools.cached_property
+    def _clamped(self) -> SphereState:
+        placed = self.placement
+        return SphereState(
+            jnp.asarray(placed.direction, self._dtype), jnp.asarray(placed.radius, self._dtype)
+        )
+
+    @functools.cached_property
+    def _program(self) -> FactorSamplingProgram:
+        """The program of one batch; `bound` puts its wells and neighbours into it."""
+        config = self.placement.config
+        points = len(self.placement)
+        free = _free_block(self.batch)
+        clamped = sphere_block(points)
+        sharpness = config.sharpness(points)
+        groups = GravityFactor(
+            free, np.ones(self.batch, self._dtype), config.radius_stiffness
+        ).to_interaction_groups()
+        groups += self._lateral(free, clamped, sharpness)
+        if points > 1 and config.osmotic_strength > 0:
+            field = FrozenPressureFactor(
+                free, self._clamped.direction, sharpness=sharpness, strength=config.osmotic_strength
+            )
+            groups += field.to_interaction_groups()
+        stiffness = max(config.lateral_strength, config.osmotic_strength / 2) or 1.0
+        sampler = Underdamped(
+            self.batch,
+            0.0,
+            _STEP_SIZE,
+            _FRICTION,
+            direction_mobility=1 / (sharpness**2 * stiffness),
+            radius_mobility=1 / config.radius_stiffness,
+            dtype=self._dtype,
+        )
+        return build_clamped_program(free, clamped, groups, sampler, self._dtype)
+
+    def _lateral(self, free: Block, clamped: Block, sharpness: float) -> list[InteractionGroup]:
+        config = self.placement.config
+        if not config.lateral_strength > 0:
+            return []
+        slots = (self.batch, self._slots)
+        group = attraction_by_fitted(
+            free,
+            clamped,
+            np.zeros(slots, np.int64),
+            np.zeros(slots, self._dtype),
+            sharpness=sharpness,
+            strength=config.lateral_strength,
+            kernel=config.kernel,
+        )
+        return [group]
+
+
+@functools.lru_cache(maxsize=2)
+def _free_block(size: int) -> SphereBlock:
+    """The newcomers' block; not the one of a map of as many points."""
+    return SphereBlock(size)
+
+
+def _notes(new: Float32[np.ndarray, "new width"]) -> tuple[str, ...]:
+    empty = int(np.count_nonzero(~new.any(axis=1)))
+    if not empty:
+        return ()
+    return (
+        f"{empty} of {len(new)} embeddings are zero vectors: they lie where the map is emptiest",
+    )

@@ -1,0 +1,199 @@
+"""`Placement`: the result that every method of placing points returns."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32, Shaped
+from numpy.typing import ArrayLike
+
+from sphere_ebm.errors import ShardError
+from sphere_ebm.files.shards.layouts import PLACEMENT_FORMAT
+from sphere_ebm.files.tensors import read_tensors, write_tensors
+from sphere_ebm.geometry.shells import Shells, occupancy
+from sphere_ebm.geometry.sphere import angles
+from sphere_ebm.maps.checks import checked_embeddings
+from sphere_ebm.maps.config import PlacementConfig, shells_of
+from sphere_ebm.quality.neighbours import DEFAULT_QUERIES
+from sphere_ebm.quality.report import QualityReport, measure_quality
+
+_CURE = "save the placement again with `Placement.save`"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Placement:
+    """N points on a sphere.
+
+    Attributes:
+        direction: (N, 3) unit vectors; the mean over the last samples.
+        radius: (N,) mean radius over the last samples, in shell units.
+        shell: (N,) the shell that holds each radius, 0 innermost.
+        radius_std: (N,) standard deviation of the radius over the last samples.
+        angle_std: (N,) root mean square distance |u - m| to the mean vector m over the last
+            samples: for the usual narrow spread the root mean square angle in radians; 1 for a
+            point that wandered over the whole sphere.
+        prominence: (N,) what the radii order.
+        energy: energy per term, (chunks,) each, at coupling 1; the sum over terms is the
+            Hamiltonian.
+        step: (chunks,) steps done at each entry of the trace.
+        converged: whether the energy stood still after cooling, so that annealing ended early, or
+            at the end; never true of unstable dynamics.
+        config: how it was made.
+        notes: what the user should know (zero vectors, a search that fell back), one line each.
+        method: what placed the points: `"langevin"`, or the name of a heuristic.
+        info: what a heuristic tells about its run, by name; see `sphere_ebm.heuristics`.
+        embeddings: (N, D) the input, for `quality` and for points that join; saved only on demand.
+    """
+
+    direction: Float32[np.ndarray, "points 3"]
+    radius: Float32[np.ndarray, " points"]
+    shell: Int32[np.ndarray, " points"]
+    radius_std: Float32[np.ndarray, " points"]
+    angle_std: Float32[np.ndarray, " points"]
+    prominence: Float32[np.ndarray, " points"]
+    energy: dict[str, Float[np.ndarray, " chunks"]]
+    step: Shaped[np.ndarray, " chunks"]
+    converged: bool
+    config: PlacementConfig
+    notes: tuple[str, ...] = ()
+    method: str = "langevin"
+    info: dict[str, int | float] = field(default_factory=dict)
+    embeddings: Float32[np.ndarray, "points width"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.direction)
+
+    @property
+    def theta(self) -> Float[np.ndarray, " points"]:
+        """Colatitude in [0, pi], radians."""
+        return angles(self.direction)[0]
+
+    @property
+    def phi(self) -> Float[np.ndarray, " points"]:
+        """Azimuth in [0, 2 pi), radians."""
+        return angles(self.direction)[1]
+
+    @property
+    def shells(self) -> Shells:
+        """The shells of `config`."""
+        return shells_of(self.config)
+
+    @property
+    def shells_used(self) -> int:
+        """Number of shells that hold at least one point."""
+        return int(np.count_nonzero(occupancy(self.shell, self.shells)))
+
+    def quality(
+        self,
+        embeddings: ArrayLike | None = None,
+        *,
+        labels: ArrayLike | None = None,
+        ks: tuple[int, ...] = (15, 50),
+        queries: int | None = DEFAULT_QUERIES,
+    ) -> QualityReport:
+        """How well the map keeps the neighbourhoods of the embeddings.
+
+        And its radii the prominence.
+
+        Raises ValueError for a placement that was loaded from a file, unless `embeddings` are
+        given, and for embeddings that `place` would refuse.
+        """
+        measured = self.embeddings if embeddings is None else checked_embeddings(embeddings)
+        if measured is None:
+            raise ValueError(
+                "this placement was loaded without its embeddings; pass them: quality(embeddings)."
+            )
+        return measure_quality(
+            measured,
+            self.direction,
+            radius=self.radius,
+            prominence=self.prominence,
+            shell=self.shell,
+            shells=self.shells,
+            labels=None if labels is None else np.asarray(labels),
+            order=self.config.radius_order,
+            ks=ks,
+            queries=queries,
+            seed=self.config.seed,
+        )
+
+    def with_embeddings(self, embeddings: ArrayLike) -> "Placement":
+        """The same placement, able to measure its own `quality`."""
+        return dataclasses.replace(self, embeddings=checked_embeddings(embeddings))
+
+    def save(self, path: Path | str, *, embeddings: bool = False) -> str:
+        """Write one safetensors file, atomically; returns its SHA-256.
+
+        With `embeddings` they are written too, so that new points can join the placement that is
+        loaded again. Raises ValueError when there are none.
+        """
+        tensors = {name: getattr(self, name) for name in _ARRAYS} | {
+            "step": self.step.astype(np.int64)
+        }
+        tensors |= {
+            f"energy.{name}": np.asarray(values, np.float64) for name, values in self.energy.items()
+        }
+        if embeddings:
+            if self.embeddings is None:
+                raise ValueError(
+                    "this placement has no embeddings to save; give it them with `with_embeddings`."
+                )
+            tensors["embeddings"] = self.embeddings
+        metadata = {
+            "format": PLACEMENT_FORMAT,
+            "config": self.config.to_json(),
+            "converged": json.dumps(self.converged),
+            "notes": json.dumps(self.notes),
+            "method": self.method,
+            "info": json.dumps(self.info),
+            "terms": json.dumps(list(self.energy)),
+        }
+        return write_tensors(Path(path), tensors, metadata)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Placement":
+        """Read what `save` wrote.
+
+        Raises ShardError naming the file when it is not a placement, or damaged.
+        """
+        path = Path(path)
+        tensors, metadata = read_tensors(path)
+        if metadata.get("format") != PLACEMENT_FORMAT:
+            raise ShardError(path, f"not a {PLACEMENT_FORMAT} file", cure=_CURE)
+        _check_arrays(path, tensors)
+        try:
+            return cls(
+                **{name: tensors[name] for name in (*_ARRAYS, "step")},
+                energy={name: tensors[f"energy.{name}"] for name in json.loads(metadata["terms"])},
+                converged=bool(json.loads(metadata["converged"])),
+                config=PlacementConfig.from_json(metadata["config"]),
+                notes=tuple(json.loads(metadata["notes"])),
+                method=metadata.get("method", "langevin"),
+                info=json.loads(metadata.get("info", "{}")),
+                embeddings=tensors.get("embeddings"),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise ShardError(path, f"incomplete placement ({error})", cure=_CURE) from error
+
+
+_ARRAYS = ("direction", "radius", "shell", "radius_std", "angle_std", "prominence")
+
+
+def _check_arrays(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Refuse an array that is missing, or has another shape or type than it must.
+
+    Raises ShardError; shapes must suit the directions.
+    """
+    points = tensors["radius"].shape[:1] if "radius" in tensors else ()
+    for name in _ARRAYS:
+        shape = (*points, 3) if name == "direction" else points
+        dtype = np.int32 if name == "shell" else np.float32
+        if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
+            raise ShardError(path, "is missing or does not fit the other arrays", name, cure=_CURE)
+    held = tensors.get("embeddings")
+    if held is not None and (
+        held.ndim != 2 or held.shape[:1] != points or held.dtype != np.float32
+    ):
+        raise ShardError(path, "does not fit the other arrays", "embeddings", cure=_CURE)

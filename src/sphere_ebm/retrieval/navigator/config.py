@@ -1,0 +1,92 @@
+"""`NavigatorConfig`: every choice of the navigator."""
+
+import numbers
+from dataclasses import dataclass
+from typing import final
+
+from sphere_ebm.retrieval.navigator.landmarks import CHOICES, Choice
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NavigatorConfig:
+    """Choices of the navigator. Angles in radians, shares of the points of the map.
+
+    Field:
+        landmarks: S; None: an eighth of the points, at most 2048.
+        choice: `"medoids"` of map cells, `"farthest"` first in direction, or `"random"`.
+        deposit_neighbours: k points on which a landmark deposits besides itself; 0: none.
+        temperature: τ > 0 of the weights, in standard deviations of a query's cosines to the
+            landmarks.
+        band_limit: L in [8, 256].
+        smoothing: σ > 0, width of one deposit; below about 2.5 / L it rings.
+
+    Cones:
+        probes: P >= 1, at most.
+        strength_exponent: γ >= 0.
+        crowding: β >= 0.
+        band: half width of the radial band in standard deviations of the relevant radii; None: all
+            radii.
+        share: of the points that is returned, in (0, 1].
+
+    Confidence:
+        level: share of the 10 true neighbours that counts as success, in (0, 1].
+        enough: probability at which no further probes are used, in (0, 1]; 1: all are. This saves
+            comparing points with further cones; the probes themselves are found together.
+        pseudo_queries: points of the map that calibrate, at least 32; a quarter of the points at
+            most.
+
+    Running:
+        batch: queries that are compiled for and run together.
+        seed: of the pseudo-queries and of the choice of landmarks.
+    """
+
+    landmarks: int | None = None
+    choice: Choice = "medoids"
+    deposit_neighbours: int = 20
+    temperature: float = 0.6
+    band_limit: int = 32
+    smoothing: float = 0.08
+    probes: int = 8
+    strength_exponent: float = 0.5
+    crowding: float = 0.1
+    band: float | None = None
+    share: float = 0.05
+    level: float = 0.8
+    enough: float = 0.9
+    pseudo_queries: int = 256
+    batch: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the parameter, its rule and what was received."""
+        for name, (low, high, rule) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and name in ("landmarks", "band"):
+                continue
+            fits = isinstance(
+                value, numbers.Integral if rule.startswith("an integer") else numbers.Real
+            )
+            if not fits or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"`{name}` must be {rule}; got {value!r}. See `NavigatorConfig`.")
+        if self.choice not in CHOICES:
+            raise ValueError(f"`choice` must be one of {', '.join(CHOICES)}; got {self.choice!r}.")
+
+
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "landmarks": (1, 1e9, "an integer >= 1, or None"),
+    "deposit_neighbours": (0, 1e9, "an integer >= 0"),
+    "temperature": (1e-3, 1e3, "a number in [0.001, 1000]"),
+    "band_limit": (8, 256, "an integer in [8, 256]"),
+    "smoothing": (1e-3, 1, "an angle in [0.001, 1] radians"),
+    "probes": (1, 64, "an integer in [1, 64]"),
+    "strength_exponent": (0, 8, "a number in [0, 8]"),
+    "crowding": (0, 8, "a number in [0, 8]"),
+    "band": (1e-3, 1e3, "a number in [0.001, 1000], or None"),
+    "share": (1e-9, 1, "a number in (0, 1]"),
+    "level": (1e-9, 1, "a number in (0, 1]"),
+    "enough": (1e-9, 1, "a number in (0, 1]"),
+    "pseudo_queries": (32, 1e9, "an integer >= 32"),
+    "batch": (1, 65_536, "an integer in [1, 65536]"),
+    "seed": (0, 2**32 - 1, "an integer in [0, 2^32)"),
+}

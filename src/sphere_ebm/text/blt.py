@@ -1,0 +1,508 @@
+"""The entropy model of the Byte Latent Transformer.
+
+What it expects of the next byte, and its states as embeddings.
+
+The weights are `facebook/blt-entropy` (14 layers, 768 wide; FAIR non-commercial research licence):
+the user downloads them, nothing is downloaded here. torch and transformers (the extra `blt`) are
+imported only when a model is loaded.
+
+**Tokens.** BOS (1), then byte + 4, as BLT's own tokenizer makes them. It also adds EOS at the end,
+which changes no number before it: here there is none. (BLT-Burn's later versions have no BOS
+either: numbers of its shards differ.)
+
+**Attention.** A token sees the last `window` (512) tokens of its document, itself included, in
+every layer: what `attn_bias_type: local_block_causal` with `sliding_window: 512` means in
+`bytelatent/model/utils.py` for one document (its blocks end at EOS tokens, which no byte is). After
+14 layers a state depends on the last 14 * 511 + 1 tokens. The document is computed in chunks; keys
+and values of the last `window - 1` tokens are carried over, so that the chunk changes nothing but
+rounding, and time is linear in the length.
+
+**Where this deviates.** `calculate_entropies` of `bytelatent/data/patcher.py` cuts the tokens every
+8192 and predicts each piece from nothing; the first piece is the same here. Rotary angles are
+computed in float64: only differences of positions within the window matter, and so no position is
+too large. Stored in bfloat16, used in float32.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8
+from safetensors import SafetensorError, safe_open
+
+from sphere_ebm.errors import ShardError, missing_package, one_line
+from sphere_ebm.files.atomic import sha256_of
+from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
+
+BOS = 1
+OFFSET = 4
+VOCABULARY = 260
+WINDOW = 512
+"""The window where a configuration names none, as `bytelatent/entropy_model.py` sets it for these
+weights.
+"""
+
+_CHUNK = 512
+_REMEMBERED = 1 << 14
+"""Bytes of the longest document whose states are kept for a second reader: 50 MB at 768 wide."""
+
+_CURE = (
+    "accept the licence at https://huggingface.co/facebook/blt-entropy, then run: hf download"
+    " facebook/blt-entropy"
+)
+_FOREIGN = "is missing: these are not the weights of the model that config.json describes"
+
+# Parts of tensor names: BLT's own, as the model is published, and those of transformers.
+_RENAMED = {
+    "tok_embeddings": "embed_tokens",
+    "output": "lm_head",
+    "attention": "self_attn",
+    "feed_forward": "mlp",
+}
+_RENAMED |= {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+_RENAMED |= {"wq": "q_proj", "wk": "k_proj", "wv": "v_proj", "wo": "o_proj"}
+_RENAMED |= {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+# Tables of rotations that some versions store; they follow from the configuration.
+_DERIVED = ("rope_embeddings", "rotary_emb")
+
+_Place = tuple[Path, str, tuple[int, ...]]
+
+
+class BltSettings(NamedTuple):
+    """What a configuration says and the shapes of the weights do not, or must confirm."""
+
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    window: int
+    rope_theta: float
+    norm_eps: float
+
+
+def settings_of(file: Path, config: dict[str, Any]) -> BltSettings:
+    """Settings from a `config.json`.
+
+    Of BLT (`args`), of transformers' patcher, or of a whole BLT with a patcher in it.
+
+    **Raises:** `ShardError` that names `file`.
+    """
+    found: dict[str, Any] = config
+    for key in ("patcher_config", "args", "args"):
+        found = found[key] if isinstance(found.get(key), dict) else found
+    if isinstance(found.get("rope_parameters"), dict):
+        found = found | found["rope_parameters"]
+
+    def value(kind: type, default: Any, *keys: str) -> Any:
+        got: Any = next((found[key] for key in keys if found.get(key) is not None), default)
+        if type(got) not in (int, kind) or not 0 < got < math.inf:  # True is no number
+            raise ShardError(
+                file, f"describes no BLT entropy model: `{keys[-1]}` is {got}", cure=_CURE
+            )
+        return kind(got)
+
+    heads = value(int, None, "num_attention_heads", "n_heads")
+    settings = BltSettings(
+        width=value(int, None, "hidden_size", "dim"),
+        layers=value(int, None, "num_hidden_layers", "n_layers"),
+        heads=heads,
+        kv_heads=value(int, heads, "num_key_value_heads", "n_kv_heads"),
+        window=value(int, WINDOW, "sliding_window"),
+        rope_theta=value(float, 10000.0, "rope_theta"),
+        norm_eps=value(float, 1e-5, "rms_norm_eps", "norm_eps"),
+    )
+    if settings.width % (2 * heads) or heads % settings.kv_heads:
+        problem = (
+            f"{heads} heads, {settings.kv_heads} of them with keys, do not divide a width of"
+            f" {settings.width}"
+        )
+        raise ShardError(file, problem, cure=_CURE)
+    if found.get("rope_type", "default") != "default":
+        raise ShardError(
+            file, f"`rope_type` {found['rope_type']!r} is not supported", cure="only 'default' is"
+        )
+    return settings
+
+
+def renamed(stored: Iterable[str]) -> dict[str, str]:
+    """{name in transformers' patcher.
+
+    Name as stored}, of the patcher's tensors only where a whole BLT is stored.
+    """
+    names = list(stored)
+    prefix = next(
+        p
+        for p in ("model.patcher.", "patcher.", "")
+        if not p or any(n.startswith(p) for n in names)
+    )
+    parts = {
+        name: name.removeprefix(prefix).split(".") for name in names if name.startswith(prefix)
+    }
+    return {
+        ".".join(_RENAMED.get(part, part) for part in split): name
+        for name, split in parts.items()
+        if split[0] not in _DERIVED
+    }
+
+
+def tokens_of(octets: UInt8[np.ndarray, " bytes"]) -> Int64[np.ndarray, " tokens"]:
+    """BOS and the bytes of a document: one token more than bytes."""
+    return np.concatenate((np.array([BOS]), octets.astype(np.int64) + OFFSET))
+
+
+def visible(first: int, count: int, window: int) -> Bool[np.ndarray, "count keys"]:
+    """Which keys each of `count` tokens from position `first` on sees.
+
+    Its own and the `window` - 1 before it.
+
+    The keys are those of the last min(first, window - 1) tokens before `first`, then those of the
+    `count` themselves.
+    """
+    kept = min(first, window - 1)
+    back = np.arange(count)[:, None] - np.arange(-kept, count)[None, :]
+    return (back >= 0) & (back < window)
+
+
+def rotation(
+    first: int, count: int, width: int, theta: float
+) -> tuple[Float32[np.ndarray, "count width"], Float32[np.ndarray, "count width"]]:
+    """Cosine and sine of the rotary angles at positions `first`, ....
+
+    Position * theta^(-2 i / width) for pair i.
+    """
+    frequencies = theta ** (-np.arange(0, width, 2) / width)
+    angles = np.repeat(np.arange(first, first + count)[:, None] * frequencies, 2, axis=1)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def pool_blocks(
+    blocks: Iterable[Float32[np.ndarray, "_ dim"]], lengths: Int64[np.ndarray, " patches"]
+) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:
+    """Mean state and largest norm of a state, of each patch.
+
+    `blocks` are the states of all tokens, in order.
+
+    One block is held at a time, and the float64 sum of the patch that reaches beyond it.
+    """
+    ends = np.cumsum(lengths)
+    position = patch = 0
+    total: Any = 0.0
+    highest: Any = 0.0
+    for states in blocks:
+        stop = position + len(states)
+        last = int(np.searchsorted(ends, stop))  # the patch of the block's last token
+        starts = np.append(0, ends[patch:last] - position)
+        sums = np.add.reduceat(states, starts, axis=0, dtype=np.float64)
+        norms = np.maximum.reduceat(np.linalg.norm(states, axis=1), starts)
+        sums[0] += total
+        norms[0] = max(norms[0], highest)
+        whole = bool(ends[last] == stop)
+        total, highest = (0.0, 0.0) if whole else (sums[-1], norms[-1])
+        done = last - patch + whole
+        if done:
+            yield (
+                (sums[:done] / lengths[patch : patch + done, None]).astype(np.float32),
+                norms[:done],
+            )
+        position = stop
+        patch = patch + done
+
+
+class _Carried:
+    """Keys and values of the last `size` tokens of each layer.
+
+    Stands where transformers expects its cache.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: dict[int, tuple[Any, Any]] = {}
+
+    def update(self, keys: Any, values: Any, layer: int, *_: Any) -> tuple[Any, Any]:
+        """All that the new tokens may see: what was carried over, and their own keys and values."""
+        import torch
+
+        if layer in self._kept:
+            before = self._kept[layer]
+            keys = torch.cat((before[0], keys), dim=2)
+            values = torch.cat((before[1], values), dim=2)
+        start = max(keys.shape[2] - self._size, 0)
+        self._kept[layer] = keys[:, :, start:], values[:, :, start:]
+        return keys, values
+
+
+class Block(NamedTuple):
+    """What one chunk adds.
+
+    Entropies and states of its bytes, surprisals of the bytes that its tokens predict.
+    """
+
+    entropies: Float32[np.ndarray, " block"]
+    surprisals: Float32[np.ndarray, " predicted"]
+    states: Float32[np.ndarray, "block dim"]
+
+
+@final
+class BltNetwork:
+    """The loaded model, made by `load_blt`: one pass over a document gives entropies and states.
+
+    Those of the last document are kept if it has no more than 16384 bytes, so that a
+    `BltEntropyModel` and a `BltEmbedder` of the same network compute it once. A longer document is
+    computed for each of them. A byte costs 0.2 GFLOP with the published weights: one core of a CPU
+    does some 500 bytes in a second.
+    """
+
+    def __init__(self, patcher: Any, settings: BltSettings, name: str, chunk: int = _CHUNK) -> None:
+        if chunk < 1:
+            raise ValueError(f"`chunk` must be at least 1; got {chunk}.")
+        self.name = name
+        self.width = settings.width
+        self._patcher = patcher
+        self._settings = settings
+        self._chunk = chunk
+        self._last: tuple[bytes, list[Block]] = (b"", [])
+
+    def blocks(self, octets: UInt8[np.ndarray, " bytes"]) -> Iterator[Block]:
+        """Entropies and surprisals in nats, and states before the last norm, of a document.
+
+        Of its bytes, in order.
+
+        Laws are over all 260 tokens. `chunk` tokens are computed at a time: on the CPU, the same
+        document gives the same numbers every time.
+        """
+        key = octets.tobytes() if len(octets) <= _REMEMBERED else None
+        if key is not None and key == self._last[0]:
+            yield from self._last[1]
+            return
+        kept = []
+        tokens = tokens_of(octets)
+        carried = _Carried(self._settings.window - 1)
+        for first in range(0, len(tokens) if len(octets) else 0, self._chunk):
+            block = self._advance(tokens, first, carried)
+            if key is not None:
+                kept.append(block)
+            yield block
+        if key is not None:
+            self._last = key, kept
+
+    def _advance(
+        self, tokens: Int64[np.ndarray, " tokens"], first: int, carried: _Carried
+    ) -> Block:
+        """The chunk of `tokens` from `first` on."""
+        import torch
+
+        patcher = self._patcher
+        settings = self._settings
+        device = patcher.norm.weight.device
+        read = torch.from_numpy(tokens[first : first + self._chunk]).to(device)
+        predicted = torch.from_numpy(tokens[first + 1 : first + 1 + self._chunk]).to(device)
+        cosine, sine = rotation(
+            first, len(read), settings.width // settings.heads, settings.rope_theta
+        )
+        turned = torch.from_numpy(cosine)[None].to(device), torch.from_numpy(sine)[None].to(device)
+        seen = visible(first, len(read), settings.window)
+        mask = torch.from_numpy(np.where(seen, np.float32(0), np.float32(-np.inf)))[None, None].to(
+            device
+        )
+        with torch.inference_mode():
+            state = patcher.embed_tokens(read)[None]
+            for layer in patcher.layers:
+                state = layer(
+                    state, attention_mask=mask, position_embeddings=turned, past_key_values=carried
+                )
+            logs = torch.log_softmax(patcher.lm_head(patcher.norm(state)), dim=-1)[0]
+            entropies = -(logs.exp() * logs).sum(dim=-1)
+            surprisals = -logs[: len(predicted)].gather(1, predicted[:, None])[:, 0]
+        begin = 1 if first == 0 else 0  # BOS is no byte
+        return Block(
+            entropies[begin:].cpu().numpy(),
+            surprisals.cpu().numpy(),
+            state[0, begin:].cpu().numpy(),
+        )
+
+
+def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:
+    """Load the entropy model, in float32, on the GPU if torch sees one, else on the CPU.
+
+    Nothing is downloaded.
+
+    **Arguments:**
+
+    - `source`: a folder with `config.json` and `model*.safetensors`, or the id of a model in the
+      hub's cache. Names may be BLT's own (`facebook/blt-entropy` as published), those of
+      transformers' `BltPatcher`, or those of a whole BLT in transformers' layout
+      (`itazap/blt-1b-hf`), of which only the patcher is read.
+    - `chunk`: tokens computed at a time. Memory and speed depend on it, results do not beyond
+      rounding.
+
+    **Raises:** `ShardError` if there is no such model; `ImportError` that names the extra `blt`.
+    """
+    try:
+        import torch
+        from transformers.models.blt.configuration_blt import BltPatcherConfig
+        from transformers.models.blt.modeling_blt import BltPatcher
+    except ImportError as error:
+        raise missing_package((error.name or "transformers").partition(".")[0], "blt") from error
+    folder, title = _locate(source)
+    settings = _read_settings(folder / "config.json")
+    places = _places(folder)
+    gate = f"layers.{settings.layers - 1}.mlp.gate_proj.weight"
+    if gate not in places:
+        raise ShardError(folder, _FOREIGN, gate, cure=_CURE)
+    config = BltPatcherConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads,
+        intermediate_size=math.prod(places[gate][2][:1]),
+        rms_norm_eps=settings.norm_eps,
+        sliding_window=settings.window,
+    )
+    # Without memory for weights that are about to be replaced, and without a draw from torch's
+    # random numbers.
+    with torch.device("meta"):
+        patcher = BltPatcher(config)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    patcher.load_state_dict(_weights(folder, places, patcher.state_dict(), device), assign=True)
+    digest = sha256_of(*sorted({path for path, _, _ in places.values()}))
+    name = (
+        f"{title} sha256={digest[:16]} window={settings.window} heads={settings.heads} "
+        f"rope_theta={settings.rope_theta:g} norm_eps={settings.norm_eps:g}"
+    )
+    return BltNetwork(patcher.eval(), settings, one_line(name), chunk)
+
+
+def _locate(source: str | Path) -> tuple[Path, str]:
+    """The model's folder and what to call it: never an absolute path."""
+    path = Path(source)
+    if path.is_dir():
+        return path, path.resolve().name
+    from huggingface_hub import hf_hub_download
+
+    try:
+        config = hf_hub_download(str(source), "config.json", local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ShardError(
+            source, "is no folder, and no model of this id is in the hub's cache", cure=_CURE
+        ) from error
+    return Path(config).parent, str(source)
+
+
+def _read_settings(file: Path) -> BltSettings:
+    try:
+        config = dict(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ShardError(file, f"is no readable configuration ({error})", cure=_CURE) from error
+    return settings_of(file, config)
+
+
+def _places(folder: Path) -> dict[str, _Place]:
+    """{name in transformers' patcher.
+
+    (file, name as stored, shape)}, from the headers of the weight files.
+    """
+    stored: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    for path in sorted(folder.glob("model*.safetensors")):
+        try:
+            with safe_open(path, "numpy") as file:
+                stored |= {
+                    name: (path, tuple(file.get_slice(name).get_shape())) for name in file.keys()
+                }
+        except (SafetensorError, OSError) as error:
+            raise ShardError(path, f"cannot be read ({error})", cure=_CURE) from error
+    if not stored:
+        raise ShardError(folder, "holds no weights (model*.safetensors)", cure=_CURE)
+    return {
+        ours: (stored[name][0], name, stored[name][1]) for ours, name in renamed(stored).items()
+    }
+
+
+def _weights(
+    folder: Path, places: dict[str, _Place], wanted: dict[str, Any], device: str
+) -> dict[str, Any]:
+    """The tensors that the model wants, in float32, on the device.
+
+    **Raises:** `ShardError` if they are not those.
+    """
+    for name in sorted(set(wanted) ^ set(places)):
+        path, stored, _ = places.get(name, (folder, name, ()))
+        problem = (
+            _FOREIGN if name in wanted else "is no part of the model that config.json describes"
+        )
+        raise ShardError(path, problem, stored, cure=_CURE)
+    import torch
+
+    tensors = {}
+    for name, (path, stored, shape) in places.items():
+        if shape != wanted[name].shape:
+            problem = f"has shape {shape}, config.json wants {tuple(wanted[name].shape)}"
+            raise ShardError(path, problem, stored, cure=_CURE)
+        with safe_open(path, "pt") as file:
+            tensor = file.get_tensor(stored)
+        if not (tensor.is_floating_point() and torch.isfinite(tensor).all()):
+            raise ShardError(
+                path, f"holds what is no finite number ({tensor.dtype})", stored, cure=_CURE
+            )
+        tensors[name] = tensor.to(device, torch.float32)
+    return tensors
+
+
+@final
+class BltEntropyModel(AbstractEntropyModel):
+    """The BLT entropy model as reader of documents.
+
+    See this module for tokens, attention and deviations.
+    """
+
+    def __init__(self, network: BltNetwork) -> None:
+        self._network = network
+
+    @property
+    def name(self) -> str:
+        return f"blt-entropy of {self._network.name}"
+
+    def read(self, octets: UInt8[np.ndarray, " bytes"]) -> Reading:
+        blocks = [(block.entropies, block.surprisals) for block in self._network.blocks(octets)]
+        none = np.empty(0, np.float32)
+        return Reading(
+            *(np.concatenate(parts) for parts in zip((none, none), *blocks, strict=True))
+        )
+
+
+@final
+class BltEmbedder(AbstractEmbedder):
+    """States of the BLT entropy model before its last norm, pooled to patches.
+
+    Pooled as layout F of the shards has them.
+
+    The embedding of a patch is the mean of its bytes' states, its prominence the largest norm of
+    one of them. States are pooled as they are computed: those of a long document are never all
+    held.
+    """
+
+    def __init__(self, network: BltNetwork) -> None:
+        self._network = network
+
+    @property
+    def name(self) -> str:
+        return f"blt-states, mean, of {self._network.name}"
+
+    @property
+    def width(self) -> int:
+        return self._network.width
+
+    def embed(
+        self, octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " patches"]
+    ) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:
+        if (lengths < 1).any() or int(lengths.sum()) != len(octets):
+            problem = f"got a least of {lengths.min(initial=0)} and a sum of {lengths.sum()}"
+            raise ValueError(
+                f"`lengths` must be positive and add up to {len(octets)} bytes; {problem}."
+            )
+        return pool_blocks(
+            (b.states for b in self._network.blocks(octets) if len(b.states)), lengths
+        )

@@ -1,0 +1,51 @@
+"""What the benchmark of steps counts and when it fails.
+
+The numbers themselves are measured by hand.
+"""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module("benchmarks.steps")
+
+
+def row(steps, n_points, step, padding=0.1, least=1.0):
+    stages = steps.Stages(0.0, 0.0, 0.0, 0.0)
+    return steps.Measured(
+        n_points, 15.0, padding, stages, step, dict.fromkeys(steps.PARTS, 0.0), 1, least
+    )
+
+
+def test_a_point_and_a_slot_move_the_bytes_that_are_stated(steps):
+    assert steps.traffic(1, 0) == 64 + 384
+    assert steps.traffic(1, 1) - steps.traffic(1, 0) == 20
+
+
+def test_only_targets_that_were_measured_are_judged(steps):
+    assert [check.target for check in steps.checks([row(steps, 500, 1.0)])] == [
+        "padding at 500 points"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps_taken", "passes"), [((1.0, 4.0, 199.0), True), ((1.0, 4.1, 201.0), False)]
+)
+def test_targets_are_four_rooflines_and_twice_the_time_a_point(steps, steps_taken, passes):
+    rows = [row(steps, n, step) for n, step in zip(steps.POINTS, steps_taken, strict=True)]
+    outcomes = {check.target.split()[0]: check.passed for check in steps.checks(rows)}
+    assert outcomes == {"padding": True, "step": passes, "time": passes}
+
+
+def test_a_small_map_is_measured_whole(steps, tmp_path, capsys):
+    report = tmp_path / "steps.md"
+    assert steps.main(["--points", "1500", "--repeats", "1", "--output", str(report)]) == 0
+    assert "| 1500 " in report.read_text()
+    assert "padding at 1500 points" in capsys.readouterr().out

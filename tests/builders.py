@@ -1,0 +1,73 @@
+"""What several test files make their inputs and systems from."""
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from thrml import Block
+
+from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
+from sphere_ebm.text.base import AbstractEntropyModel, Reading
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, hidden ones included, by its path from there."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def cloud(points: int, width: int = 4, seed: int | None = None) -> np.ndarray:
+    """Normal random embeddings in float32; the seed is the number of points unless given."""
+    rng = np.random.default_rng(points if seed is None else seed)
+    return rng.standard_normal((points, width)).astype(np.float32)
+
+
+def unit(vectors: Any) -> np.ndarray:
+    """Rows scaled to unit length, in float64 or the type of the input."""
+    rows = np.asarray(vectors)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+class Spaces(AbstractEntropyModel):
+    """Uncertain behind spaces, certain everywhere else; with `noise` a little uncertain there."""
+
+    def __init__(self, name: str = "spaces", *, noise: bool = False) -> None:
+        self._name = name
+        self._noise = noise
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self, octets: np.ndarray) -> Reading:
+        behind = octets == 32
+        if not self._noise:
+            return Reading(behind.astype(np.float32), np.ones(len(octets), np.float32))
+        entropies = np.where(behind, 2 + octets.cumsum() % 5 / 8, octets % 7 / 20)
+        surprisals = np.where(behind, 3, 1)
+        return Reading(entropies.astype(np.float32), surprisals.astype(np.float32))
+
+
+def small_hamiltonian(block: Block) -> list[Any]:
+    """All three terms on a ring of neighbours."""
+    here = np.arange(len(block))
+    weight = np.ones(len(block), np.float32)
+    return [
+        GravityFactor(block, np.linspace(2, 3, len(block)).astype(np.float32), 2.0),
+        LateralFactor(block, here, (here + 1) % len(block), weight, sharpness=2.0),
+        OsmoticFactor(block, sharpness=2.0, strength=2.0, evaluator="direct"),
+    ]
+
+
+def small_state(points: int) -> SphereState:
+    """Random directions, and radii between 1 and 4."""
+    rng = np.random.default_rng(5)
+    direction = normalise(jnp.asarray(rng.standard_normal((points, 3)), jnp.float32))
+    return SphereState(direction, jnp.asarray(rng.uniform(1, 4, points), jnp.float32))

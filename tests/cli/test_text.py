@@ -1,0 +1,426 @@
+"""`sphere-ebm ingest` and `sphere-ebm map`.
+
+Exit codes, what is printed where, and never a traceback.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sphere_ebm import read_shard
+from sphere_ebm.cli import text as cli_text
+from sphere_ebm.cli.main import main
+from sphere_ebm.files.container import read_container
+from sphere_ebm.files.journal import JOURNAL
+from sphere_ebm.text import byte_model
+from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
+
+TEXTS = {
+    "one.txt": (
+        "The old clock in the hall struck seven,\nand nobody in the house had slept. It struck"
+        " again.\n"
+    ),
+    "two.md": (
+        "# A title\n\nRivers carry sand, gravel and the memory of mountains to the quiet sea. " * 2
+    ),
+}
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+class Spaces(AbstractEntropyModel):
+    name = "spaces"
+
+    def read(self, octets: np.ndarray) -> Reading:
+        entropies = np.where(octets == 32, 2 + octets.cumsum() % 5 / 8, octets % 7 / 20)
+        return Reading(entropies.astype(np.float32), np.ones(len(octets), np.float32))
+
+
+class Letters(AbstractEmbedder):
+    """Counts of bytes by their last three bits; prominence is the length and a little more.
+
+    Stops at `STOP`.
+    """
+
+    name = "letters"
+    width = 8
+
+    def embed(
+        self, octets: np.ndarray, lengths: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if octets.tobytes().startswith(b"STOP"):
+            raise KeyboardInterrupt
+        counts = [
+            np.bincount(patch & 7, minlength=8)
+            for patch in np.split(octets, np.cumsum(lengths)[:-1])
+        ]
+        yield (
+            np.array(counts, np.float32),
+            (lengths + octets[np.cumsum(lengths) - 1] / 1024).astype(np.float32),
+        )
+
+
+def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
+    capsys.readouterr()
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as ending:
+        code = int(ending.code or 0)
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return Outcome(code, captured.out, captured.err)
+
+
+@pytest.fixture
+def real(capsys: pytest.CaptureFixture[str], unchecked: None) -> Command:
+    """`real("map", path, ...)`: exit code and what was printed, with the models of the package."""
+    return lambda *arguments: run_command(capsys, *arguments)
+
+
+@pytest.fixture
+def command(real: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The same with models that need no package and no time."""
+    monkeypatch.setattr(cli_text, "make_models", lambda *_, **__: (Spaces(), Letters()))
+    return real
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+
+
+# ingest
+
+
+def test_all_ingested_is_0_with_a_table(command: Command, texts: Path, tmp_path: Path) -> None:
+    done = command("ingest", texts, "-o", tmp_path / "out")
+    assert done.code == 0
+    size = sum(len(text.encode()) for text in TEXTS.values())
+    for text in (
+        "patches",
+        f"of {size} bytes in 2 files",
+        "mean length",
+        "myelination ratio",
+        "bits per byte",
+        "1.44",
+    ):
+        assert text in done.out
+    assert done.out.splitlines()[-1] == f"shards and ingest.json are in {tmp_path / 'out'}"
+    assert "ingest" in done.err, "progress is shown on standard error"
+
+
+def test_quiet_prints_nothing(command: Command, texts: Path, tmp_path: Path) -> None:
+    assert command("ingest", texts, "-o", tmp_path / "out", "--quiet") == (0, "", "")
+
+
+def test_json_is_one_object(command: Command, texts: Path, tmp_path: Path) -> None:
+    done = command("ingest", texts, tmp_path / "gone", "-o", tmp_path / "out", "--json")
+    held = json.loads(done.out)
+    assert (done.code, len(done.err.splitlines())) == (4, 1)
+    assert held["shards"] == {
+        str(texts / f"{n}.{s}"): str(tmp_path / "out" / f"{n}.safetensors") for n, s in PAIRS
+    }
+    assert held["output"] == str(tmp_path / "out")
+    assert (
+        held["statistics"]
+        == json.loads((tmp_path / "out" / "ingest.json").read_text())["statistics"]
+    )
+    assert held["bits_per_byte"].keys() == {"model", "bzip2", "xz"}
+    assert list(held["refused"]) == [str(tmp_path / "gone")]
+    assert (held["kept"], held["warnings"]) == (0, [])
+    assert json.loads(command("ingest", texts, "-o", tmp_path / "out", "--json").out)["kept"] == 2
+
+
+PAIRS = (("one", "txt"), ("two", "md"))
+
+OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
+    ([], {"rule": "monotonic", "rise": None, "max_patch_length": 384, "utf8_safe": True}),
+    (["--rule", "global"], {"rule": "global"}),
+    (["--rule", "upstream", "--threshold", "0.25"], {"rule": "upstream", "threshold": 0.25}),
+    (["--rule", "both", "--threshold", "1"], {"rule": "both", "rise": 0.0}),
+    (["--rule", "both", "--rise", "0.5"], {"rule": "both", "rise": 0.5}),
+    (["--threshold", "-1.5"], {"threshold": -1.5}),
+    (["--max-patch-length", "7"], {"max_patch_length": 7}),
+    (["--max-patch-length", "0"], {"max_patch_length": None}),
+    (["--cut-characters", "--max-patch-length", "3"], {"utf8_safe": False, "max_patch_length": 3}),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), OPTIONS)
+def test_options_of_patches_reach_the_run(
+    command: Command, texts: Path, tmp_path: Path, options: list[str], expected: dict[str, Any]
+) -> None:
+    assert command("ingest", texts / "one.txt", "-o", tmp_path / "out", "-q", *options).code == 0
+    held = json.loads((tmp_path / "out" / "ingest.json").read_text())
+    stored = json.loads(read_container(tmp_path / "out" / "one.safetensors").metadata["patching"])
+    assert {name: held["patching"][name] for name in expected} == expected
+    assert {name: stored[name] for name in expected} == expected
+    assert isinstance(stored["threshold"], float)
+    assert held["mean_length"] == (None if "--threshold" in options else 32.0)
+
+
+def test_the_mean_length_reaches_the_run(command: Command, texts: Path, tmp_path: Path) -> None:
+    patches = []
+    for mean in (6, 12):
+        done = command(
+            "ingest", texts / "two.md", "-o", tmp_path / str(mean), "--mean-length", mean, "--json"
+        )
+        patches.append(json.loads(done.out)["statistics"]["mean"])
+        assert json.loads((tmp_path / str(mean) / "ingest.json").read_text())["mean_length"] == mean
+    assert patches == pytest.approx([6, 12], rel=0.2)
+
+
+def test_options_of_texts_reach_the_run(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes('{"body": "für alle", "text": "no"}\n'.encode("cp1252"))
+    options = ["--column", "body", "--encoding", "cp1252", "--max-bytes", "99"]
+    assert (
+        command("ingest", tmp_path / "rows.jsonl", "-o", tmp_path / "out", "-q", *options).code == 0
+    )
+    octets = read_shard(tmp_path / "out" / "rows.safetensors").bytes
+    assert octets is not None
+    assert octets.tobytes().decode() == "für alle"
+    options[-1] = "9"
+    done = command("ingest", tmp_path / "rows.jsonl", "-o", tmp_path / "other", "-q", *options)
+    assert (done.code, "line 1 is longer than 9 bytes" in done.err) == (3, True)
+
+
+def malformed(folder: Path) -> dict[str, str]:
+    """Inputs that are wrong, each in one way, and what is said of them."""
+    table = folder / "rows.parquet"
+    pq.write_table(pa.table({"text": ["some text"] * 100}), table)
+    files = {
+        "binary.txt": (b"\x7fELF\0\0\1", "is binary, not text"),
+        "wide.txt": ("text".encode("utf-16"), "is UTF-16 by its first bytes"),
+        "broken.txt": (b"text\xff", "is not utf-8: 0xff at byte 4"),
+        "empty.txt": (b"", "is empty"),
+        "column.jsonl": (
+            b'{"body": "text"}\n',
+            "line 1 has no field `text` or `content`, only body",
+        ),
+        "line.jsonl": (b'{"text": "good"}\n{"text": \n', "line 2 is not JSON"),
+        "surrogate.jsonl": (
+            b'{"text": "\\ud800"}\n',
+            "line 1 holds half a surrogate pair (U+D800)",
+        ),
+        "rows.parquet": (table.read_bytes()[:-9] + b"?" * 9, "cannot be read as parquet"),
+        "large.txt": (b"x" * 1001, "holds more than 1000 bytes of text"),
+    }
+    for name, (content, _) in files.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder").mkdir()
+    (folder / "link.txt").symlink_to("gone")
+    others = {
+        "no*.txt": "holds or matches no text",
+        "folder": "holds or matches no text",
+        "link.txt": "is a symbolic link that cannot be followed",
+        "gone.txt": "does not exist",
+    }
+    return {name: says for name, (_, says) in files.items()} | others
+
+
+def test_malformed_inputs_get_a_line_each_and_the_good_ones_are_done(
+    command: Command, texts: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    expected = malformed(bad)
+    (texts / "byte.txt").write_text("x")
+    inputs = [*(bad / one for one in expected), texts]
+    done = command("ingest", *inputs, "-o", tmp_path / "out", "-q", "--max-bytes", "1000")
+    assert (done.code, done.out) == (4, "")
+    lines = done.err.splitlines()
+    assert len(lines) == len(expected) == 13
+    for one, says in expected.items():
+        (line,) = [line for line in lines if f"{bad / one}: " in line]
+        assert line.startswith("refused: ")
+        assert says in line
+    tables = {path.stem: read_shard(path) for path in (tmp_path / "out").glob("*.safetensors")}
+    assert tables.keys() == {"one", "two", "byte"}
+    assert tables["byte"].patch_length.tolist() == [1]
+
+
+def test_nothing_but_malformed_inputs_is_3_with_a_line_each(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    expected = malformed(tmp_path / "bad")
+    inputs = [tmp_path / "bad" / one for one in expected]
+    done = command("ingest", *inputs, "-o", tmp_path / "out", "--max-bytes", "1000", "--json")
+    assert done.code == 3
+    assert done.err.splitlines()[-1] == "sphere-ebm: no input could be used"
+    assert len(done.err.splitlines()) == 1 + len(expected)
+    held = json.loads(done.out)
+    assert held["error"] == "no input could be used"
+    assert set(held["refused"]) == {str(path) for path in inputs}
+    assert not list((tmp_path / "out").glob("*.safetensors"))
+
+
+def test_names_that_no_terminal_takes_are_one_line_each(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in ((b"good\xff\n.txt", b"some text"), (b"bad\xff\n.txt", b"\xff")):
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(content)
+    done = command("ingest", tmp_path / "in", "-o", tmp_path / "out", "-q")
+    assert (done.code, len(done.err.splitlines())) == (4, 1)
+    assert r"bad\udcff\n.txt: is not utf-8" in done.err
+    (shard,) = (tmp_path / "out").glob("*.safetensors")
+    assert read_container(shard).metadata["source_file"] == r"good\udcff\n.txt"
+
+
+# wrong usage
+
+WRONG: list[tuple[list[str], str]] = [
+    (["--rule", "none"], "--rule"),
+    (
+        ["--rise", "1"],
+        "`rise` must be a number with the rule both and None with others; got 1.0 with monotonic",
+    ),
+    (["--rule", "both", "--rise", "inf"], "`rise`"),
+    (["--threshold", "nan"], "`threshold` must be a number"),
+    (["--threshold", "1e39"], "`threshold` must be a number that float32 can hold"),
+    (["--threshold", "x"], "--threshold"),
+    (["--mean-length", "0.5"], "`mean_length` must be a finite number of bytes >= 1; got 0.5"),
+    (["--mean-length", "inf"], "`mean_length` must be a finite number"),
+    (["--max-patch-length", "2"], "`max_patch_length` must be None or an integer >= 4"),
+    (["--max-patch-length", "-1"], "`max_patch_length`"),
+    (["--encoding", "utf-9"], "`encoding` must be a text encoding that Python knows"),
+    (["--max-bytes", "0"], "`max_bytes` must be at least 1; got 0"),
+    (["--entropy", "blt"], "`blt_model` must name the model to load"),
+    (["--embedder", "blt"], "`blt_model` must name the model to load"),
+    (["--embedder", "sentences"], "`sentence_model` must name the model to load"),
+    (["--blt-model", "x"], "`blt_model` must be left out: no such model is asked for"),
+    (["--entropy", "gpt"], "--entropy"),
+    (["--no-such-option"], "--no-such-option"),
+]
+
+
+@pytest.mark.parametrize("name", ["ingest", "map"])
+@pytest.mark.parametrize(("options", "says"), WRONG)
+def test_wrong_usage_is_2_and_says_why_in_its_last_line(
+    real: Command, texts: Path, tmp_path: Path, name: str, options: list[str], says: str
+) -> None:
+    done = real(name, texts, "-o", tmp_path / "out", "--json", *options)
+    assert (done.code, done.out) == (2, "")
+    lines = [line for line in done.err.splitlines() if "error: " in line]
+    assert lines == done.err.splitlines()[-1:]
+    assert says in lines[0]
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ingest"], ["ingest", "x"], ["ingest", "-o", "x"], ["map"], ["map", "x"]]
+)
+def test_an_incomplete_command_is_2(real: Command, arguments: list[str]) -> None:
+    assert real(*arguments).code == 2
+
+
+@pytest.mark.parametrize("options", [[], ["--seed", "-1"], ["--steps", "1.5"]])
+def test_a_map_of_nothing_or_of_no_configuration_is_wrong_usage(
+    real: Command, texts: Path, tmp_path: Path, options: list[str]
+) -> None:
+    done = real("map", *([texts] if options else []), "-o", tmp_path / "out", *options)
+    assert (done.code, done.out) == (2, "")
+    assert (
+        options[0].strip("-") if options else "name the texts, or ask"
+    ) in done.err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+MISSING = {
+    "wordllama": ([], "text"),
+    "sphere_ebm.text.byte_kernel": ([], "text"),
+    "sentence_transformers": (["--embedder", "sentences", "--sentence-model", "x"], "sentences"),
+    "torch": (["--entropy", "blt", "--blt-model", "x"], "blt"),
+}
+
+
+@pytest.mark.parametrize("package", MISSING)
+def test_a_missing_package_is_3_and_one_line_that_names_the_extra(
+    real: Command, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    options, extra = MISSING[package]
+    byte_model._learned_state.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    done = real("ingest", texts, "-o", tmp_path / "out", *options)
+    assert (done.code, done.out, len(done.err.splitlines())) == (3, "", 1)
+    assert f"pip install 'sphere-ebm[{extra}]'" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def no_such_model(*_: Any, **__: Any) -> None:
+    raise OSError("models/none is no folder of a model")
+
+
+def test_a_model_that_is_not_there_is_3_and_named(
+    real: Command, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=no_such_model)
+    )
+    options = ["--embedder", "sentences", "--sentence-model", "models/none"]
+    done = real("ingest", texts, "-o", tmp_path / "out", *options)
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert "models/none" in done.err
+    assert "cannot write" not in done.err
+
+
+# what is there already
+
+
+def test_an_output_that_is_a_file_is_3_and_one_line(
+    command: Command, texts: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    done = command("ingest", texts, "-o", tmp_path / "out", "-q")
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert f"cannot write into {tmp_path / 'out'}" in done.err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_another_run_is_3_and_replaced_with_overwrite(
+    command: Command, texts: Path, tmp_path: Path
+) -> None:
+    arguments = ["ingest", texts, "-o", tmp_path / "out", "-q"]
+    command(*arguments)
+    done = command(*arguments, "--rule", "global")
+    assert (done.code, len(done.err.splitlines()), "--overwrite" in done.err) == (3, 1, True)
+    assert command(*arguments, "--rule", "global", "--overwrite").code == 0
+    assert (
+        json.loads((tmp_path / "out" / "ingest.json").read_text())["patching"]["rule"] == "global"
+    )
+
+
+def test_an_interrupted_run_is_130_and_continued(
+    command: Command, texts: Path, tmp_path: Path
+) -> None:
+    (texts / "two.md").write_text("STOP here")
+    arguments = ["ingest", texts, "-o", tmp_path / "out", "--json"]
+    done = command(*arguments)
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "sphere-ebm: interrupted; the same command continues where it stopped\n"
+    assert sorted(os.listdir(tmp_path / "out")) == [JOURNAL, "one.safetensors"]
+    (texts / "two.md").write_text("Go on here")
+    assert json.loads(command(*arguments).out)["kept"] == 1

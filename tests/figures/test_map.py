@@ -1,0 +1,336 @@
+"""The figure of a placement: what its panels show, and how it is written."""
+
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import matplotlib.pyplot
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sphere_ebm.figures import map as plotting
+from sphere_ebm.figures.map import hammer, plot_map, save_figure
+
+MAP_AREA = 4 * np.pi
+
+
+@dataclass(frozen=True)
+class SomeShells:
+    radius: np.ndarray
+    capacity: np.ndarray
+
+
+SHELLS = SomeShells(radius=np.array([1.0, 2.0, 3.0]), capacity=np.array([1.0, 2.0, 3.0]))
+
+
+def uniform_directions(n: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(n, 3))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def inputs(n: int, documents: int = 3) -> dict[str, object]:
+    rng = np.random.default_rng(1)
+    shell = rng.integers(0, 3, n)
+    return {
+        "direction": uniform_directions(n),
+        "radius": (SHELLS.radius[shell] + 0.1 * rng.random(n)).astype(np.float32),
+        "document": np.arange(n) % documents,
+        "document_names": [f"text {k}" for k in range(documents)],
+        "shell": shell,
+        "shells": SHELLS,
+        "energy": {
+            name: np.linspace(3.0, 1.0, 20) * n
+            for name in ("gravity", "lateral", "osmotic", "total")
+        },
+        "steps": np.arange(0, 200, 10),
+        "quality": {"recall@15": 0.41234},
+    }
+
+
+def panel(figure: Figure, label: str) -> Axes:
+    return next(axes for axes in figure.axes if axes.get_label() == label)
+
+
+def drawn_points(figure: Figure, label: str) -> np.ndarray:
+    return np.concatenate([np.asarray(c.get_offsets()) for c in panel(figure, label).collections])
+
+
+def all_text(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def test_hammer_gives_equal_areas_to_equal_solid_angles():
+    n = 200_000
+    k = np.arange(n) + 0.5
+    height = 1 - 2 * k / n
+    turn = np.pi * (1 + 5**0.5) * k
+    ring = np.sqrt(1 - height**2)
+    xy = hammer(np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1))
+    counts, _, _ = np.histogram2d(
+        xy[:, 0], xy[:, 1], bins=[10, 5], range=[[-1.5, 1.5], [-0.7, 0.7]]
+    )
+    expected = n * (0.3 * 0.28) / MAP_AREA
+    np.testing.assert_allclose(counts, expected, rtol=0.02)
+
+
+def test_hammer_fills_its_ellipse_and_no_more():
+    x, y = hammer(uniform_directions(20_000)).T
+    reach = (x / (2 * np.sqrt(2))) ** 2 + (y / np.sqrt(2)) ** 2
+    assert reach.max() <= 1 + 1e-6
+    assert reach.max() > 0.995
+
+
+@pytest.mark.parametrize(
+    ("direction", "place"),
+    [
+        ((1, 0, 0), (0, 0)),
+        ((0, 1, 0), (2 * np.sqrt(2 - np.sqrt(2)), 0)),
+        ((0, -1, 0), (-2 * np.sqrt(2 - np.sqrt(2)), 0)),
+        ((0, 0, 1), (0, np.sqrt(2))),
+        ((0, 0, -1), (0, -np.sqrt(2))),
+        ((-1, 1e-12, 0), (2 * np.sqrt(2), 0)),
+    ],
+)
+def test_hammer_puts_the_axes_where_the_formula_says(direction, place):
+    np.testing.assert_allclose(hammer(np.array([direction], np.float64))[0], place, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 50])
+def test_every_point_is_on_the_map_and_on_one_globe(n, tmp_path):
+    figure = plot_map(**inputs(n))
+    assert len(drawn_points(figure, "map")) == n
+    assert len(drawn_points(figure, "front")) + len(drawn_points(figure, "back")) == n
+    assert save_figure(figure, tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_map_places_points_by_their_direction():
+    given = inputs(40)
+    drawn = drawn_points(plot_map(**given), "map")
+    expected = hammer(given["direction"])
+    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0), atol=1e-6)
+
+
+def test_back_globe_is_seen_from_behind():
+    direction = np.array([[-0.6, 0.8, 0.0]], np.float32)
+    figure = plot_map(direction, np.ones(1, np.float32))
+    np.testing.assert_allclose(drawn_points(figure, "back"), [[-0.8, 0.0]], atol=1e-6)
+
+
+def test_colours_follow_documents():
+    given = inputs(60)
+    (dots,) = panel(plot_map(**given), "map").collections
+    expected = hammer(given["direction"][given["document"] == 1])
+    same = np.all(
+        np.isclose(dots.get_facecolors()[:, :3], matplotlib.colors.to_rgb(plotting.PALETTE[1])),
+        axis=1,
+    )
+    drawn = np.asarray(dots.get_offsets())[same]
+    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("document", [None, np.zeros(50, np.int32)])
+def test_one_document_is_coloured_by_radius(document):
+    given = inputs(50) | {"document": document, "document_names": None}
+    figure = plot_map(**given)
+    (dots,) = panel(figure, "map").collections
+    assert len(np.unique(dots.get_facecolors(), axis=0)) > 10
+    assert not figure.legends
+    assert panel(figure, "radius scale").get_title(loc="left") == "radius"
+
+
+def test_small_documents_beyond_the_palette_share_one_colour():
+    documents = len(plotting.PALETTE) + 3
+    figure = plot_map(**inputs(60, documents))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(labels) == len(plotting.PALETTE) + 1
+    assert labels[-1].startswith("3 more")
+
+
+def test_regions_carry_the_names_of_their_documents():
+    direction = np.repeat(np.array([[1, 0, 0], [-0.6, 0.8, 0]], np.float32), 20, axis=0)
+    document = np.repeat([0, 1], 20)
+    figure = plot_map(
+        direction, np.ones(40, np.float32), document=document, document_names=["near", "far"]
+    )
+    places = {text.get_text(): text.get_position() for text in panel(figure, "map").texts}
+    np.testing.assert_allclose(places["near"], (0, 0), atol=1e-6)
+    np.testing.assert_allclose(places["far"], hammer(direction[20:21])[0], atol=1e-6)
+
+
+def test_names_never_cover_each_other():
+    direction = np.tile(np.array([[1, 0, 0]], np.float32), (40, 1))
+    figure = plot_map(direction, np.ones(40, np.float32), document=np.arange(40) % 2)
+    assert len(panel(figure, "map").texts) == 1
+
+
+def test_awkward_names_are_text_and_not_mathematics(tmp_path):
+    given = inputs(40) | {"document_names": ["price $5 and $6_a", "聖書", "x" * 200]}
+    save_figure(plot_map(**given), tmp_path / "map.png")
+
+
+@pytest.mark.parametrize("name", ["W" * 60, "聖書" * 30, "one_word", "i" * 60])
+def test_the_legend_is_never_cut_at_the_edge_of_the_page(name, tmp_path):
+    figure = plot_map(**inputs(4000, 12) | {"document_names": [f"{name}{k}" for k in range(12)]})
+    save_figure(figure, tmp_path / "map.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert figure.legends[0].get_window_extent().x1 < figure.bbox.width
+    assert len(figure.legends) == 1
+
+
+def legend_names(names: list[str]) -> list[str]:
+    figure = plot_map(**inputs(60, len(names)) | {"document_names": names})
+    return [text.get_text().rsplit("  ", 1)[0] for text in figure.legends[0].get_texts()]
+
+
+def test_long_names_that_begin_alike_are_told_apart():
+    assert legend_names([f"collected-works-of-a-prolific-author_{k:03}" for k in range(3)]) == [
+        "…000",
+        "…001",
+        "…002",
+    ]
+    assert legend_names(["text 1", "text 2"]) == ["text 1", "text 2"], "short names are shown whole"
+    assert legend_names(["a long beginning of a name", "a long beginning of a name"])[0].startswith(
+        "a long"
+    )
+
+
+def test_long_names_keep_their_ends():
+    first, second = legend_names(["genesis" + "-" * 40 + "one", "exodus" + "-" * 40 + "two"])
+    assert re.fullmatch("genesis.*….*one", first)
+    assert re.fullmatch("exodus.*….*two", second)
+
+
+def test_undefined_measures_are_left_out_of_the_heading():
+    text = all_text(
+        plot_map(**inputs(5) | {"quality": {"recall@15": float("nan"), "trustworthiness@15": 0.5}})
+    )
+    assert "trustworthiness@15 0.5" in text
+    assert "recall" not in text
+    assert "nan" not in text
+
+
+def test_shell_bars_count_points_and_the_line_is_the_capacity():
+    given = inputs(60)
+    axes = panel(plot_map(**given), "shells")
+    assert [bar.get_height() for bar in axes.patches] == np.bincount(
+        given["shell"], minlength=3
+    ).tolist()
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [10, 20, 30])
+
+
+def test_without_shells_the_radii_are_a_histogram():
+    figure = plot_map(uniform_directions(50), np.linspace(1, 2, 50).astype(np.float32))
+    assert sum(bar.get_height() for bar in panel(figure, "shells").patches) == 50
+
+
+def test_energies_are_per_point_against_the_given_steps():
+    axes = panel(plot_map(**inputs(50)), "energy")
+    assert {line.get_label() for line in axes.lines} == {"gravity", "lateral", "osmotic", "total"}
+    for line in axes.lines:
+        np.testing.assert_allclose(line.get_ydata(), np.linspace(3.0, 1.0, 20))
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(0, 200, 10))
+
+
+def test_without_energies_there_is_no_energy_panel():
+    labels = [
+        axes.get_label() for axes in plot_map(uniform_directions(5), np.ones(5, np.float32)).axes
+    ]
+    assert "energy" not in labels
+    assert {"map", "front", "back", "shells"} <= set(labels)
+
+
+def test_heading_tells_size_and_quality():
+    text = all_text(plot_map(**inputs(1234), title="A map"))
+    for part in ("A map", "1\u202f234 points", "3 documents", "recall@15 0.412"):
+        assert part in text
+
+
+def test_many_points_become_an_image(monkeypatch):
+    monkeypatch.setattr(plotting, "RASTER_ABOVE", 100)
+    figure = plot_map(**inputs(500))
+    axes = panel(figure, "map")
+    assert not axes.collections
+    image = np.asarray(axes.images[0].get_array())
+    filled = image[..., 3] > 0
+    assert 450 < filled.sum() <= 500
+    row, column = np.argwhere(filled).mean(axis=0) / filled.shape
+    assert abs(row - 0.5) < 0.1
+    assert abs(column - 0.5) < 0.1
+
+
+def test_image_and_dots_agree_on_places(monkeypatch):
+    monkeypatch.setattr(plotting, "RASTER_ABOVE", 1)
+    direction = np.tile(np.array([[0.6, 0.0, 0.8]], np.float32), (2, 1))
+    image = np.asarray(
+        panel(plot_map(direction, np.ones(2, np.float32)), "map").images[0].get_array()
+    )
+    ((row, column),) = np.argwhere(image[..., 3] > 0)
+    x, y = hammer(direction)[0]
+    assert abs((column + 0.5) / image.shape[1] * 2 - 1 - x / (2 * np.sqrt(2))) < 2 / image.shape[1]
+    assert abs(1 - (row + 0.5) / image.shape[0] * 2 - y / np.sqrt(2)) < 2 / image.shape[0]
+
+
+def test_points_that_are_not_finite_are_left_out():
+    given = inputs(20)
+    given["direction"][3] = np.nan
+    given["radius"][5] = np.inf
+    assert len(drawn_points(plot_map(**given), "map")) == 19
+
+
+def test_jax_arrays_are_accepted():
+    given = inputs(20)
+    figure = plot_map(
+        jnp.asarray(given["direction"]),
+        jnp.asarray(given["radius"]),
+        shell=jnp.asarray(given["shell"]),
+    )
+    assert len(drawn_points(figure, "map")) == 20
+
+
+def test_same_input_gives_the_same_bytes(tmp_path):
+    first = save_figure(plot_map(**inputs(50)), tmp_path / "a.png").read_bytes()
+    assert save_figure(plot_map(**inputs(50)), tmp_path / "b.png").read_bytes() == first
+    assert b"Software" not in first
+
+
+def test_a_figure_saved_twice_gives_the_same_bytes(tmp_path):
+    figure = plot_map(**inputs(50))
+    assert (
+        save_figure(figure, tmp_path / "a.png").read_bytes()
+        == save_figure(figure, tmp_path / "b.png").read_bytes()
+    )
+
+
+def test_drawing_leaves_no_global_state_behind():
+    before = dict(matplotlib.rcParams)
+    plot_map(**inputs(50))
+    assert dict(matplotlib.rcParams) == before
+    assert matplotlib.pyplot.get_fignums() == []
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "map.png"
+    target.write_bytes(b"old")
+
+    def refuse(source: object, destination: object) -> None:
+        raise OSError("disk is gone")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="disk is gone"):
+        save_figure(plot_map(**inputs(5)), target)
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
+
+
+def test_saving_replaces_an_older_file(tmp_path: Path):
+    target = tmp_path / "map.png"
+    target.write_bytes(b"old")
+    assert save_figure(plot_map(**inputs(5)), str(target)) == target
+    assert target.read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["map.png"]

@@ -1,0 +1,111 @@
+"""A checkpoint holds everything a run carries, and is used by that run alone."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float, Int
+
+from sphere_ebm.files.tensors import read_tensors, write_tensors
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.maps.checkpoint import load_checkpoint, save_checkpoint
+from sphere_ebm.sampling.moments import Moments
+from sphere_ebm.sampling.run import Carry, Trace
+
+
+class Momentum(NamedTuple):
+    """A sampler state with leaves of several types and shapes."""
+
+    step: Int[Array, ""]
+    velocity: Float[Array, "points 3"]
+
+
+def carry(seed: int, points: int = 4) -> Carry:
+    rng = np.random.default_rng(seed)
+
+    def state() -> SphereState:
+        return SphereState(
+            jnp.asarray(rng.standard_normal((points, 3)), jnp.float32),
+            jnp.asarray(rng.standard_normal(points), jnp.float32),
+        )
+
+    sampler = Momentum(jnp.asarray(seed + 3, jnp.int32), state().direction)
+    return Carry(
+        state(), [sampler], Moments(jnp.asarray(1.0 * seed, jnp.float32), state(), state())
+    )
+
+
+TRACE = Trace([0, 25, 50], {"gravity": [1.0, 0.1, 1 / 3], "lateral": [2.0, -1e-30, 7.0]})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "run.safetensors", "this run", carry(1), TRACE)
+    return tmp_path / "run.safetensors"
+
+
+def restored(
+    path: Path, fingerprint: str = "this run", like: Carry | None = None
+) -> tuple[Carry, Trace] | None:
+    return load_checkpoint(path, fingerprint, carry(2) if like is None else like)
+
+
+def test_every_leaf_comes_back_bit_for_bit(path: Path) -> None:
+    found = restored(path)
+    assert found is not None
+    assert jax.tree.structure(found[0]) == jax.tree.structure(carry(1))
+    for one, other in zip(jax.tree.leaves(found[0]), jax.tree.leaves(carry(1)), strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+def test_the_trace_comes_back_with_its_terms_in_order(path: Path) -> None:
+    found = restored(path)
+    assert found is not None
+    assert found[1] == TRACE
+    assert list(found[1].energy) == ["gravity", "lateral"]
+
+
+def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(path: Path) -> None:
+    save_checkpoint(path, "this run", carry(5), TRACE)
+    found = restored(path)
+    assert found is not None
+    assert int(found[0].step) == 8
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
+    assert restored(tmp_path / "run.safetensors") is None
+
+
+def test_a_checkpoint_of_another_run_is_ignored(path: Path) -> None:
+    assert restored(path, "another run") is None
+
+
+def test_a_checkpoint_of_another_number_of_points_is_ignored(path: Path) -> None:
+    assert restored(path, like=carry(2, points=5)) is None
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
+def test_a_torn_file_is_ignored(path: Path, kept: float) -> None:
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(kept * len(raw))])
+    assert restored(path) is None
+
+
+@pytest.mark.parametrize(
+    "missing", ["leaf.0", "leaf.3", "steps", "energy.lateral", "terms", "format"]
+)
+def test_an_incomplete_file_is_ignored(path: Path, missing: str) -> None:
+    arrays, metadata = read_tensors(path)
+    whole: dict[str, Any] = arrays | metadata
+    assert missing in whole
+    write_tensors(
+        path,
+        {name: array for name, array in arrays.items() if name != missing},
+        {name: text for name, text in metadata.items() if name != missing},
+    )
+    assert restored(path) is None

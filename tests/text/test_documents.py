@@ -1,0 +1,305 @@
+import codecs
+import hashlib
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from sphere_ebm.errors import ShardError
+from sphere_ebm.text import documents
+from sphere_ebm.text.documents import TextItem, find_texts, read_texts
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(name, content="text\n"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return make
+
+
+def sources(items):
+    assert all(item.problem is None for item in items)
+    return [item.source for item in items]
+
+
+def read(path, **options):
+    return read_texts(TextItem(path.stem, path), **options)
+
+
+def refusal(path, **options):
+    with pytest.raises(ShardError) as caught:
+        read(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    return message
+
+
+def texts(file):
+    ends = np.cumsum(file.lengths)
+    return [
+        bytes(file.octets[end - length : end]).decode()
+        for end, length in zip(ends, file.lengths, strict=True)
+    ]
+
+
+# finding
+
+
+def test_folders_are_searched_recursively_and_hidden_names_passed_over(tmp_path, write):
+    wanted = [write(name) for name in ("a.md", "b/c.py", "b/d/LICENSE")]
+    for name in (".hidden.txt", ".git/config", "b/.cache/x.txt"):
+        write(name)
+    assert sources(find_texts([tmp_path])) == wanted
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "**", "**/*"])
+def test_what_is_evidently_no_text_is_passed_over_in_folders_and_globs(tmp_path, write, pattern):
+    wanted = [write("a.txt"), write("wide.txt", "text".encode("utf-16"))]
+    write("weights.safetensors")
+    write("photo.JPG")
+    write("program", b"\x7fELF\0\0")
+    write("empty.txt", "")
+    os.mkfifo(tmp_path / "pipe.txt")
+    os.symlink(tmp_path / "gone", tmp_path / "broken.txt")
+    assert sources(find_texts([tmp_path / pattern])) == wanted
+
+
+def test_items_are_sorted_by_path_with_numbers_by_value_whatever_the_order_of_the_inputs(write):
+    paths = [write(name) for name in ("doc_2.txt", "doc_9.txt", "doc_10.txt", "x.txt")]
+    assert sources(find_texts(paths)) == sources(find_texts(paths[::-1])) == paths
+
+
+def test_a_file_that_several_inputs_name_is_taken_once(tmp_path, write, monkeypatch):
+    path = write("a.txt")
+    os.symlink(path, tmp_path / "b.txt")
+    monkeypatch.chdir(tmp_path)
+    given = [path, tmp_path, "a.txt", "*.txt", "**/*.txt", tmp_path / "b.txt"]
+    assert find_texts(given) == find_texts(given[::-1]) == [TextItem("a", path)]
+
+
+@pytest.mark.parametrize("pattern", ["", "**", "**/*.txt", "**/**/*.txt"])
+def test_linked_folders_are_not_followed_so_loops_end(tmp_path, write, pattern):
+    wanted = [write("folder/a.txt"), write("folder/b/c.txt")]
+    elsewhere = write("elsewhere/d.txt").parent
+    for name in ("loop", "loop2", "b/loop"):
+        os.symlink(tmp_path / "folder", tmp_path / "folder" / name)
+    os.symlink(elsewhere, tmp_path / "folder" / "link")
+    assert sources(find_texts([tmp_path / "folder" / pattern])) == wanted
+
+
+def test_a_glob_that_starts_here_finds_the_files_of_this_folder(tmp_path, write, monkeypatch):
+    write("a.txt")
+    write("b/c.txt")
+    monkeypatch.chdir(tmp_path)
+    assert [str(item.source) for item in find_texts(["**/*.txt"])] == ["a.txt", "b/c.txt"]
+
+
+def test_a_file_with_glob_characters_in_its_name_is_that_file(write):
+    path = write("a[1].txt")
+    write("a1.txt")
+    assert sources(find_texts([path])) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gone.txt", "does not exist"),
+        ("gone*.txt", "holds or matches no text"),
+        ("gone**/*.txt", "holds or matches no text"),
+        ("empty", "holds or matches no text"),
+        ("broken.txt", "is a symbolic link that cannot be followed"),
+        ("itself.txt", "is a symbolic link that cannot be followed"),
+        ("9" * 5000, "does not exist"),
+        ("a\0*", "does not exist"),
+    ],
+)
+def test_an_input_that_holds_nothing_is_a_problem_and_stops_no_other(tmp_path, write, name, says):
+    good = write("good.txt")
+    (tmp_path / "empty").mkdir()
+    os.symlink(tmp_path / "gone", tmp_path / "broken.txt")
+    os.symlink(tmp_path / "itself.txt", tmp_path / "itself.txt")
+    items = find_texts([str(tmp_path / name), good, str(tmp_path / name)])
+    assert [item.source for item in items if item.problem is None] == [good]
+    (bad,) = [item for item in items if item.problem is not None]
+    with pytest.raises(ShardError, match=says):
+        read_texts(bad)
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.txt"])
+def test_a_folder_that_cannot_be_searched_is_a_problem_and_stops_no_other(
+    tmp_path, write, monkeypatch, pattern
+):
+    good = write("good.txt")
+    closed = write("closed/a.txt").parent
+    scandir = os.scandir
+
+    def guarded(path="."):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    bad, found = find_texts([tmp_path / pattern])
+    assert found == TextItem("good", good)
+    assert (
+        str(bad.problem)
+        == f"{closed}: cannot be searched (Permission denied); check its permissions"
+    )
+
+
+def test_a_file_that_may_not_be_read_is_found_and_refused_when_read(write, monkeypatch):
+    path = write("a.txt")
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", denied)
+    assert sources(find_texts([path.parent])) == [path]
+    assert "cannot be read (Permission denied)" in refusal(path)
+
+
+# a file that is one document
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b" \r\n", b"\xef\xbb\xbfmarked\r\nlines\n", "Grüße 🌍".encode()]
+)
+def test_a_text_file_is_one_document_byte_for_byte(write, content):
+    file = read(write("notes.txt", content))
+    assert bytes(file.octets) == content
+    assert (file.documents, file.lengths.tolist(), file.warnings) == (
+        ("notes",),
+        [len(content)],
+        (),
+    )
+    assert file.digest == hashlib.sha256(content).hexdigest()
+
+
+def test_characters_that_reads_cut_in_two_are_whole_again(write, monkeypatch):
+    monkeypatch.setattr(documents, "_CHUNK", 3)
+    content = "aé🌍 ∑".encode() * 5
+    assert bytes(read(write("a.txt", content)).octets) == content
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp1252", "UTF_8_sig"])
+def test_another_encoding_becomes_utf_8(write, encoding):
+    content = "Grüße\n".encode(encoding)
+    file = read(write("a.txt", content), encoding=encoding)
+    assert texts(file) == ["Grüße\n"]
+    assert file.digest == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        (b"", {}, "is empty"),
+        (codecs.BOM_UTF16_LE, {"encoding": "utf-16"}, "holds no text"),
+        (
+            b"abc\xffdef",
+            {},
+            "is not utf-8: 0xff at byte 3 (invalid start byte); name the encoding with --encoding",
+        ),
+        (b"abc\xc3", {}, "0xc3 at byte 3 (unexpected end of data)"),
+        (b"a\xed\xa0\x80", {}, "0xed at byte 1"),
+        ("é".encode(), {"encoding": "ascii"}, "is not ascii: 0xc3 at byte 0"),
+        ("text".encode("utf-16"), {}, "is UTF-16 by its first bytes, not utf-8; --encoding utf-16"),
+        (codecs.BOM_UTF16_BE + "text".encode("utf-16-be"), {}, "--encoding utf-16"),
+        ("text".encode("utf-16"), {"encoding": "latin-1"}, "--encoding utf-16"),
+        ("text".encode("utf-32"), {}, "is UTF-32 by its first bytes, not utf-8; --encoding utf-32"),
+        ("text".encode("utf-32"), {"encoding": "utf-16"}, "--encoding utf-32"),
+        (
+            "text".encode("utf-16-le"),
+            {},
+            "is binary, not text; give a text file, or name its encoding",
+        ),
+        ("text".encode("utf-16-le"), {"encoding": "utf-16"}, "tream does not start with BOM"),
+        (
+            "text".encode("utf-16-le") + b"x",
+            {"encoding": "utf-16-le"},
+            "0x78 at byte 8 (truncated data)",
+        ),
+        (b"\x89PNG\0\0\0\rIHDR", {}, "is binary, not text"),
+        (b"text\0", {}, "is binary, not text"),
+        (
+            b"x" * 11,
+            {"max_bytes": 10},
+            "holds more than 10 bytes of text; split the file, or raise --max-bytes",
+        ),
+        ("é" * 6, {"max_bytes": 11}, "holds more than 11 bytes"),
+        (
+            "é".encode("latin-1") * 6,
+            {"max_bytes": 11, "encoding": "latin-1"},
+            "holds more than 11 bytes",
+        ),
+    ],
+)
+def test_what_is_no_readable_text_is_refused_in_one_line(write, content, options, says):
+    assert says in refusal(write("a.txt", content), **options)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_the_bad_byte_is_found_wherever_reads_cut_the_file(write, monkeypatch, chunk, encoding):
+    monkeypatch.setattr(documents, "_CHUNK", chunk)
+    start = "\ufeff" if encoding == "utf-8-sig" else ""
+    content = (start + "aé🌍").encode("utf-8" if start else encoding)
+    assert f"0xff at byte {len(content)} " in refusal(
+        write("a.txt", content + b"\xff\xff."), encoding=encoding
+    )
+
+
+def test_a_named_file_of_a_binary_suffix_is_called_binary(write):
+    (item,) = find_texts([write("paper.pdf", b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")])
+    assert "is binary, not text" in refusal(item.source)
+
+
+def test_text_in_a_named_file_of_a_binary_suffix_is_read(write):
+    (item,) = find_texts([write("fixture.bin", "text")])
+    assert texts(read_texts(item)) == ["text"]
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "parquet"])
+def test_a_file_that_vanishes_after_it_was_found_is_refused(write, suffix):
+    (item,) = find_texts([write(f"a.{suffix}")])
+    item.source.unlink()
+    assert "cannot be read (No such file or directory)" in refusal(item.source)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "parquet"])
+def test_a_folder_named_like_a_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.mkdir()
+    assert "is not a regular file" in refusal(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-9", "", "rot13", "hex", "a\0b"])
+def test_an_unknown_encoding_is_a_value_error(write, encoding):
+    with pytest.raises(
+        ValueError, match=r"`encoding` must be a text encoding that Python knows.*; got"
+    ):
+        read(write("a.txt"), encoding=encoding)
+
+
+def test_a_limit_below_one_is_a_value_error(write):
+    with pytest.raises(ValueError, match=r"`max_bytes` must be at least 1; got 0\."):
+        read(write("a.txt"), max_bytes=0)
+
+
+def test_what_exceeds_the_limit_is_refused_before_it_is_in_memory(tmp_path):
+    path = tmp_path / "a.txt"
+    size = 32 << 20
+    path.write_bytes(b"x" * size)
+    tracemalloc.start()
+    try:
+        message = refusal(path, max_bytes=1000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "holds more than 1000 bytes" in message
+    assert peak < size / 8
