@@ -4,8 +4,6 @@ Strict dtype and rank promotion, so that a silent broadcast or upcast is an erro
 """
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,36 +17,51 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """One cache of compiled programs for the workers and processes of this run, never the user's
-    own.
+MOST_MAPPINGS = 30_000
+"""Memory mappings of a worker at which it lets go of its programs; Linux allows 65 530."""
 
-    Without a lock between them, one may read what another is still writing; then it compiles, and
-    JAX warns.
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache of compiled programs for all workers, processes and runs, never the user's own.
+
+    XLA's compiler takes most of the time of the suite. Without a lock between them, one worker may
+    read what another is still writing; then it compiles, and JAX warns.
     """
     if hasattr(config, "workerinput"):
         return
-    folder = tempfile.mkdtemp(prefix="sphere_ebm-compiled-")
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    # for workers and other processes, which begin after this; and for this one, where there are no
-    # workers
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    folder = config.rootpath / ".pytest_cache" / "compiled"
+    tidy(folder)
+    # For workers and other processes, which begin after this.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     harmless = "ignore:Error reading persistent compilation cache entry"
-    os.environ["PYTHONWARNINGS"] = ",".join(
-        filter(None, [os.environ.get("PYTHONWARNINGS"), harmless])
-    )
-    jax.config.update("jax_compilation_cache_dir", folder)
+    others = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [others, harmless]))
+    # For this process, where there are no workers.
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a killed run may have left half-written: programs as young as its last minute."""
+    programs = list(folder.glob("*-cache")) if folder.is_dir() else []
+    changed = {path: path.stat().st_mtime for path in programs}
+    newest = max(changed.values(), default=0.0)
+    for path, when in changed.items():
+        if when > newest - 60:
+            path.unlink()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs() -> Iterator[None]:
-    """Let go of the programs that a module has compiled.
+    """Let go of compiled programs where a worker comes near the kernel's limit on mappings.
 
-    Each maps memory of its own, and a worker that keeps those of the whole suite meets the kernel's
-    limit on mappings.
+    Each program maps memory of its own. What is let go of comes back from the cache on the disk.
     """
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
 
 
 @pytest.fixture
