@@ -18,6 +18,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+DEAREST = ("test_notebooks.py", "test_readme.py", "test_killing.py", "test_ray.py")
+"""Test files that would keep one worker busy when the others have finished."""
+
 MOST_MAPPINGS = 30_000
 """Memory mappings of a worker at which it lets go of its programs; Linux allows 65 530."""
 
@@ -60,6 +63,17 @@ def is_whole(program: bytes) -> bool:
         return not program.startswith(b"\x78") or len(zlib.decompress(program)) > 0
     except zlib.error:
         return False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the dearest files, and let workers take whole files, but notebooks one by one."""
+    items.sort(key=lambda item: DEAREST.index(item.path.name) if item.path.name in DEAREST else 99)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(
+                pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath)))
+            )
 
 
 @pytest.fixture(scope="module", autouse=True)
