@@ -1,6 +1,6 @@
-"""Entry point of the command `sphere-ebm`, beside the package.
+"""Entry point of the command `sphere-ebm`: what has to happen before the rest is imported.
 
-Importing that takes seconds, and may be interrupted.
+Importing `sphere_ebm.cli.main` takes seconds, and may be interrupted.
 """
 
 import os

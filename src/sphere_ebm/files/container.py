@@ -3,7 +3,7 @@
 Nothing is allocated or believed that the file's size does not bear out.
 
 Format: https://huggingface.co/docs/safetensors/index#format. The library's own reader is not used,
-because its errors name neither file nor tensor, and numpy behind it has no BF16.
+because its errors name neither file nor tensor.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Rules of water-filling, by name.
 
-Docs/heuristics.md tells what each preset was and what it reaches.
+`docs/heuristics.md` tells what each preset was and what it reaches.
 """
 
 import math

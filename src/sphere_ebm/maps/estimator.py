@@ -1,4 +1,4 @@
-"""`SphereMap`: `place` as an estimator with the conventions of scikit-learn.
+"""`SphereMap`: `place` as an estimator that scikit-learn's pipelines and grids can use.
 
 scikit-learn itself is not needed.
 """
@@ -21,10 +21,12 @@ from sphere_ebm.maps.placement import Placement
 
 @final
 class SphereMap:
-    """`place` as an estimator with scikit-learn's conventions.
+    """`place` as an estimator: what scikit-learn's pipelines, grids, `clone` and tags ask for.
 
-    Keyword arguments are the fields of `PlacementConfig`, refused at once when unknown or out of
-    range.
+    That is `fit`, `fit_transform`, `transform`, `get_params`, `set_params` and fitted attributes
+    that end in an underscore. Unlike an estimator of scikit-learn's own it derives from none of its
+    classes, keeps its parameters in one `config`, and checks them when it is built. Keyword
+    arguments are the fields of `PlacementConfig`, refused at once when unknown or out of range.
 
     Attributes:
         config: the configuration.

@@ -83,7 +83,7 @@ def place(
         neighbours: nearest neighbours found before, by this package or another
             (`Neighbours.from_arrays`), instead of a search; at most `config.neighbours` of each
             point are taken.
-        progress: called while neighbours are searched and while the sampler runs.
+        progress: called as progress(stage, done, total), stages `"neighbours"` and `"steps"`.
         checkpoint: file to continue from, when it belongs to this very run_program, and to write
             after every chunk; removed at the end. The result is the same with and without it.
         devices: how many devices to split the points over, or which (`jax.devices()`); by default

@@ -1,4 +1,7 @@
-"""`SphereNode` and the THRML program: with `assembly.py`, all that knows THRML's internals.
+"""`SphereNode` and the THRML program that moves its nodes.
+
+This file, `assembly.py`, `clamped.py` and `devices.py` know the internals of THRML; nothing else
+does.
 
 A Langevin step moves all points at once, so they live in one free block; a coloured program has one
 block per colour of the neighbour graph, sampled in turn. A THRML sampler is handed interactions and

@@ -1,7 +1,7 @@
 """THRML observers: what is measured along a chain, without keeping its configurations.
 
 Each returns a dictionary of scalars to record, or nothing. They work in THRML's own
-`sample_with_observation` as well as in `sphere_ebm.sampling.sample_chains`. Iteration 0 is the
+`sample_with_observation` as well as in `sphere_ebm.studies.sample_chains`. Iteration 0 is the
 first observation.
 """
 

@@ -28,7 +28,7 @@ PRIOR = "prior.txt.xz"
 class ByteModel(AbstractEntropyModel):
     """Interpolated n-gram of bytes, orders 1 to 6, adaptive: it predicts a byte, then learns it.
 
-    Every document is read on its own, as if it followed the prior: a text of about 100 kB that
+    Every document is read on its own, as if it followed the prior: a text of 110 kB that
     ships with the package (`data/make_prior.py` says what is in it), or `prior`. So neither the
     order of documents nor what else is read changes a bit. The law of the next byte is
 

@@ -12,8 +12,8 @@ rows and φ their difference of azimuth, q = 1 / (A - B cos φ), A = 1 + 2 s² (
 
 So the rows that matter to order m lie within REACH / m radians, and the orders 2^k to 2^(k+1) - 1
 need a band of K_m only, half as wide as for the octave below: a pyramid.
-`sphere_ebm.harmonics.ZonalField` multiplies by the full matrices, O(rows³) in time and memory; the
-pyramid takes O(rows² log rows) time, and O(rows²) memory because D and λ are tabulated instead of
+`sphere_ebm.hamiltonian.fields.ZonalField` multiplies by the full matrices, O(rows³) in time and
+memory; the pyramid takes O(rows² log rows) time, and O(rows²) memory because D and λ are tabulated instead of
 K. Rows grow with s and s with sqrt(N), so that is O(N log N), with a deposit of O(N).
 
 Like the fast multipole method (Greengard & Rokhlin 1987), a far source is seen with fewer numbers
