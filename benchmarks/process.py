@@ -1,6 +1,7 @@
 """What this process used and compiled."""
 
 import resource
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -38,3 +39,10 @@ def count_compilations() -> Counter[str]:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return compiled
+
+
+def run_apart(module: str, *arguments: str) -> str:
+    """Run `python -m benchmarks.MODULE` in a process of its own; what it prints on stdout."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    root = Path(__file__).parents[1]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout

@@ -71,3 +71,12 @@ def small_state(points: int) -> SphereState:
     rng = np.random.default_rng(5)
     direction = normalise(jnp.asarray(rng.standard_normal((points, 3)), jnp.float32))
     return SphereState(direction, jnp.asarray(rng.uniform(1, 4, points), jnp.float32))
+
+
+def table_after(heading: str, text: str) -> list[list[str]]:
+    """Cells of the first Markdown table below a heading that starts so, without the dashes."""
+    lines = text[text.index(heading) :].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    last = next((i for i in range(first, len(lines)) if not lines[i].startswith("|")), len(lines))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:last]]
+    return [rows[0], *rows[2:]]
