@@ -1,5 +1,6 @@
 """What several test files make their inputs and systems from."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from thrml import Block
 
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
+from sphere_ebm.sampling.coefficients import Coefficients
+from sphere_ebm.sampling.langevin import AbstractInertial
 from sphere_ebm.text.base import AbstractEntropyModel, Reading
 
 DATA = Path(__file__).parents[1] / "data"
@@ -71,3 +74,15 @@ def small_state(points: int) -> SphereState:
     rng = np.random.default_rng(5)
     direction = normalise(jnp.asarray(rng.standard_normal((points, 3)), jnp.float32))
     return SphereState(direction, jnp.asarray(rng.uniform(1, 4, points), jnp.float32))
+
+
+def sampler_of(scheme: type, n_nodes: int, *law: Any, **options: Any) -> Any:
+    """A sampler of the class `scheme`, with options of its own and of its coefficients mixed.
+
+    `law` is temperature, step size and coupling.
+    """
+    names = {each.name for each in dataclasses.fields(Coefficients)}
+    own = {name: value for name, value in options.items() if name not in names}
+    coefficients = Coefficients(*law, **{k: v for k, v in options.items() if k in names})
+    size = [n_nodes] if issubclass(scheme, AbstractInertial) else []
+    return scheme(coefficients, *size, **own)
