@@ -33,6 +33,7 @@ from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.graph.graph import build_graph
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.maps.place import hamiltonian_factors
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
@@ -201,11 +202,14 @@ def our_samplers(
 ) -> dict[str, AbstractLangevin]:
     """Small steps for the two schemes whose law depends on h; their errors are O(h²)."""
     n = len(system.block)
-    mobility = {"direction_mobility": system.direction_mobility}
+
+    def law(step_size: float) -> Coefficients:
+        return Coefficients(temperature, step_size, direction_mobility=system.direction_mobility)
+
     return {
-        "MALA": MALA(temperature, 0.1, adapt_steps=adapt_steps, **mobility),
-        "LeimkuhlerMatthews, h = 0.05": LeimkuhlerMatthews(n, temperature, 0.05, **mobility),
-        "Underdamped, h = 0.15": Underdamped(n, temperature, 0.15, 0.7, **mobility),
+        "MALA": MALA(law(0.1), adapt_steps=adapt_steps),
+        "LeimkuhlerMatthews, h = 0.05": LeimkuhlerMatthews(law(0.05), n),
+        "Underdamped, h = 0.15": Underdamped(law(0.15), n, friction=0.7),
     }
 
 

@@ -31,6 +31,7 @@ from sphere_ebm.maps.config import shells_of
 from sphere_ebm.maps.place import hamiltonian_factors
 from sphere_ebm.maps.starts import random_directions
 from sphere_ebm.quality.neighbours import neighbour_recall
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.mala import MALA
 from sphere_ebm.sampling.programs import build_program, sphere_block
@@ -91,7 +92,8 @@ class Problem:
     def underdamped(
         self, temperature: float, step_size: float, coupling: Linear | float = 1.0
     ) -> Underdamped:
-        return Underdamped(len(self), temperature, step_size, FRICTION, coupling, **self.dynamics())
+        coefficients = Coefficients(temperature, step_size, coupling, **self.dynamics())
+        return Underdamped(coefficients, len(self), friction=FRICTION)
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,8 @@ def draw(
 def sample_mala(
     problem: Problem, temperature: float, start: SphereState, budget: Budget
 ) -> Equilibrium:
-    sampler = MALA(temperature, 0.1, adapt_steps=budget.warmup // 2, **problem.dynamics())
+    coefficients = Coefficients(temperature, 0.1, **problem.dynamics())
+    sampler = MALA(coefficients, adapt_steps=budget.warmup // 2)
     return draw(problem, sampler, start, budget)
 
 
@@ -255,9 +258,10 @@ def rounding(problem: Problem, reached: Equilibrium, moves: int) -> Float[np.nda
     Float32, summed as MALA does, against float64.
     """
     step_size = float(reached.samples.observables["step_size"][0, -1])
+    coefficients = Coefficients(reached.temperature, step_size, **problem.dynamics())
     samples = sample_chains(
         jax.random.key(problem.config.seed + 2),
-        _program(problem, MALA(reached.temperature, step_size, **problem.dynamics())),
+        _program(problem, MALA(coefficients)),
         jax.tree.map(lambda x: jnp.asarray(x[0]), reached.samples.last),
         chains=1,
         warmup=0,

@@ -23,6 +23,7 @@ from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor, RadialGravity
 from sphere_ebm.hamiltonian.lateral import LateralAttraction, LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
@@ -33,10 +34,10 @@ from sphere_ebm.sampling.programs import (
     build_coloured_program,
     build_program,
     node_template,
-    own_state_group,
     split_blocks,
 )
 from sphere_ebm.sampling.schedules import Exponential
+from sphere_ebm.sampling.terms import own_state_group
 from sphere_ebm.sampling.underdamped import Underdamped
 from sphere_ebm.studies.chains import sample_chains
 
@@ -137,12 +138,16 @@ def make_sampler(
     """
     ramp = Exponential(plan.first or plan.step_size, plan.step_size, plan.ramp)
     if scheme == "Euler-Maruyama":
-        return EulerMaruyama(temperature, ramp)
+        return EulerMaruyama(Coefficients(temperature, ramp))
     if scheme == "Leimkuhler-Matthews":
-        return LeimkuhlerMatthews(n_nodes, temperature, ramp, dtype=dtype)
+        return LeimkuhlerMatthews(Coefficients(temperature, ramp), n_nodes, dtype=dtype)
     if scheme == "Underdamped":
-        return Underdamped(n_nodes, temperature, ramp, friction=plan.friction, dtype=dtype)
-    return {"MALA": MALA, "coloured": MetropolisWithinGibbs}[scheme](temperature, ramp)
+        return Underdamped(
+            Coefficients(temperature, ramp), n_nodes, friction=plan.friction, dtype=dtype
+        )
+    return {"MALA": MALA, "coloured": MetropolisWithinGibbs}[scheme](
+        Coefficients(temperature, ramp)
+    )
 
 
 @functools.cache
@@ -180,7 +185,11 @@ def program(system: str, coloured: bool, dtype: Any, plain: bool) -> FactorSampl
     """
     block = _block(3 if system == "three" else 2)
     factors = _factors(system, block, dtype, osmotic=not coloured)
-    sampler = MetropolisWithinGibbs(1.0, 0.0) if coloured else EulerMaruyama(1.0, 0.0)
+    sampler = (
+        MetropolisWithinGibbs(Coefficients(1.0, 0.0))
+        if coloured
+        else EulerMaruyama(Coefficients(1.0, 0.0))
+    )
     if plain:
         free = [Block([node]) for node in block] if coloured else [block]
         spec = BlockGibbsSpec(free, [], node_template(dtype))

@@ -29,8 +29,9 @@ from sphere_ebm.hamiltonian.lateral import degree_classes
 from sphere_ebm.maps.place import hamiltonian_factors, make_sampler
 from sphere_ebm.sampling.langevin import flow, tangent_noise
 from sphere_ebm.sampling.moments import empty_moments
-from sphere_ebm.sampling.programs import build_program, sphere_block, split_own_state
+from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.run import Carry, run_chunk
+from sphere_ebm.sampling.terms import split_own_state
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "steps.md"
 POINTS = (10_000, 100_000, 1_000_000)

@@ -1,5 +1,6 @@
 """What several test files make their inputs and systems from."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from thrml import Block
 
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
+from sphere_ebm.sampling.coefficients import Coefficients
+from sphere_ebm.sampling.langevin import AbstractInertial
 from sphere_ebm.text.base import AbstractEntropyModel, Reading
 
 DATA = Path(__file__).parents[1] / "data"
@@ -80,3 +83,15 @@ def table_after(heading: str, text: str) -> list[list[str]]:
     last = next((i for i in range(first, len(lines)) if not lines[i].startswith("|")), len(lines))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:last]]
     return [rows[0], *rows[2:]]
+
+
+def sampler_of(scheme: type, n_nodes: int, *law: Any, **options: Any) -> Any:
+    """A sampler of the class `scheme`, with options of its own and of its coefficients mixed.
+
+    `law` is temperature, step size and coupling.
+    """
+    names = {each.name for each in dataclasses.fields(Coefficients)}
+    own = {name: value for name, value in options.items() if name not in names}
+    coefficients = Coefficients(*law, **{k: v for k, v in options.items() if k in names})
+    size = [n_nodes] if issubclass(scheme, AbstractInertial) else []
+    return scheme(coefficients, *size, **own)

@@ -16,6 +16,7 @@ from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program, sphere_block
@@ -92,7 +93,9 @@ def wells(chain_block: Block) -> Chains:
         jnp.broadcast_to(jnp.asarray([0.0, 0.0, 1.0]), (N_CHAINS, 3)),
         jnp.full(N_CHAINS, IDEAL_RADIUS),
     )
-    return Chains(build_program(chain_block, [gravity], EulerMaruyama(0.0, 0.0)), start)
+    return Chains(
+        build_program(chain_block, [gravity], EulerMaruyama(Coefficients(0.0, 0.0))), start
+    )
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +116,9 @@ def pairs(chain_block: Block) -> Chains:
         normalise(jax.random.normal(jax.random.key(42), (N_CHAINS, 3))),
         jnp.full(N_CHAINS, IDEAL_RADIUS),
     )
-    return Chains(build_program(chain_block, [lateral], EulerMaruyama(0.0, 0.0)), start)
+    return Chains(
+        build_program(chain_block, [lateral], EulerMaruyama(Coefficients(0.0, 0.0))), start
+    )
 
 
 SMALL_POINTS = 30

@@ -29,17 +29,13 @@ from sphere_ebm.sampling.assembly import (
     one_block_spec,
     program_of_groups,
 )
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
-from sphere_ebm.sampling.programs import (
-    SphereBlock,
-    SphereNode,
-    build_program,
-    node_template,
-    own_state_group,
-)
+from sphere_ebm.sampling.programs import SphereBlock, SphereNode, build_program, node_template
+from sphere_ebm.sampling.terms import own_state_group
 
 N = 12
-SAMPLER = EulerMaruyama(1.0, 0.01)
+SAMPLER = EulerMaruyama(Coefficients(1.0, 0.01))
 
 
 def random_edges(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.mala import MALA
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
@@ -53,7 +54,7 @@ def terms() -> tuple[Block, list[Any]]:
 
 @pytest.fixture(scope="module")
 def program(terms) -> Any:
-    return build_program(*terms, EulerMaruyama(0.5, 0.02))
+    return build_program(*terms, EulerMaruyama(Coefficients(0.5, 0.02)))
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +192,7 @@ def test_each_chain_may_start_elsewhere(draw, start):
     starts = SphereState(
         jnp.stack([start.direction, -start.direction]), jnp.stack([start.radius, start.radius + 1])
     )
-    still = draw(EulerMaruyama(0.5, 0.0), start=starts)
+    still = draw(EulerMaruyama(Coefficients(0.5, 0.0)), start=starts)
     np.testing.assert_allclose(still.last.direction, starts.direction, atol=1e-6)
     np.testing.assert_array_equal(still.last.radius, starts.radius)
     # and one start for all is the same start for each
@@ -200,10 +201,12 @@ def test_each_chain_may_start_elsewhere(draw, start):
 
 
 def test_each_chain_may_have_its_own_temperature(draw):
-    ladder = draw(samplers=[EulerMaruyama(0.1, 0.02), EulerMaruyama(2.0, 0.02)])
+    ladder = draw(
+        samplers=[EulerMaruyama(Coefficients(0.1, 0.02)), EulerMaruyama(Coefficients(2.0, 0.02))]
+    )
     np.testing.assert_allclose(ladder.temperature, [0.1, 2.0], rtol=1e-6)
     for chain, temperature in enumerate((0.1, 2.0)):
-        both = draw(EulerMaruyama(temperature, 0.02))
+        both = draw(EulerMaruyama(Coefficients(temperature, 0.02)))
         np.testing.assert_allclose(both.temperature, temperature, rtol=1e-6)
         for name, values in ladder.energy.items():
             np.testing.assert_array_equal(values[chain], both.energy[name][chain])
@@ -218,48 +221,53 @@ def test_each_chain_may_have_its_own_temperature(draw):
         (None, {"warmup": -1}, "`warmup` must be at least 0, an integer; got -1"),
         (
             None,
-            {"chains": 3, "samplers": [EulerMaruyama(1.0, 0.1)] * 2},
+            {"chains": 3, "samplers": [EulerMaruyama(Coefficients(1.0, 0.1))] * 2},
             "one for each of chains=3; got 2",
         ),
         (
-            EulerMaruyama(Linear(1.0, 0.1, 10), 0.1),
+            EulerMaruyama(Coefficients(Linear(1.0, 0.1, 10), 0.1)),
             {"warmup": 9},
             r"`temperature` must be constant after .* of 9",
         ),
         (
-            EulerMaruyama(1.0, Switch(0.1, 0.2, 150)),
+            EulerMaruyama(Coefficients(1.0, Switch(0.1, 0.2, 150))),
             {"warmup": 100},
             "`step_size` must be constant after",
         ),
         (
-            EulerMaruyama(1.0, 0.1, Linear(2.0, 1.0, 20)),
+            EulerMaruyama(Coefficients(1.0, 0.1, Linear(2.0, 1.0, 20))),
             {"warmup": 5},
             "`coupling` must be constant and 1 after",
         ),
-        (EulerMaruyama(1.0, 0.1, 2.0), {}, "`coupling` must be constant and 1 after"),
+        (EulerMaruyama(Coefficients(1.0, 0.1, 2.0)), {}, "`coupling` must be constant and 1 after"),
         (
-            EulerMaruyama(1.0, float("nan")),
+            EulerMaruyama(Coefficients(1.0, float("nan"))),
             {},
             "`step_size` must be a number that makes a law; got nan",
         ),
         (
-            MALA(Linear(1.0, 0.0, 5), 0.1),
+            MALA(Coefficients(Linear(1.0, 0.0, 5), 0.1)),
             {"warmup": 10},
             "`temperature` must be a number that makes a law; got 0",
         ),
         (
-            MALA(1.0, 0.1, adapt_steps=11),
+            MALA(Coefficients(1.0, 0.1), adapt_steps=11),
             {"warmup": 10},
             "`adapt_steps` must be at most warmup=10; got 11",
         ),
         (
             None,
-            {"samplers": [MALA(1.0, 0.1)] * 2},
+            {"samplers": [MALA(Coefficients(1.0, 0.1))] * 2},
             "of the program's own scheme; got EulerMaruyama, MALA",
         ),
         (
             None,
-            {"samplers": [EulerMaruyama(1.0, 0.1), EulerMaruyama(1.0, 0.1, 2.0)]},
+            {
+                "samplers": [
+                    EulerMaruyama(Coefficients(1.0, 0.1)),
+                    EulerMaruyama(Coefficients(1.0, 0.1, 2.0)),
+                ]
+            },
             "`coupling` must be constant and 1 after",
         ),
     ],
@@ -286,7 +294,7 @@ def test_an_energy_that_is_not_finite_names_its_chain(draw, start, warmup):
 
 
 def test_one_bad_draw_among_many_is_found(draw):
-    absurd = EulerMaruyama(0.5, 1e4)
+    absurd = EulerMaruyama(Coefficients(0.5, 1e4))
     with pytest.raises(NonFiniteEnergyError, match=r"chain 0.*after 128 steps"):
         draw(absurd, draws=250)
 
@@ -312,8 +320,13 @@ def test_one_compilation_serves_warmup_and_draws_and_all_values(draw, start, mon
     seen = [
         draw(warmup=150, draws=250),
         draw(warmup=10, draws=120, thin=3),
-        draw(EulerMaruyama(0.7, 0.01, direction_mobility=0.3)),
-        draw(samplers=[EulerMaruyama(0.1, 0.02), EulerMaruyama(2.0, 0.02)]),
+        draw(EulerMaruyama(Coefficients(0.7, 0.01, direction_mobility=0.3))),
+        draw(
+            samplers=[
+                EulerMaruyama(Coefficients(0.1, 0.02)),
+                EulerMaruyama(Coefficients(2.0, 0.02)),
+            ]
+        ),
         draw(start=starts, warmup=1),
         draw(start=start._replace(radius=weak)),
     ]
@@ -347,7 +360,7 @@ def test_what_observers_see_are_the_draws(kept):
 
 @pytest.fixture(scope="module")
 def cooled(terms, start) -> Samples:
-    program = build_program(*terms, MALA(Linear(3.0, 0.5, 100), 0.1))
+    program = build_program(*terms, MALA(Coefficients(Linear(3.0, 0.5, 100), 0.1)))
     return sample_chains(
         KEY, program, start, chains=2, warmup=100, draws=1000, observers=[AcceptanceObserver(start)]
     )
@@ -370,7 +383,7 @@ def test_the_share_of_moves_is_the_mean_acceptance(cooled):
 
 def test_statistics_of_colours_are_averaged_over_the_points(terms, start):
     """The hub is one point in eight, not one block in two."""
-    sampler = MetropolisWithinGibbs(0.5, 0.5)
+    sampler = MetropolisWithinGibbs(Coefficients(0.5, 0.5))
     program = build_coloured_program(*terms, sampler, np.asarray([1] + [0] * (N - 1)))
     drawn = sample_chains(KEY, program, start, chains=1, warmup=0, draws=1)
     key = jax.random.fold_in(jax.random.fold_in(KEY, 0), 0)
@@ -402,7 +415,7 @@ class Impostor(AbstractObserver):
 
 
 def test_what_an_observer_records_without_a_name_and_carries_is_kept(terms, start):
-    program = build_program(*terms, EulerMaruyama(1.0, 0.02))
+    program = build_program(*terms, EulerMaruyama(Coefficients(1.0, 0.02)))
     drawn = sample_chains(
         KEY, program, start, chains=2, warmup=3, draws=5, observers=[Silent()], keep_states=True
     )
@@ -412,7 +425,7 @@ def test_what_an_observer_records_without_a_name_and_carries_is_kept(terms, star
 
 
 def test_two_observers_of_one_name_are_refused(terms, start):
-    program = build_program(*terms, MALA(1.0, 0.02))
+    program = build_program(*terms, MALA(Coefficients(1.0, 0.02)))
     with pytest.raises(ValueError, match="names of their own; got acceptance twice"):
         sample_chains(KEY, program, start, chains=1, warmup=0, draws=2, observers=[Impostor()])
 

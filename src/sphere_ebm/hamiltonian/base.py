@@ -13,7 +13,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-from thrml import AbstractFactor
+from thrml import AbstractFactor, Block, InteractionGroup
+from typing_extensions import override
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -126,11 +127,21 @@ class AbstractLocalInteraction(AbstractSphereInteraction):
         Pairs count whole.
         """
 
+    @override
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, ""], SphereState]:
         energy, force = self.local_energy_and_force(here, there, active)
         return self.share * jnp.sum(energy), force
+
+
+class AbstractPairInteraction(AbstractLocalInteraction):
+    """A sum over pairs of `n_nodes` nodes.
+
+    A block that holds all of them holds neighbours: they cannot be moved one by one at once.
+    """
+
+    n_nodes: eqx.AbstractVar[int]
 
 
 class AbstractSphereFactor(AbstractFactor):
@@ -142,3 +153,20 @@ class AbstractSphereFactor(AbstractFactor):
     @abc.abstractmethod
     def energy(self, state: SphereState) -> Float[Array, ""]:
         """The term's energy for the configuration `state` of the factor's nodes, in their order."""
+
+
+class AbstractPlacedFactor(AbstractSphereFactor):
+    """A term that knows its nodes by their positions in `block`.
+
+    A program of one block must hold the same nodes in the same order.
+    """
+
+    block: eqx.AbstractVar[Block]
+
+    @abc.abstractmethod
+    def to_whole_groups(self) -> list[InteractionGroup]:
+        """The term for a program whose only block is `block`.
+
+        A sampler sees the whole configuration there, which may serve a layout of its own;
+        `to_interaction_groups` will do where there is none.
+        """

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from thrml import Block, InteractionGroup
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.hamiltonian.base import (
@@ -50,6 +51,7 @@ class FrozenPressure(AbstractLocalInteraction):
     annealed: ClassVar[bool] = False
     share: ClassVar[float] = 1.0
 
+    @override
     def local_energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, " nodes"], SphereState]:
@@ -58,6 +60,7 @@ class FrozenPressure(AbstractLocalInteraction):
         values = strength * interpolate(grid, self.rows, here.direction)
         return values[:, 0], SphereState(-values[:, 1:], jnp.zeros_like(here.radius))
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 
@@ -114,9 +117,11 @@ class FrozenPressureFactor(AbstractSphereFactor):
         self.emptiest = places[jnp.argmin(interpolate(self.grid, rows, places)[:, 0])]
         self.rows = rows
 
+    @override
     def to_interaction_groups(self) -> list[InteractionGroup]:
         return [InteractionGroup(self._interaction(), self.node_groups[0], [])]
 
+    @override
     def energy(self, state: SphereState) -> Float[Array, ""]:
         return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
 

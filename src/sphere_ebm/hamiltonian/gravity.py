@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from thrml import Block, InteractionGroup
+from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, AbstractSphereFactor, SphereState
 
@@ -20,6 +21,7 @@ class RadialGravity(AbstractLocalInteraction):
     annealed: ClassVar[bool] = False
     share: ClassVar[float] = 1.0
 
+    @override
     def local_energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, " nodes"], SphereState]:
@@ -28,6 +30,7 @@ class RadialGravity(AbstractLocalInteraction):
         force = SphereState(jnp.zeros_like(here.direction), -jnp.sum(pull, axis=1))
         return jnp.sum(pull * stretch, axis=1) / 2, force
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 
@@ -69,6 +72,7 @@ class GravityFactor(AbstractSphereFactor):
             jnp.asarray(values, self.ideal_radius.dtype), self.ideal_radius.shape
         )
 
+    @override
     def to_interaction_groups(self) -> list[InteractionGroup]:
         return [
             InteractionGroup(
@@ -76,6 +80,7 @@ class GravityFactor(AbstractSphereFactor):
             )
         ]
 
+    @override
     def energy(self, state: SphereState) -> Float[Array, ""]:
         interaction = RadialGravity(self.stiffness[:, None], self.ideal_radius[:, None])
         return interaction.energy(state, [], jnp.ones((len(self.stiffness), 1), bool))

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from thrml import Block, InteractionGroup
+from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import (
     AbstractSphereFactor,
@@ -38,6 +39,7 @@ class OsmoticPressure(AbstractSphereInteraction):
     name: ClassVar[str] = "osmotic"
     annealed: ClassVar[bool] = False
 
+    @override
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, ""], SphereState]:
@@ -53,6 +55,7 @@ class OsmoticPressure(AbstractSphereInteraction):
         force = SphereState(-2 * strength * n / total * gradient, jnp.zeros_like(here.radius))
         return strength * n * jnp.log(total / (n * (n - 1.0))), force
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 
@@ -89,9 +92,11 @@ class OsmoticFactor(AbstractSphereFactor):
         self.strength = strength
         self.field = make_field(evaluator, sharpness, len(block))
 
+    @override
     def to_interaction_groups(self) -> list[InteractionGroup]:
         return [InteractionGroup(self._interaction(), self.node_groups[0], [])]
 
+    @override
     def energy(self, state: SphereState) -> Float[Array, ""]:
         return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
 

@@ -15,10 +15,10 @@ from sphere_ebm.hamiltonian.fields.evaluators import (
     Evaluator,
 )
 from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
+from sphere_ebm.sampling.schemes import LANGEVIN_SCHEMES as SCHEMES
+from sphere_ebm.sampling.schemes import Scheme as Scheme
 
-Scheme = Literal["underdamped", "leimkuhler-matthews", "euler-maruyama"]
 Start = Literal["pca", "random", "spectral", "water-filling"]
-SCHEMES: tuple[str, ...] = ("underdamped", "leimkuhler-matthews", "euler-maruyama")
 STARTS: tuple[str, ...] = ("pca", "random", "spectral", "water-filling")
 
 

@@ -41,14 +41,15 @@ from sphere_ebm.maps.starts import (
     water_filling_directions,
 )
 from sphere_ebm.progress import StageProgress as StageProgress
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.devices import Devices as Devices
 from sphere_ebm.sampling.devices import device_mesh, over_devices
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, run_chunk, run_program
+from sphere_ebm.sampling.samplers import build_sampler
 from sphere_ebm.sampling.schedules import Linear
-from sphere_ebm.sampling.schemes import build_sampler
 
 
 def place(
@@ -186,22 +187,15 @@ def make_sampler(
     size.
     """
     ramp = config.cooling * config.steps
-    temperature = Linear(config.temperature_start, config.temperature_end, ramp)
-    coupling = Linear(config.coupling_start, 1.0, ramp)
-    step_size = Linear(config.step_size, config.step_size * config.step_size_growth, ramp)
-    direction_mobility = 1.0 / config.sharpness(n_points) ** 2
-    radius_mobility = 1.0 / config.radius_stiffness
-    return build_sampler(
-        config.scheme,
-        n_points,
-        temperature,
-        step_size,
-        coupling,
-        friction=config.friction,
-        direction_mobility=direction_mobility,
-        radius_mobility=radius_mobility,
+    coefficients = Coefficients(
+        temperature=Linear(config.temperature_start, config.temperature_end, ramp),
+        step_size=Linear(config.step_size, config.step_size * config.step_size_growth, ramp),
+        coupling=Linear(config.coupling_start, 1.0, ramp),
+        direction_mobility=1.0 / config.sharpness(n_points) ** 2,
+        radius_mobility=1.0 / config.radius_stiffness,
         minimum_radius=minimum_radius,
     )
+    return build_sampler(config.scheme, n_points, coefficients, friction=config.friction)
 
 
 def _start(

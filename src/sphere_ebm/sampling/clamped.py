@@ -26,7 +26,8 @@ from sphere_ebm.hamiltonian.base import Shared, SphereState, unwrap_shared
 from sphere_ebm.hamiltonian.blocks import SelectedBlock
 from sphere_ebm.hamiltonian.gravity import RadialGravity
 from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction
-from sphere_ebm.sampling.programs import Terms, node_template, own_state_group
+from sphere_ebm.sampling.programs import node_template
+from sphere_ebm.sampling.terms import Terms, own_state_group
 
 
 def attraction_by_fitted(
@@ -49,7 +50,7 @@ def attraction_by_fitted(
     heads = np.repeat(np.arange(len(free)), fitted.shape[1])
     alpha, s = (Shared(jnp.asarray(x, values.dtype)) for x in (strength, sharpness))
     tail = jnp.asarray(fitted.ravel(), jnp.int32)
-    interaction = LateralAttraction(values, tail, alpha, s, kernel, len(clamped))
+    interaction = LateralAttraction(len(clamped), values, tail, alpha, s, kernel)
     return InteractionGroup(
         interaction, SelectedBlock(free, heads), [SelectedBlock(clamped, fitted.ravel())]
     )

@@ -30,9 +30,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 from thrml import FactorSamplingProgram
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import squared_chord
-from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState, opened
+from sphere_ebm.hamiltonian.base import AbstractPairInteraction, SphereState, opened
 from sphere_ebm.hamiltonian.fields.evaluators import DirectField, GridField
 from sphere_ebm.hamiltonian.fields.grid import (
     Basis,
@@ -168,7 +169,7 @@ def _by_row(field: PyramidField, mesh: Mesh) -> PyramidField:
 
 
 @final
-class SplitAttraction(AbstractLocalInteraction):
+class SplitAttraction(AbstractPairInteraction):
     """`WholeAttraction` over several devices.
 
     Each sums the slots of an equal share of every degree class.
@@ -177,12 +178,12 @@ class SplitAttraction(AbstractLocalInteraction):
     point's row is in the rows of all devices, one device after the other.
     """
 
+    n_nodes: int = eqx.field(static=True)
     parts: tuple[DegreeClass, ...]
     place: Int[Array, " padded"]
     strength: Float[Array, ""]
     sharpness: Float[Array, ""]
     kernel: str = eqx.field(static=True)
-    n_nodes: int = eqx.field(static=True)
     mesh: Mesh = eqx.field(static=True)
     name: ClassVar[str] = "lateral"
     annealed: ClassVar[bool] = True
@@ -208,15 +209,16 @@ class SplitAttraction(AbstractLocalInteraction):
         ]
         place = np.concatenate(where).astype(np.int32)[np.asarray(classes.place)]
         return cls(
+            term.n_nodes,
             parts,
             jax.device_put(_filled(place, size), sharding),
             opened(term.strength),
             opened(term.sharpness),
             term.kernel,
-            term.n_nodes,
             mesh,
         )
 
+    @override
     def local_energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, " nodes"], SphereState]:
@@ -233,6 +235,7 @@ class SplitAttraction(AbstractLocalInteraction):
             2 * stretch * strength * pull, jnp.zeros_like(here.radius)
         )
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 

@@ -22,6 +22,7 @@ from thrml import AbstractObserver, FactorSamplingProgram
 from sphere_ebm.errors import NonFiniteEnergyError
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.langevin import AbstractLangevin
+from sphere_ebm.sampling.metropolis import AbstractMetropolis
 from sphere_ebm.sampling.programs import advance, initial_sampler_states, split_blocks
 from sphere_ebm.sampling.run import check_finite
 from sphere_ebm.studies.observers import ConfigurationObserver, EnergyObserver, MomentObserver
@@ -208,7 +209,7 @@ def sample_chains(
     if exchange is None:
         del records[-1]["replica"]
     temperature = jax.vmap(
-        lambda sampler: sampler.temperature(jnp.asarray(course.total, jnp.int32))
+        lambda sampler: sampler.coefficients.temperature(jnp.asarray(course.total, jnp.int32))
     )(stacked[0])
     return Samples(
         temperature=np.asarray(temperature, np.float64),
@@ -370,13 +371,17 @@ def _check_settled(samplers: list[Any], warmup: int, total: int) -> None:
     first = jnp.asarray(warmup, jnp.int32)
     last = jnp.asarray(total, jnp.int32)
     for sampler in {id(each): each for each in samplers}.values():
-        for name in ("temperature", "step_size", "coupling"):
-            schedule = getattr(sampler, name)
+        own = sampler.coefficients
+        scheduled = {
+            "temperature": own.temperature,
+            "step_size": own.step_size,
+            "coupling": own.coupling,
+        }
+        adapts = isinstance(sampler, AbstractMetropolis)
+        for name, schedule in scheduled.items():
             before = float(schedule(first))
             after = float(schedule(last))
-            if not 0 <= after < math.inf or (
-                name == "temperature" and after == 0 and hasattr(sampler, "adapt_steps")
-            ):
+            if not 0 <= after < math.inf or (name == "temperature" and after == 0 and adapts):
                 raise ValueError(f"`{name}` must be a number that makes a law; got {after}.")
             if before != after or (name == "coupling" and after != 1):
                 raise ValueError(
@@ -384,7 +389,7 @@ def _check_settled(samplers: list[Any], warmup: int, total: int) -> None:
                     f" warm-up of {warmup} steps; got {before:.4g} there and {after:.4g} at step"
                     f" {total}. Use a longer `warmup`."
                 )
-        if (steps := int(getattr(sampler, "adapt_steps", 0))) > warmup:
+        if isinstance(sampler, AbstractMetropolis) and (steps := int(sampler.adapt_steps)) > warmup:
             raise ValueError(
                 f"`adapt_steps` must be at most warmup={warmup}; got {steps}. Use a longer"
                 " `warmup`."

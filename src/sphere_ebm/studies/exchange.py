@@ -42,7 +42,7 @@ class SwapNeighbours(eqx.Module):
     ) -> Chain:
         step = chains.step[0]
         shape = (-1, self.rungs)
-        temperature = jax.vmap(lambda sampler, at: sampler.temperature(at))(
+        temperature = jax.vmap(lambda sampler, at: sampler.coefficients.temperature(at))(
             samplers[0], chains.step
         ).reshape(shape)
         total = jax.vmap(lambda state: jnp.sum(jnp.stack(list(energies(program, state).values()))))(
@@ -159,7 +159,10 @@ def replica_exchange(
             f"{type(sampler).__name__} keeps velocities or noise tangent to its configuration,"
             " which cannot be exchanged. Use MALA, MetropolisWithinGibbs or EulerMaruyama."
         )
-    of_rung = [eqx.tree_at(lambda s: s.temperature, sampler, Constant(float(t))) for t in rungs]
+    of_rung = [
+        eqx.tree_at(lambda s: s.coefficients.temperature, sampler, Constant(float(t)))
+        for t in rungs
+    ]
     key_chains, key_swap = jax.random.split(key)
     samples = sample_chains(
         key_chains,

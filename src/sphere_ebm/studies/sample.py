@@ -25,22 +25,15 @@ from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import hamiltonian_factors
 from sphere_ebm.maps.problem import Problem, pose
 from sphere_ebm.maps.starts import random_directions
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.programs import build_coloured_program, build_program, sphere_block
+from sphere_ebm.sampling.samplers import build_sampler
 from sphere_ebm.sampling.schedules import Linear
-from sphere_ebm.sampling.schemes import build_sampler
+from sphere_ebm.sampling.schemes import STEP_SIZES
 from sphere_ebm.studies.chains import ChainProgress, check_counts, sample_chains
 from sphere_ebm.studies.exchange import ExchangeResult, replica_exchange
 from sphere_ebm.studies.observers import DisplacementObserver, OrderObserver, OverlapObserver
 from sphere_ebm.studies.samples import Samples
-
-STEP_SIZES: dict[str, float] = {
-    "mala": 0.05,
-    "metropolis-within-gibbs": 0.3,
-    "underdamped": 0.2,
-    "leimkuhler-matthews": 0.05,
-    "euler-maruyama": 0.005,
-}
-"""Default step sizes in units of the interaction time; the first two only start the adaptation."""
 
 _OVERLAP_LIMIT = 5000
 
@@ -257,11 +250,13 @@ def _program(
     sampler = build_sampler(
         scheme,
         len(block),
-        temperature,
-        STEP_SIZES[scheme] if step_size is None else step_size,
+        Coefficients(
+            temperature,
+            STEP_SIZES[scheme] if step_size is None else step_size,
+            **_mobilities(problem),
+        ),
         friction=problem.config.friction,
         adapt_steps=adapt_steps,
-        **_mobilities(problem),
     )
     dtype = jnp.result_type(float)
     if scheme != "metropolis-within-gibbs":
@@ -280,11 +275,13 @@ def _annealed(key: Key[Array, ""], study: _Study, temperatures: list[float]) -> 
         temperature: build_sampler(
             "underdamped",
             n,
-            Linear(max(config.temperature_start, temperature), temperature, ramp),
-            config.step_size,
-            Linear(config.coupling_start, 1.0, ramp),
+            Coefficients(
+                Linear(max(config.temperature_start, temperature), temperature, ramp),
+                config.step_size,
+                Linear(config.coupling_start, 1.0, ramp),
+                **_mobilities(problem),
+            ),
             friction=config.friction,
-            **_mobilities(problem),
         )
         for temperature in temperatures
     }
