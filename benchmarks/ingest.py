@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
-from scipy.spatial import KDTree
 
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm import read_labels
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.labelling.label import label
+from sphere_ebm.quality.points import nearest_on_map
 from sphere_ebm.text.byte_model import ByteModel
 from sphere_ebm.text.documents import find_texts, read_texts
 from sphere_ebm.text.ingest import MEAN_LENGTH, ingest
@@ -158,7 +158,7 @@ def mapped(folder: Path) -> list[Labels]:
 def nearest(files: Sequence[Labels], count: int) -> Int[np.ndarray, "patches count"]:
     """The nearest patches of each patch on the map."""
     directions = np.concatenate([one.direction for one in files])
-    return KDTree(directions).query(directions, count + 1)[1][:, 1:]
+    return nearest_on_map(directions.astype(np.float64), count, seed=0)
 
 
 def places(

@@ -22,6 +22,8 @@ from jaxtyping import Float, Float32, Int
 from benchmarks.datasets import load
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm import Placement, place
+from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.exact import exact_neighbours
 from sphere_ebm.retrieval.navigator import search as navigator_module
 from sphere_ebm.retrieval.navigator.config import NavigatorConfig
 from sphere_ebm.retrieval.navigator.probing import ProbeTables, probe
@@ -96,10 +98,9 @@ def hold_out(embeddings: Float32[np.ndarray, "points width"], held_out: int = HE
     """
     asked = np.sort(np.random.default_rng(SEED).choice(len(embeddings), held_out, replace=False))
     placement = place(np.delete(embeddings, asked, axis=0))
-    unit = _unit(np.delete(embeddings, asked, axis=0))
-    queries = _unit(embeddings[asked])
-    truth = np.argsort(-(queries @ unit.T), axis=1, kind="stable")[:, :FOUND]
-    return Task(placement, unit, queries, truth)
+    unit = unit_rows(np.delete(embeddings, asked, axis=0))
+    queries = unit_rows(embeddings[asked])
+    return Task(placement, unit, queries, exact_neighbours(unit, queries, FOUND))
 
 
 def oracle(task: Task) -> list[float]:
@@ -347,10 +348,6 @@ def _fibonacci(count: int) -> Float[np.ndarray, "count 3"]:
     return np.stack(
         [np.sqrt(1 - z * z) * np.cos(azimuth), np.sqrt(1 - z * z) * np.sin(azimuth), z], axis=1
     )
-
-
-def _unit(rows: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _digits(values: Sequence[float]) -> list[str]:

@@ -18,6 +18,8 @@ from jaxtyping import Float32, Int, Int64
 from benchmarks.mixtures import mixture
 from benchmarks.process import peak_mb
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.exact import exact_neighbours
 from sphere_ebm.graph.neighbours import NeighbourIndex
 
 K = 15
@@ -127,19 +129,10 @@ def exact(
     queries: Float32[np.ndarray, "queries width"],
     own: Int64[np.ndarray, " queries"],
 ) -> Int[np.ndarray, "queries k"]:
-    """The K nearest points of each query, `own` left out, by a search that shares nothing with
-    ours.
+    """The K nearest points of each query, `own` left out, by a search that shares nothing with the
+    one that is measured.
     """
-    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    length = np.linalg.norm(points, axis=1)
-    nearest = np.empty((len(queries), K), np.int64)
-    for start in range(0, len(queries), 50):
-        cosine = queries[start : start + 50] @ points.T / length
-        mine = own[start : start + 50]
-        rows = np.flatnonzero(mine >= 0)
-        cosine[rows, mine[rows]] = -np.inf
-        nearest[start : start + 50] = np.argpartition(-cosine, K, axis=1)[:, :K]
-    return nearest
+    return exact_neighbours(unit_rows(points), unit_rows(queries), K, own=own)
 
 
 def recall(found: Int[np.ndarray, "queries k"], truth: Int[np.ndarray, "queries k"]) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from benchmarks.report import machine, markdown_table, publish, say
-from sphere_ebm.geometry.sphere import project_tangent, squared_chord
+from sphere_ebm.geometry.sphere import project_tangent, squared_chord, unit_rows
 from sphere_ebm.hamiltonian.fields.evaluators import (
     MAX_SHARPNESS,
     DirectField,
@@ -102,25 +102,23 @@ HEADER = [
 
 
 def uniform(n_points: int, rng: np.random.Generator) -> Float32[np.ndarray, "points 3"]:
-    return _unit(rng.standard_normal((n_points, 3)))
+    return unit_rows(rng.standard_normal((n_points, 3))).astype(np.float32)
 
 
 def clustered(n_points: int, rng: np.random.Generator) -> Float32[np.ndarray, "points 3"]:
     """Equally likely clusters around uniform centres, Gaussian, about `CLUSTER_WIDTH` radians
     wide.
     """
-    centre = _unit(rng.standard_normal((CLUSTERS, 3)))[rng.integers(0, CLUSTERS, n_points)]
-    return _unit(centre + CLUSTER_WIDTH * rng.standard_normal((n_points, 3)))
+    centre = unit_rows(rng.standard_normal((CLUSTERS, 3))).astype(np.float32)[
+        rng.integers(0, CLUSTERS, n_points)
+    ]
+    return unit_rows(centre + CLUSTER_WIDTH * rng.standard_normal((n_points, 3))).astype(np.float32)
 
 
 KINDS: dict[str, Callable[[int, np.random.Generator], Float32[np.ndarray, "points 3"]]] = {
     "uniform": uniform,
     "clustered": clustered,
 }
-
-
-def _unit(vectors: Float[np.ndarray, "points 3"]) -> Float32[np.ndarray, "points 3"]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def default_sharpness(n_points: int) -> float:

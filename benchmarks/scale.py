@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int
+from scipy.spatial import cKDTree
 
 from benchmarks.mixtures import mixture, mixture_chunks
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
@@ -172,9 +173,8 @@ def join(repeats: int) -> Joined:
         say(f"transform: {NEW / seconds[-1]:.0f} points a second")
     rows = np.random.default_rng(0).choice(NEW, SAMPLE, replace=False)
     exact = NeighbourIndex.build(fitted, search="exact")
-    recall_new = _shared(
-        exact.query(new[rows], K).index, _nearest(joined.direction[rows], placement.direction)
-    )
+    on_map = cKDTree(placement.direction).query(joined.direction[rows], K)[1]
+    recall_new = _shared(exact.query(new[rows], K).index, on_map)
     own = frozen.place(fitted[:NEW])
     cosine = np.sum(own.direction * placement.direction[:NEW], axis=1)
     return Joined(
@@ -183,14 +183,6 @@ def join(repeats: int) -> Joined:
         recall_new,
         float(np.mean(cosine >= np.cos(np.radians(5)))),
     )
-
-
-def _nearest(
-    queries: Float32[np.ndarray, "queries 3"], points: Float32[np.ndarray, "points 3"]
-) -> Int[np.ndarray, "queries k"]:
-    from scipy.spatial import cKDTree
-
-    return cKDTree(points).query(queries, K)[1]
 
 
 def _shared(a: Int[np.ndarray, "queries k"], b: Int[np.ndarray, "queries k"]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64
 from numpy.typing import ArrayLike
 
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.search import (
     MIN_LISTED,
     DistinctDirections,
@@ -295,10 +296,10 @@ def _directions(
     unit = np.empty((len(pointing), embeddings.shape[1]), np.float32)
     for start in range(0, len(pointing), _CHUNK):
         rows = pointing[start : start + _CHUNK]
-        block = np.ascontiguousarray(embeddings[rows] / peak[rows, None])
-        block /= np.linalg.norm(block, axis=1, keepdims=True)
-        block += 0.0  # makes -0.0 positive: duplicates are found by their bytes
-        unit[start : start + _CHUNK] = block
+        # divided by the largest entry first, so that no square overflows or vanishes
+        block = unit_rows(np.ascontiguousarray(embeddings[rows] / peak[rows, None]))
+        # + 0.0 makes -0.0 positive: duplicates are found by their bytes
+        unit[start : start + _CHUNK] = block + 0.0
     return unit, pointing
 
 

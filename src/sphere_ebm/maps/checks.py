@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, Float64, Shaped
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.maps.config import PlacementConfig
 
 EQUAL_NORMS = 1e-5
@@ -156,7 +157,7 @@ def checked_start(start: ArrayLike, n_points: int) -> Float32[np.ndarray, "point
     length = np.linalg.norm(array, axis=1, keepdims=True)
     if not (length > 0).all():
         raise ValueError(f"`start` must have no zero rows; row {int(np.argmin(length))} is zero.")
-    return (array / length).astype(np.float32)
+    return unit_rows(array, length).astype(np.float32)
 
 
 def checked_edges(edges: Any) -> ExtraEdges | None:

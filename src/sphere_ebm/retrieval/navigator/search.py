@@ -35,6 +35,8 @@ from jaxtyping import Bool, Float32, Float64, Int, Int64
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
+from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.exact import exact_neighbours
 from sphere_ebm.maps.checks import real_array
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.quality.points import unit_directions
@@ -42,7 +44,7 @@ from sphere_ebm.retrieval.cones import CapDensity, Cones
 from sphere_ebm.retrieval.navigator.aiming import Sight, View, nearest, ratios, stages, within
 from sphere_ebm.retrieval.navigator.confidence import ConfidenceCurve
 from sphere_ebm.retrieval.navigator.config import NavigatorConfig
-from sphere_ebm.retrieval.navigator.landmarks import CHOICES, deposits, nearest_points, signatures
+from sphere_ebm.retrieval.navigator.landmarks import CHOICES, deposits, signatures
 from sphere_ebm.retrieval.navigator.probing import ProbeTables, fine_grid, probe_batch
 
 LEAST_POINTS = 64
@@ -229,8 +231,7 @@ class HarmonicNavigator:
         config = self.config
         rows = np.minimum(np.arange(config.batch), len(unit) - 1)
         probes = jax.device_get(probe_batch(self.tables, jnp.asarray(unit[rows])))
-        axis = probes.direction.astype(np.float64)
-        axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
+        axis = unit_rows(probes.direction.astype(np.float64))
         cap = 2 * math.asin(math.sqrt(min(1.0, _CAP_POINTS / len(self.unit))))
         crowd = self.caps(axis[: len(unit)].reshape(-1, 3), cap).reshape(len(unit), config.probes)
         radius = probes.radius.astype(np.float64)
@@ -358,7 +359,7 @@ def true_neighbours(
     unit: Float32[np.ndarray, "points width"], points: Int[np.ndarray, " asked"]
 ) -> Int64[np.ndarray, "asked neighbours"]:
     """The 10 other points of largest cosine to each of `points`, exact, in blocks. O(M N D)."""
-    return nearest_points(unit, points, np.zeros(0, np.int64), NEIGHBOURS_FOUND)
+    return exact_neighbours(unit, unit[points], NEIGHBOURS_FOUND, own=points)
 
 
 def checked_queries(queries: ArrayLike, width: int) -> Float32[np.ndarray, "queries width"]:
@@ -386,7 +387,7 @@ def checked_queries(queries: ArrayLike, width: int) -> Float32[np.ndarray, "quer
             " point."
         )
     rows /= peak[:, None]
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit_rows(rows).astype(np.float32)
 
 
 def _map_embeddings(
@@ -398,14 +399,12 @@ def _map_embeddings(
             "`placement` must hold its embeddings; got one without. "
             "Add them with `placement.with_embeddings(embeddings)`."
         )
-    norm = np.linalg.norm(placement.embeddings.astype(np.float64), axis=1, keepdims=True)
+    rows = placement.embeddings.astype(np.float64)
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
     pointing = np.flatnonzero(norm > 0)
     if len(pointing) < LEAST_POINTS:
         raise ValueError(
             f"`placement` must hold at least {LEAST_POINTS} points with embeddings that are not"
             f" zero; got {len(pointing)}. Compare the query with all of them instead."
         )
-    unit = np.divide(
-        placement.embeddings, norm, out=np.zeros(placement.embeddings.shape), where=norm > 0
-    )
-    return unit.astype(np.float32), pointing
+    return unit_rows(rows, norm).astype(np.float32), pointing
