@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 def parser_of(
     name: str, description: str | None, output: str = "Markdown file to write"
 ) -> argparse.ArgumentParser:
-    """The parser of `python -m benchmarks.NAME`, with the option `--output`, which it explains."""
+    """The parser of the benchmark `name`, with the option `--output`."""
     cli = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     cli.add_argument(
         "--output", type=Path, default=RESULTS / f"{name}.md", metavar="FILE", help=output

@@ -6,7 +6,6 @@
 cone, with the best cone that exists on the map for each query (the oracle), and with faiss HNSW.
 """
 
-import argparse
 import dataclasses
 import sys
 import time
@@ -19,8 +18,9 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from benchmarks.arguments import add_data, parser_of
 from benchmarks.datasets import load
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from benchmarks.report import Check, finish, machine, markdown_table, say, target_section
 from sphere_ebm import Placement, place
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.exact import exact_neighbours
@@ -29,7 +29,6 @@ from sphere_ebm.retrieval.navigator.config import NavigatorConfig
 from sphere_ebm.retrieval.navigator.probing import ProbeTables, probe
 from sphere_ebm.retrieval.navigator.search import Bearings, HarmonicNavigator
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "navigator.md"
 PACKAGES = ("sphere-ebm", "jax", "numpy", "scipy", "faiss-cpu")
 SET = "wordnet-10k"
 HELD_OUT = 500
@@ -355,24 +354,17 @@ def _digits(values: Sequence[float]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.navigator", description=__doc__)
-    cli.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help=f"folder with {SET}.npz"
-    )
+    cli = parser_of("navigator", __doc__)
+    add_data(cli, f"{SET}.npz")
     cli.add_argument("--no-choices", action="store_true", help="leave out the table of choices")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
     options = cli.parse_args(arguments)
     header = machine(PACKAGES)
     try:
         text, checks = navigator_section(options.data, () if options.no_choices else CHOICES)
     except FileNotFoundError as error:
         cli.error(f"{error.filename} is missing; name the folder with --data.")
-    met = sum(check.passed for check in checks)
-    targets = f"## Targets: {met} of {len(checks)} met\n\n{check_table(checks)}"
-    publish(f"# Navigator\n\n{header}\n\n{targets}\n\n## Recall\n\n{text}", options.output)
-    return 0 if met == len(checks) else 1
+    report = f"# Navigator\n\n{header}\n\n{target_section(checks)}\n\n## Recall\n\n{text}"
+    return finish(report, options.output, checks)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python -m benchmarks.neighbours [--data DIR] [--points N ...] [--output FILE]
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, Int64
 
+from benchmarks.arguments import parser_of
 from benchmarks.mixtures import mixture
-from benchmarks.process import peak_mb
+from benchmarks.process import peak_mb, run_apart
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.exact import exact_neighbours
@@ -33,7 +33,6 @@ index.
 
 BATCH = 10_000
 WIDTH = 256
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "neighbours.md"
 SECONDS = {100_000: 40.0, 1_000_000: 480.0}
 """Targets for build and search on two cores."""
 
@@ -167,11 +166,7 @@ def checks(measured: Measured) -> list[Check]:
 def apart(name: str, search: str) -> Measured:
     """`measure` in a fresh process."""
     say(f"neighbours: {name}, {search}")
-    command = [sys.executable, "-m", "benchmarks.neighbours", "--here", name, search]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
-    )
-    return Measured(**json.loads(done.stdout))
+    return Measured(**json.loads(run_apart("neighbours", "--here", name, search)))
 
 
 HEADER = [
@@ -188,7 +183,7 @@ HEADER = [
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__)
+    cli = parser_of("neighbours", __doc__)
     cli.add_argument(
         "--data", type=Path, metavar="DIR", help="folder of .npz files with `embeddings`"
     )
@@ -201,9 +196,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="sizes of the mixtures",
     )
     cli.add_argument("--search", default="auto", help="auto (default), exact or approximate")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
     cli.add_argument("--here", nargs=2, help=argparse.SUPPRESS)
     options = cli.parse_args(arguments)
     if options.here:

@@ -3,7 +3,6 @@
 `python -m benchmarks.osmotic`.
 """
 
-import argparse
 import functools
 import math
 import statistics
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -19,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
+from benchmarks.arguments import parser_of
 from benchmarks.report import machine, markdown_table, publish, say
 from sphere_ebm.geometry.sphere import project_tangent, squared_chord, unit_rows
 from sphere_ebm.hamiltonian.fields.evaluators import (
@@ -30,7 +29,6 @@ from sphere_ebm.hamiltonian.fields.evaluators import (
 )
 from sphere_ebm.hamiltonian.fields.pyramid import PyramidField
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "osmotic.md"
 POINTS = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 200_000, 1_000_000)
 DIRECT_TIMED = 20_000
 """Above this many points the direct sum is not timed."""
@@ -208,14 +206,11 @@ def _milliseconds(field: AnyField, direction: Float[Array, "n 3"], repeats: int)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.osmotic", description=__doc__)
+    cli = parser_of("osmotic", __doc__)
     cli.add_argument(
         "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
     )
     cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax"))
     measured = [compare(kind, n, options.repeats) for kind in KINDS for n in options.points]

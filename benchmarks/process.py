@@ -42,7 +42,7 @@ def count_compilations() -> Counter[str]:
 
 
 def run_apart(module: str, *arguments: str) -> str:
-    """Run `python -m benchmarks.MODULE` in a process of its own; what it prints on stdout."""
+    """Run a module of this folder in a process of its own; what it prints on stdout."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     root = Path(__file__).parents[1]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout

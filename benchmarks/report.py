@@ -56,6 +56,12 @@ def check_table(checks: Sequence[Check]) -> str:
     )
 
 
+def target_section(checks: Sequence[Check]) -> str:
+    """How many targets are met, and a row for each."""
+    met = sum(check.passed for check in checks)
+    return f"## Targets: {met} of {len(checks)} met\n\n{check_table(checks)}"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table with aligned columns."""
     width = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
@@ -111,6 +117,12 @@ def publish(text: str, output: Path) -> None:
     print(text)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text + "\n", encoding="utf-8")
+
+
+def finish(text: str, output: Path, checks: Sequence[Check]) -> int:
+    """Publish a report; the exit code, 0 when every target is met and 1 when one is missed."""
+    publish(text, output)
+    return 0 if all(check.passed for check in checks) else 1
 
 
 def say(message: str) -> None:

@@ -3,14 +3,12 @@
 `python -m benchmarks.steps`.
 """
 
-import argparse
 import functools
 import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +18,8 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.spatial import cKDTree
 
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from benchmarks.arguments import parser_of
+from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import PlacementConfig
 from sphere_ebm.graph.graph import NeighbourGraph, graph_from_neighbours
 from sphere_ebm.graph.neighbours import Neighbours
@@ -33,7 +32,6 @@ from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.run import Carry, run_chunk
 from sphere_ebm.sampling.terms import split_own_state
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "steps.md"
 POINTS = (10_000, 100_000, 1_000_000)
 NEIGHBOURS = 15
 CLUSTERS = 20
@@ -280,20 +278,17 @@ def report(measured: Sequence[Measured], bytes_per_second: float, header: str, r
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
+    cli = parser_of("steps", __doc__)
     cli.add_argument(
         "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
     )
     cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax", "thrml"))
     bytes_per_second = bandwidth()
     measured = [measure(n, options.repeats, bytes_per_second) for n in options.points]
-    publish(report(measured, bytes_per_second, header, options.repeats), options.output)
-    return 0 if all(check.passed for check in checks(measured)) else 1
+    text = report(measured, bytes_per_second, header, options.repeats)
+    return finish(text, options.output, checks(measured))
 
 
 if __name__ == "__main__":
