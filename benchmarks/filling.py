@@ -107,9 +107,8 @@ def filling_section(n_points: int, shells: int, repeats: int) -> tuple[str, list
     found = {name: _in_a_process(name, n_points, shells, repeats) for name in (SORT, *PRESETS)}
     rows = [_cells(one, n_points) for one in found.values()]
     text = f"""{n_points} points, {shells} shells (sqrt spacing, capacity R^1.5), norms and
-  variances given, random
-directions; every call has other points and another seed. Median of {repeats} calls after the
-first, a process for each method.
+variances given, random directions; every call has other points and another seed. Median of
+{repeats} calls after the first, a process for each method.
 
 {markdown_table(HEADER, rows)}"""
     sort = found[SORT]

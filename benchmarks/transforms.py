@@ -101,8 +101,7 @@ def transform_section(band_limits: Sequence[int] = BAND_LIMITS) -> tuple[str, li
         "round trip",
     ]
     text = f"""Float32, one field, median of 25. Largest error of any harmonic up to degree
-  {EXACT_TO - 1} at any node
-of the grid against `scipy.special.sph_harm_y`: {error:.1e}.
+{EXACT_TO - 1} at any node of the grid against `scipy.special.sph_harm_y`: {error:.1e}.
 
 {markdown_table(header, rows)}"""
     checks = [
