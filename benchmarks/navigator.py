@@ -268,11 +268,50 @@ def navigator_section(
     peer, peer_time = hnsw(task)
     gap_table, gap = calibration(task, measured, config.level)
     found = [task.recall(bearings.points) for bearings in measured.bearings]
+    checks = navigator_checks(task, measured, found, ceiling, gap)
+    rows = [
+        ["navigator, early exit", *_digits(found)],
+        ["navigator, all probes", *_digits(measured.all_probes)],
+        ["best single cone (oracle)", *_digits(ceiling)],
+        ["deposits of the same landmarks, without the map", *_digits(measured.without_map)],
+        ["random cone", *_digits(chance)],
+        [
+            "probes used",
+            *(f"{bearings.used.sum(axis=1).mean():.1f}" for bearings in measured.bearings),
+        ],
+    ]
+    text = f"""{HELD_OUT} queries held out of {SET}, the map holds the other {len(task.unit)}
+(default placement). {measured.landmarks} landmarks; no query is compared with any other point.
+Recall@10 of the exact cosine neighbours.
+
+{markdown_table(["returned", *(f"{share:.0%}" for share in SHARES)], rows)}
+
+faiss HNSW, which compares the query with points it visits and returns the 10 alone: recall@10
+{peer:.3f}, {peer_time:.2f} ms a query; the navigator {measured.milliseconds:.2f} ms. Set-up
+{measured.setup_seconds:.2f} s once compiled, {measured.first_seconds:.1f} s with compilation.
+
+Confidence that {config.level:.0%} of the 10 are found at 5 %, on queries that are not on the map:
+
+{gap_table}"""
+    if choices:
+        text += "\n\nOne choice changed at a time, all probes used:\n\n"
+        text += choices_table(task, measured.all_probes, choices)
+    return text, checks
+
+
+def navigator_checks(
+    task: Task,
+    measured: Measured,
+    found: Sequence[float],
+    ceiling: Sequence[float],
+    gap: float,
+) -> list[Check]:
+    """The targets: recall `found` over that of the best cones, cost, and calibration."""
     at = SHARES.index(0.05)
     exact = all(
         b.points.shape[1] == task.count(s) for b, s in zip(measured.bearings, SHARES, strict=True)
     )
-    checks = [
+    return [
         Check(
             "recall@10 at 5 % returned, over the oracle's",
             found[at] / ceiling[at],
@@ -287,36 +326,6 @@ def navigator_section(
         Check("compilations of the probes", measured.traces, "=", 1),
         Check("mean confidence against successes", gap, "<=", CALIBRATION_TARGET),
     ]
-    rows = [
-        ["navigator, early exit", *_digits(found)],
-        ["navigator, all probes", *_digits(measured.all_probes)],
-        ["best single cone (oracle)", *_digits(ceiling)],
-        ["deposits of the same landmarks, without the map", *_digits(measured.without_map)],
-        ["random cone", *_digits(chance)],
-        [
-            "probes used",
-            *(f"{bearings.used.sum(axis=1).mean():.1f}" for bearings in measured.bearings),
-        ],
-    ]
-    text = f"""{HELD_OUT} queries held out of {SET}, the map holds the other {len(task.unit)}
-  (default placement).
-{measured.landmarks} landmarks; no query is compared with any other point. Recall@10 of the exact
-cosine neighbours.
-
-{markdown_table(["returned", *(f"{share:.0%}" for share in SHARES)], rows)}
-
-faiss HNSW, which compares the query with points it visits and returns the 10 alone: recall@10
-{peer:.3f},
-{peer_time:.2f} ms a query; the navigator {measured.milliseconds:.2f} ms. Set-up
-{measured.setup_seconds:.2f} s once compiled, {measured.first_seconds:.1f} s with compilation.
-
-Confidence that {config.level:.0%} of the 10 are found at 5 %, on queries that are not on the map:
-
-{gap_table}"""
-    if choices:
-        text += "\n\nOne choice changed at a time, all probes used:\n\n"
-        text += choices_table(task, measured.all_probes, choices)
-    return text, checks
 
 
 def _milliseconds(

@@ -7,7 +7,6 @@ import functools
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from benchmarks.arguments import parser_of
+from benchmarks.process import warm_milliseconds
 from benchmarks.report import machine, markdown_table, publish, say
 from sphere_ebm.geometry.sphere import project_tangent, squared_chord, unit_rows
 from sphere_ebm.hamiltonian.fields.evaluators import (
@@ -196,13 +196,7 @@ def _relative(value: Float[Array, "..."], exact: Float[Array, "..."]) -> float:
 
 def _milliseconds(field: AnyField, direction: Float[Array, "n 3"], repeats: int) -> float:
     """Median of warm evaluations."""
-    jax.block_until_ready(evaluate(field, direction))
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(evaluate(field, direction))
-        taken.append(1000 * (time.perf_counter() - start))
-    return statistics.median(taken)
+    return statistics.median(warm_milliseconds(lambda: evaluate(field, direction), repeats))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

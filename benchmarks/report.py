@@ -107,7 +107,7 @@ def machine(packages: Sequence[str]) -> str:
         else "load unknown"
     )
     return (
-        f"- machine: {_cores()} cores, {_processor()}, {platform.system()} {platform.machine()};"
+        f"- machine: {cores()} cores, {_processor()}, {platform.system()} {platform.machine()};"
         f" {busy}\n- versions: {versions}"
     )
 
@@ -130,7 +130,8 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -19,8 +19,10 @@ from jaxtyping import Float32
 from scipy.spatial import cKDTree
 
 from benchmarks.arguments import parser_of
+from benchmarks.process import warm_milliseconds
 from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import PlacementConfig
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.graph import NeighbourGraph, graph_from_neighbours
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.hamiltonian.base import SphereState
@@ -119,7 +121,7 @@ def clustered_cloud(n_points: int, rng: np.random.Generator) -> Float32[np.ndarr
     """Unit vectors in six dimensions around random centres, in no order."""
     centre = rng.standard_normal((CLUSTERS, DIMENSIONS))[rng.integers(0, CLUSTERS, n_points)]
     points = centre + WIDTH * rng.standard_normal((n_points, DIMENSIONS))
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    return unit_rows(points).astype(np.float32)
 
 
 def neighbours_of(points: Float32[np.ndarray, "points width"]) -> Neighbours:
@@ -149,13 +151,7 @@ def traffic(n_points: int, slots: int) -> int:
 
 
 def least_milliseconds(run: Callable[[], Any], repeats: int) -> float:
-    jax.block_until_ready(run())
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        taken.append(1000 * (time.perf_counter() - start))
-    return min(taken)
+    return min(warm_milliseconds(run, repeats))
 
 
 def measure(n_points: int, repeats: int, bytes_per_second: float) -> Measured:
@@ -175,8 +171,7 @@ def measure(n_points: int, repeats: int, bytes_per_second: float) -> Measured:
         block, hamiltonian_factors(block, ideal, graph, config), sampler, jnp.float32
     )
     clock.append(time.perf_counter())
-    directions = points[:, :3] / np.linalg.norm(points[:, :3], axis=1, keepdims=True)
-    state = SphereState(jnp.asarray(directions), jnp.asarray(ideal))
+    state = SphereState(jnp.asarray(unit_rows(points[:, :3])), jnp.asarray(ideal))
     carry = advanced(program, Carry(state, [sampler.init()], empty_moments(state)), 0)
     clock.append(time.perf_counter())
     carry = advanced(program, carry, 5)
