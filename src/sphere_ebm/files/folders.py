@@ -43,11 +43,11 @@ def locked(folder: Path) -> Iterator[None]:
             f"another run is working in {folder}; wait for it, or choose another --output"
         ) from error
     except OSError:
-        yield
-        return
+        pass
     try:
         yield
     finally:
+        # Also where nothing is held: the attempt may have made the file.
         with suppress(OSError):
             path.unlink()
         lock.release()
