@@ -1,10 +1,12 @@
 """What several test files make their inputs and systems from."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from thrml import Block
 
 from sphere_ebm.geometry.sphere import normalise
@@ -71,3 +73,15 @@ def small_state(points: int) -> SphereState:
     rng = np.random.default_rng(5)
     direction = normalise(jnp.asarray(rng.standard_normal((points, 3)), jnp.float32))
     return SphereState(direction, jnp.asarray(rng.uniform(1, 4, points), jnp.float32))
+
+
+def close_folder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """From now on no folder of this name can be searched, not by root either."""
+    scandir = os.scandir
+
+    def guarded(path: Any = ".") -> Any:
+        if os.path.basename(path) == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
