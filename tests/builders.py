@@ -1,11 +1,13 @@
 """What several test files make their inputs and systems from."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from thrml import Block
 
 from sphere_ebm.geometry.sphere import normalise
@@ -95,3 +97,15 @@ def sampler_of(scheme: type, n_nodes: int, *law: Any, **options: Any) -> Any:
     coefficients = Coefficients(*law, **{k: v for k, v in options.items() if k in names})
     size = [n_nodes] if issubclass(scheme, AbstractInertial) else []
     return scheme(coefficients, *size, **own)
+
+
+def close_folder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """From now on no folder of this name can be searched, not by root either."""
+    scandir = os.scandir
+
+    def guarded(path: Any = ".") -> Any:
+        if os.path.basename(path) == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)

@@ -351,7 +351,7 @@ def test_a_map_of_nothing_or_of_no_configuration_is_wrong_usage(
 
 MISSING = {
     "wordllama": ([], "text"),
-    "sphere_ebm.text.byte_kernel": ([], "text"),
+    "numba": ([], "text"),
     "sentence_transformers": (["--embedder", "sentences", "--sentence-model", "x"], "sentences"),
     "torch": (["--entropy", "blt", "--blt-model", "x"], "blt"),
 }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, milp
 
+from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.graph.graph import (
     NeighbourGraph,
     add_edges,
@@ -418,6 +419,6 @@ def test_a_missing_networkx_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "networkx", None)
     nobody = np.zeros(0, np.int32)
     with pytest.raises(
-        ModuleNotFoundError, match=r"networkx is not installed.*'sphere-ebm\[studies\]'"
+        MissingPackageError, match=r"colouring a graph .* `networkx`: .*'sphere-ebm\[studies\]'"
     ):
         proper_colouring(4, nobody, nobody)

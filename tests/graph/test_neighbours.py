@@ -6,6 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
+from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.graph import neighbours as module
 from sphere_ebm.graph import search as engine
 from sphere_ebm.graph.neighbours import NeighbourIndex, Neighbours, nearest_neighbours
@@ -207,7 +208,7 @@ def test_auto_without_faiss_is_exact_and_says_so(monkeypatch):
 
 def test_approximate_without_faiss_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ValueError, match=r"pip install 'sphere-ebm\[ann\]'"):
+    with pytest.raises(MissingPackageError, match=r"`faiss`: pip install 'sphere-ebm\[ann\]'"):
         nearest_neighbours(points(10), 3, search="approximate")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sphere_ebm.errors import EngineError, ShardError
+from sphere_ebm.errors import EngineError, MissingPackageError, ShardError
 from sphere_ebm.labelling.engines import LocalEngine, make_engine
 
 
@@ -95,7 +95,7 @@ def handler_here(_: int) -> str:
 PARENT = """
 import sys
 sys.path.insert(0, {folder!r})
-from sphere_ebm.engines import LocalEngine
+from sphere_ebm.labelling.engines import LocalEngine
 import test_engines
 if __name__ == "__main__":
     for number, pid in LocalEngine(2).run(test_engines.sleep, [0.0, 600.0, 600.0]):
@@ -146,5 +146,5 @@ def test_what_cannot_be_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match="`ray_address` is for engine='ray'"):
         make_engine(ray_address="auto")
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match=r"pip install 'sphere-ebm\[ray\]'"):
+    with pytest.raises(MissingPackageError, match=r"`ray`: pip install 'sphere-ebm\[ray\]'"):
         make_engine("ray")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sphere_ebm.errors import ShardError
+from sphere_ebm.errors import MissingPackageError, ShardError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.text import blt
 from sphere_ebm.text.blt import BltEmbedder, BltEntropyModel, load_blt
@@ -282,7 +282,7 @@ def test_a_configuration_of_something_else_is_refused(key, value, problem):
 def test_without_the_packages_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(
-        ImportError, match=r"needs the package `torch`: pip install 'sphere-ebm\[blt\]'"
+        MissingPackageError, match=r"needs the package `torch`: pip install 'sphere-ebm\[blt\]'"
     ):
         load_blt(tmp_path)
 

@@ -7,7 +7,6 @@ figure.
 
 import io
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -34,6 +33,7 @@ from sphere_ebm.figures.legend import (
     plain,
     thousands,
 )
+from sphere_ebm.files.atomic import atomic_write
 
 Numbers = np.ndarray | jax.Array
 
@@ -172,28 +172,14 @@ def plot_map(
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write `figure` as PNG to `path`.
 
-    A temporary file in the same folder, synced, then renamed over `path`.
-
-    The bytes depend on the figure alone (no date, no software version). On an error nothing is left
-    behind and an older file at `path` stays as it was. Returns the path.
+    See `atomic_write`: on an error nothing is left behind and an older file at `path` stays as it
+    was. The bytes depend on the figure alone (no date, no software version). Returns the path.
     """
     target = Path(path)
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE), no_glyph_warnings():
         figure.savefig(buffer, format="png", metadata={"Software": None})
-    handle, temporary = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=".tmp", dir=target.parent
-    )
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    atomic_write(target, lambda file: file.write(buffer.getvalue()))
     return target
 
 

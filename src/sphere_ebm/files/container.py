@@ -2,8 +2,15 @@
 
 Nothing is allocated or believed that the file's size does not bear out.
 
-Format: https://huggingface.co/docs/safetensors/index#format. The library's own reader is not used,
-because its errors name neither file nor tensor.
+Format: https://huggingface.co/docs/safetensors/index#format. The library's own reader gives BF16 as
+NumPy arrays, too (by `ml_dtypes`), and serves where files are our own (`tensors.read_tensors`) or
+a model's weights (`text.blt`). It does not serve for files from anywhere:
+
+- It gives a tensor whole. Embeddings in BF16 would be held twice while they become float32; here
+  they are converted in blocks, and no more than one block is held besides.
+- It maps the file into memory: one that is cut short while it is read ends the process by a signal,
+  where this reader raises an error.
+- Its errors name neither the file nor the tensor, and it checks no values.
 """
 
 import json

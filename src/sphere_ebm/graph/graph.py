@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sphere_ebm.errors import require
 from sphere_ebm.graph.degree_bound import DegreeBound
 from sphere_ebm.graph.neighbours import Neighbours, nearest_neighbours
 from sphere_ebm.graph.search import SearchProgress
@@ -347,13 +348,7 @@ def proper_colouring(
     Greedy, points of large degree first (Welsh & Powell 1967), so at most the largest degree + 1
     colours; by NetworkX (extra `studies`). Cost: Python, linear in points and edges.
     """
-    try:
-        import networkx
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "networkx is not installed: colouring a graph needs it. Install the extra: "
-            "pip install 'sphere-ebm[studies]'."
-        ) from None
+    networkx = require("networkx", "studies", "colouring a graph")
     graph = networkx.empty_graph(n_points)
     graph.add_edges_from(zip(senders.tolist(), receivers.tolist(), strict=True))
     colours = networkx.greedy_color(graph, strategy="largest_first")

@@ -4,7 +4,6 @@ Exact blocks on JAX, or inverted lists of faiss, re-ranked.
 """
 
 import functools
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any, final
@@ -13,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt64
+
+from sphere_ebm.errors import MissingPackageError, require
 
 SearchProgress = Callable[[int, int], None]
 """Called as `progress(done, total)` while a search runs; `done` grows from call to call and ends at
@@ -359,18 +360,14 @@ def index_library(search: str, n_points: int, limit: int) -> tuple[Any, str | No
     if search == "exact" or (search == "auto" and n_points <= limit):
         return None, None
     try:
-        return importlib.import_module("faiss"), None
-    except ImportError as error:
+        return require("faiss", "ann", "`search='approximate'`"), None
+    except MissingPackageError as missing:
         if search == "approximate":
-            raise ValueError(
-                "`search='approximate'` needs faiss, which could not be imported. "
-                "Install it with: pip install 'sphere-ebm[ann]', or choose search='exact'."
-            ) from error
+            raise
         return (
             None,
             (
                 f"faiss could not be imported: the neighbours of {n_points} points were searched"
-                " exactly, in O(N²). For a faster approximate search: pip install"
-                " 'sphere-ebm[ann]'."
+                f" exactly, in O(N²). For a faster approximate search: {missing.cure}."
             ),
         )

@@ -5,7 +5,6 @@ nothing else. So it may be repeated, and it does not matter where it runs.
 """
 
 import abc
-import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -21,7 +20,7 @@ from typing import Any, Literal, TypeVar, final
 
 import jax
 
-from sphere_ebm.errors import EngineError
+from sphere_ebm.errors import EngineError, require
 
 EngineName = Literal["local", "ray"]
 ENGINES: tuple[str, ...] = ("local", "ray")
@@ -63,8 +62,8 @@ def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = No
         ray_address: of a Ray cluster that runs already; None: one on this machine.
 
     Raises:
-        ValueError: an unknown name, `jobs` < 1, an address for another engine, or Ray is not
-            installed.
+        ValueError: an unknown name, `jobs` < 1, or an address for another engine.
+        MissingPackageError: Ray is not installed.
     """
     if name not in ENGINES:
         raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}; got {name!r}.")
@@ -74,14 +73,7 @@ def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = No
         if ray_address is not None:
             raise ValueError("`ray_address` is for engine='ray'; got it for engine='local'.")
         return LocalEngine(jobs)
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError as error:
-        raise ValueError(
-            "`engine='ray'` needs Ray, which could not be imported. Install it with: pip install"
-            " 'sphere-ebm[ray]', or choose engine='local'."
-        ) from error
-    return RayEngine(ray, jobs, ray_address)
+    return RayEngine(require("ray", "ray", "`engine='ray'`"), jobs, ray_address)
 
 
 class LocalEngine(Engine):

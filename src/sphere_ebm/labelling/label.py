@@ -19,7 +19,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from sphere_ebm.errors import EngineError, LabelError, NonFiniteEnergyError, Refused, ShardError
+from sphere_ebm.errors import (
+    EngineError,
+    LabelError,
+    MissingPackageError,
+    NonFiniteEnergyError,
+    Refused,
+    ShardError,
+)
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import CHECKPOINT, MAP, MAP_FORMAT, PLACEMENT
@@ -315,7 +322,7 @@ def _placement(
             progress=progress,
             checkpoint=checkpoint,
         )
-    except NonFiniteEnergyError:
+    except (NonFiniteEnergyError, MissingPackageError):
         claimed.give_up()
         raise
     except ValueError as error:

@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from safetensors import SafetensorError, safe_open
 
-from sphere_ebm.errors import ShardError, missing_package, one_line
+from sphere_ebm.errors import ShardError, one_line, require
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
 
@@ -340,19 +340,15 @@ def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:
 
     **Raises:** `ShardError` if there is no such model; `ImportError` that names the extra `blt`.
     """
-    try:
-        import torch
-        from transformers.models.blt.configuration_blt import BltPatcherConfig
-        from transformers.models.blt.modeling_blt import BltPatcher
-    except ImportError as error:
-        raise missing_package((error.name or "transformers").partition(".")[0], "blt") from error
+    torch = require("torch", "blt", "the BLT entropy model")
+    library = require("transformers.models.blt", "blt", "the BLT entropy model")
     folder, title = _locate(source)
     settings = _read_settings(folder / "config.json")
     places = _places(folder)
     gate = f"layers.{settings.layers - 1}.mlp.gate_proj.weight"
     if gate not in places:
         raise ShardError(folder, _FOREIGN, gate, cure=_CURE)
-    config = BltPatcherConfig(
+    config = library.configuration_blt.BltPatcherConfig(
         vocab_size=VOCABULARY,
         hidden_size=settings.width,
         num_hidden_layers=settings.layers,
@@ -365,7 +361,7 @@ def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:
     # Without memory for weights that are about to be replaced, and without a draw from torch's
     # random numbers.
     with torch.device("meta"):
-        patcher = BltPatcher(config)
+        patcher = library.modeling_blt.BltPatcher(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     patcher.load_state_dict(_weights(folder, places, patcher.state_dict(), device), assign=True)
     digest = sha256_of(*sorted({path for path, _, _ in places.values()}))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from jaxtyping import UInt8
 
-from sphere_ebm.errors import missing_package
+from sphere_ebm.errors import require
 from sphere_ebm.text.base import AbstractEntropyModel, Reading
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ByteModel(AbstractEntropyModel):
     [1] Kneser, Ney, ICASSP 1995. [2] Jelinek, Mercer, Pattern Recognition in Practice, 1980.
 
     Raises:
-        ImportError: without the package `numba`.
+        MissingPackageError: without the package `numba`.
     """
 
     def __init__(self, prior: bytes | None = None):
@@ -72,10 +72,9 @@ def _shipped_prior() -> bytes:
 
 @functools.lru_cache(maxsize=2)
 def _learned_state(prior: bytes) -> "State":
-    try:
-        from sphere_ebm.text.byte_kernel import fresh_state
-    except ImportError as error:
-        raise missing_package("numba", "text") from error
+    require("numba", "text", "the default model of the next byte")
+    from sphere_ebm.text.byte_kernel import fresh_state
+
     return _read(np.frombuffer(prior, np.uint8), fresh_state())[0]
 
 

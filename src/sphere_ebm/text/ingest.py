@@ -134,7 +134,7 @@ def ingest(
             these names, or a text has changed that must not.
         ValueError: `mean_length` below 1, `max_bytes` below 1, an encoding that Python does not
             know.
-        ImportError: a model needs a package that is not installed.
+        MissingPackageError: a model needs a package that is not installed.
         OSError: the output cannot be written.
     """
     check_reading(encoding, max_bytes)

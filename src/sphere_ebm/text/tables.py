@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sphere_ebm.errors import ShardError
+from sphere_ebm.files.shards.arrays import parquet_library
 
 TEXT_COLUMNS = ("text", "content")
 """Names of the text column that are looked for where none is given, in this order."""
@@ -69,12 +70,7 @@ def parquet_texts(
     **Raises:** `ShardError` for a column that is not there or holds no strings, a row that is no
     UTF-8, a damaged file, and without pyarrow, naming the extra to install.
     """
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        problem = "reading Parquet needs pyarrow, which is not installed"
-        raise ShardError(path, problem, cure="pip install 'sphere-ebm[parquet]'") from error
+    arrow, parquet = parquet_library(path)
     try:
         # Both are needed: by default the whole column of a row group is read at once.
         with parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as table:

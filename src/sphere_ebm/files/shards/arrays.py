@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from sphere_ebm.errors import ShardError
+from sphere_ebm.errors import MissingPackageError, ShardError, require
 from sphere_ebm.files.container import TensorInfo, open_regular
 from sphere_ebm.files.shards.assemble import NORM_USED, build_table, norms
 from sphere_ebm.files.shards.layouts import drop_leading_ones
@@ -237,14 +237,22 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return _npy_array(path, name, stream, info.file_size)
 
 
-def _parquet(path: Path) -> tuple[Any, Any]:
-    """(pyarrow, an open ParquetFile). **Raises:** `ShardError` if pyarrow is not installed."""
+def parquet_library(path: Path) -> tuple[Any, Any]:
+    """The modules `pyarrow` and `pyarrow.parquet`, to read `path`.
+
+    Raises:
+        ShardError: pyarrow is not installed. The file is refused, all other inputs are not.
+    """
     try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        problem = "reading Parquet needs pyarrow, which is not installed"
-        raise ShardError(path, problem, cure="pip install 'sphere-ebm[parquet]'") from error
+        parquet = require("pyarrow.parquet", "parquet", "reading Parquet")
+        return require("pyarrow", "parquet", "reading Parquet"), parquet
+    except MissingPackageError as error:
+        raise ShardError(path, error.problem, cure=error.cure) from error
+
+
+def _parquet(path: Path) -> tuple[Any, Any]:
+    """The module `pyarrow` and an open ParquetFile."""
+    arrow, parquet = parquet_library(path)
     with open_regular(path):
         pass
     return arrow, parquet.ParquetFile(path)
