@@ -236,7 +236,7 @@ def nearest_neighbours(
     """Finds the k' = min(k, N - 1) points of largest cosine similarity to each point.
 
     `search` is `"exact"`, `"approximate"` (inverted lists of faiss with exact re-ranking, see
-    `search.ListedSearch`; the extra `ann`) or `"auto"`: exact up to `EXACT_LIMIT` points
+    `neighbour_index.ListedSearch`; the extra `ann`) or `"auto"`: exact up to `EXACT_LIMIT` points
     and approximate above, or exact there too, with a `note`, where faiss is missing. Fewer than 1
     024 directions are searched exactly in any case. `seed` enters only the approximate search. A
     zero vector has no direction: its row is -1 and it is nobody's neighbour.
