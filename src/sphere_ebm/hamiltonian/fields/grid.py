@@ -60,8 +60,8 @@ def places(direction: Float[Array, "n 3"], rows: int, basis: Basis) -> Places:
         x, y, z = direction
         down = _angle(jnp.sqrt(x**2 + y**2), z) * (rows / math.pi) - 0.5
         along = _angle(y, x) * (rows / math.pi)
-        # the stencil begins one node before the floor; the border has two rows and one column before
-        # the grid
+        # a stencil begins one node before the floor; two rows and one column of the border come
+        # before the grid
         first_row = jnp.floor(down)
         first_column = jnp.floor(along)
         row = jnp.clip(first_row.astype(jnp.int32) + 1, 0, rows)

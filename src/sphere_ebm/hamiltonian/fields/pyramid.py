@@ -135,6 +135,7 @@ class LowOrders(eqx.Module):
 
     @classmethod
     def tabulate(cls, sharpness: float, rows: int, last: int, dtype: DType) -> "LowOrders":
+        """Tables for the orders below `last` on `rows` colatitudes."""
         row = np.arange(rows)
         return cls(Coupling.tabulate(sharpness, rows, row[:, None], row[None], dtype), 0, last)
 
@@ -163,6 +164,7 @@ class Octave(eqx.Module):
 
     @classmethod
     def tabulate(cls, sharpness: float, rows: int, first: int, last: int, dtype: DType) -> "Octave":
+        """Tables for the orders `first` to `last` - 1 on `rows` colatitudes."""
         # REACH / first radians, in rows; no band is wider than all rows
         reach = min(math.ceil(REACH * rows / (math.pi * first)), rows - 1)
         row = np.arange(rows)[None]
