@@ -11,7 +11,9 @@ import pytest
 from scipy import stats
 from thrml import AbstractConditionalSampler, Block, FactorSamplingProgram
 
-from builders import small_hamiltonian, small_state
+from small_system import small_block as small_block
+from small_system import small_factors as small_factors
+from small_system import small_start as small_start
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
@@ -119,21 +121,3 @@ def pairs(chain_block: Block) -> Chains:
     return Chains(
         build_program(chain_block, [lateral], EulerMaruyama(Coefficients(0.0, 0.0))), start
     )
-
-
-SMALL_POINTS = 30
-
-
-@pytest.fixture(scope="session")
-def small_block() -> Block:
-    return sphere_block(SMALL_POINTS)
-
-
-@pytest.fixture(scope="session")
-def small_factors(small_block: Block) -> list[Any]:
-    return small_hamiltonian(small_block)
-
-
-@pytest.fixture(scope="session")
-def small_start() -> SphereState:
-    return small_state(SMALL_POINTS)

@@ -155,6 +155,26 @@ class AbstractSphereFactor(AbstractFactor):
         """The term's energy for the configuration `state` of the factor's nodes, in their order."""
 
 
+class AbstractFieldFactor(AbstractSphereFactor):
+    """A term that every node of one block feels, as one interaction without tails.
+
+    Everything that the interaction holds belongs to the whole term.
+    """
+
+    @abc.abstractmethod
+    def interaction(self) -> AbstractSphereInteraction:
+        """What samplers are handed."""
+
+    @override
+    def to_interaction_groups(self) -> list[InteractionGroup]:
+        return [InteractionGroup(self.interaction(), self.node_groups[0], [])]
+
+    @override
+    def energy(self, state: SphereState) -> Float[Array, ""]:
+        active = jnp.ones((len(self.node_groups[0]), 1), bool)
+        return self.interaction().energy(state, [], active)
+
+
 class AbstractPlacedFactor(AbstractSphereFactor):
     """A term that knows its nodes by their positions in `block`.
 

@@ -12,13 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-from thrml import Block, InteractionGroup
+from thrml import Block
 from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.hamiltonian.base import (
+    AbstractFieldFactor,
     AbstractLocalInteraction,
-    AbstractSphereFactor,
     Shared,
     SphereState,
     opened,
@@ -66,7 +66,7 @@ class FrozenPressure(AbstractLocalInteraction):
 
 
 @final
-class FrozenPressureFactor(AbstractSphereFactor):
+class FrozenPressureFactor(AbstractFieldFactor):
     """Pressure on the nodes of `block` by points that are no nodes of it.
 
     Their directions are `fixed`.
@@ -118,14 +118,7 @@ class FrozenPressureFactor(AbstractSphereFactor):
         self.rows = rows
 
     @override
-    def to_interaction_groups(self) -> list[InteractionGroup]:
-        return [InteractionGroup(self._interaction(), self.node_groups[0], [])]
-
-    @override
-    def energy(self, state: SphereState) -> Float[Array, ""]:
-        return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
-
-    def _interaction(self) -> FrozenPressure:
+    def interaction(self) -> FrozenPressure:
         return FrozenPressure(
             Shared(self.strength), Shared(self.emptiest), Shared(self.grid), self.rows
         )

@@ -173,7 +173,9 @@ def degree_classes(
 
     Cost: O(entries + nodes log nodes).
     """
-    # columns of a matrix with one weight in each row list the entries of each head, in O(entries)
+    # A stable sort by head without a sort: entry e is row e of a sparse matrix, with its weight in
+    # column heads[e]. Turned into columns, it lists the entries of each head in their order, in
+    # O(entries); `indices` are then the entries, and node i has those from indptr[i] on.
     starts = np.arange(
         len(heads) + 1, dtype=np.int32 if len(heads) < np.iinfo(np.int32).max else np.int64
     )
@@ -182,13 +184,18 @@ def degree_classes(
     ordered = tails.astype(np.int32)[columns.indices]
     first = columns.indptr[:-1]
     degree = np.diff(columns.indptr)
+    # classes are stretches of the nodes in order of degree: where degrees are alike, padding to the
+    # largest of them costs little
     by_degree = np.argsort(degree, kind="stable")
     parts = []
     start = 0
     for end in (round(share * n_nodes) for share in CLASS_ENDS):
+        # nodes of a class in their own order, so that neighbouring rows read neighbouring memory
         head = np.sort(by_degree[start:end]).astype(np.int32)
         slot = np.arange(max(1, degree[head].max(initial=0)), dtype=starts.dtype)
         filled = slot < degree[head][:, None]
+        # empty slots point at an entry that exists, which the two `where` below then overwrite with
+        # the node itself and weight 0
         entry = np.minimum(first[head][:, None] + slot, len(heads) - 1)
         parts.append(
             (
@@ -198,6 +205,7 @@ def degree_classes(
             )
         )
         start = end
+    # the inverse permutation: rows lie class after class, and node i wants its own back
     place = np.empty(n_nodes, np.int32)
     place[np.concatenate([head for head, _, _ in parts])] = np.arange(n_nodes)
     return DegreeClasses(

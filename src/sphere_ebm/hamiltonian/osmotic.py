@@ -10,11 +10,11 @@ from typing import ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-from thrml import Block, InteractionGroup
+from thrml import Block
 from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import (
-    AbstractSphereFactor,
+    AbstractFieldFactor,
     AbstractSphereInteraction,
     Shared,
     SphereState,
@@ -61,7 +61,7 @@ class OsmoticPressure(AbstractSphereInteraction):
 
 
 @final
-class OsmoticFactor(AbstractSphereFactor):
+class OsmoticFactor(AbstractFieldFactor):
     """Pressure that keeps the map open, from the logarithm of the mean repulsion over all pairs.
 
     `strength` is Π (energy per point), `sharpness` s, shared with the lateral term. `evaluator` is
@@ -93,13 +93,6 @@ class OsmoticFactor(AbstractSphereFactor):
         self.field = make_field(evaluator, sharpness, len(block))
 
     @override
-    def to_interaction_groups(self) -> list[InteractionGroup]:
-        return [InteractionGroup(self._interaction(), self.node_groups[0], [])]
-
-    @override
-    def energy(self, state: SphereState) -> Float[Array, ""]:
-        return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
-
-    def _interaction(self) -> OsmoticPressure:
+    def interaction(self) -> OsmoticPressure:
         strength = Shared(jnp.asarray(self.strength, jnp.result_type(float)))
         return OsmoticPressure(strength, Shared(self.field), len(self.node_groups[0]))

@@ -2,7 +2,8 @@
 
 Their structure depends on numbers of nodes and slots alone. So a program is built once, by THRML,
 with slots that name any fitted points; `bound` then puts the neighbours of a batch into it, as
-arrays.
+arrays. For that it knows where THRML keeps interactions, slots and tails, as `programs.py`,
+`assembly.py` and `devices.py` do.
 """
 
 import functools

@@ -68,18 +68,12 @@ class AbstractLangevin(AbstractConditionalSampler):
         sampler_state: Any,
         output_sd: SphereState,
     ) -> tuple[SphereState, Any]:
-        stage = self._begin(sampler_state.step, interactions, active_flags, states)
+        here, terms = split_own_state(interactions, active_flags, states)
+        stage = self._stage(sampler_state.step, here, terms)
         return self.move(key, stage, sampler_state)
 
-    def _begin(
-        self,
-        step: Int[Array, ""],
-        interactions: list[Any],
-        active: list[Array],
-        states: list[list[SphereState]],
-    ) -> "Stage":
-        """What every scheme needs first, from what THRML hands to `sample`."""
-        here, terms = split_own_state(interactions, active, states)
+    def _stage(self, step: Int[Array, ""], here: SphereState, terms: Terms) -> "Stage":
+        """What every scheme needs first, in the precision of the state."""
         own = self.coefficients
         dtype = here.radius.dtype
         mobility = SphereState(

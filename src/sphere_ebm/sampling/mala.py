@@ -3,13 +3,13 @@
 from typing import final
 
 import equinox as eqx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import Stage
-from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, Evaluate
 from sphere_ebm.sampling.schedules import Count, Scalar, as_count, as_scalar
 from sphere_ebm.sampling.terms import total_energy_and_force
 
@@ -38,9 +38,7 @@ class MALA(AbstractMetropolis):
     target_acceptance: Scalar = eqx.field(converter=as_scalar, default=0.574, kw_only=True)
 
     @override
-    def move(
-        self, key: Key[Array, ""], stage: Stage, carried: MetropolisState
-    ) -> tuple[SphereState, MetropolisState]:
+    def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:
         def at_proposal(there: SphereState) -> tuple[Float[Array, ""], SphereState]:
             terms = [(term, term.gather(there), active) for term, _, active in stage.terms]
             return total_energy_and_force(there, terms, stage.coupling)
@@ -48,4 +46,4 @@ class MALA(AbstractMetropolis):
         def at_present(here: SphereState) -> tuple[Float[Array, ""], SphereState]:
             return total_energy_and_force(here, stage.terms, stage.coupling)
 
-        return self.adjusted_step(key, stage, carried, at_present, at_proposal)
+        return at_present, at_proposal

@@ -9,6 +9,7 @@ the length of d, also beyond half a turn and with reflections at the minimum rad
 Roberts & Tweedie 1996 (MALA); Green 1995 (involutions).
 """
 
+import abc
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -87,21 +88,21 @@ class AbstractMetropolis(AbstractLangevin):
         own = self.coefficients
         return jnp.sqrt(4 * own.step_size(step) * own.direction_mobility * own.temperature(step))
 
-    def adjusted_step(
-        self,
-        key: Key[Array, ""],
-        stage: Stage,
-        state: MetropolisState,
-        here: Evaluate,
-        there: Evaluate,
-    ) -> tuple[SphereState, MetropolisState]:
-        """Propose, evaluate at either end, accept or not.
+    @abc.abstractmethod
+    def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:
+        """How to evaluate the present configuration, and the proposed one."""
 
-        All nodes together or each alone, as energies come.
-        """
+    @override
+    def move(
+        self, key: Key[Array, ""], stage: Stage, carried: MetropolisState
+    ) -> tuple[SphereState, MetropolisState]:
+        # all nodes are accepted together or each alone, as energies come
+        here, there = self.ends(stage)
         key_move, key_accept = jax.random.split(key)
         dtype = stage.here.radius.dtype
-        h = stage.step_size * state.adaptation.factor(state.step, self.adapt_steps).astype(dtype)
+        h = stage.step_size * carried.adaptation.factor(carried.step, self.adapt_steps).astype(
+            dtype
+        )
         energy, force = here(stage.here)
         proposal = propose(key_move, stage, force, h)
         energy_there, force_there = there(proposal.there)
@@ -114,14 +115,14 @@ class AbstractMetropolis(AbstractLangevin):
         probability = jnp.mean(
             jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
         )
-        probability = probability.astype(state.acceptance.dtype)
-        adaptation = state.adaptation.after(
-            probability, self.target_acceptance, state.step, self.adapt_steps
+        probability = probability.astype(carried.acceptance.dtype)
+        adaptation = carried.adaptation.after(
+            probability, self.target_acceptance, carried.step, self.adapt_steps
         )
-        carried = MetropolisState(
-            state.step + 1, adaptation, probability, h.astype(probability.dtype)
+        after = MetropolisState(
+            carried.step + 1, adaptation, probability, h.astype(probability.dtype)
         )
-        return choose(accepted, proposal.there, stage.here), carried
+        return choose(accepted, proposal.there, stage.here), after
 
 
 class Proposal(NamedTuple):

@@ -4,7 +4,7 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import project_tangent
@@ -15,7 +15,7 @@ from sphere_ebm.hamiltonian.base import (
 )
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import Stage
-from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, Evaluate
 from sphere_ebm.sampling.schedules import Count, Scalar, as_count, as_scalar
 from sphere_ebm.sampling.terms import Terms
 
@@ -42,14 +42,12 @@ class MetropolisWithinGibbs(AbstractMetropolis):
     target_acceptance: Scalar = eqx.field(converter=as_scalar, default=0.574, kw_only=True)
 
     @override
-    def move(
-        self, key: Key[Array, ""], stage: Stage, carried: MetropolisState
-    ) -> tuple[SphereState, MetropolisState]:
+    def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:
         def own(at: SphereState) -> tuple[Float[Array, " nodes"], SphereState]:
             return _local_energy_and_force(at, stage.terms, stage.coupling)
 
         # the tails belong to other colours: they are the same at either end
-        return self.adjusted_step(key, stage, carried, own, own)
+        return own, own
 
 
 def _local_energy_and_force(

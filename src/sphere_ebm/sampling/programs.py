@@ -29,6 +29,7 @@ from thrml import (
     sample_blocks,
 )
 from thrml.block_management import block_state_to_global
+from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import (
     AbstractPlacedFactor,
@@ -65,6 +66,7 @@ class SphereBlock(Block):
         self.nodes = nodes
 
     @property
+    @override
     def node_type(self) -> type[AbstractNode]:
         return SphereNode
 

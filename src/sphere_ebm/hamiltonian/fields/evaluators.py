@@ -67,6 +67,7 @@ class DirectField(eqx.Module):
     def __call__(
         self, direction: Float[Array, "n 3"]
     ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        """Q and its gradient, an ambient vector."""
         n = direction.shape[0]
         size = min(self.block_size, n)
         blocks = -(-n // size)
@@ -99,6 +100,7 @@ class GridField(eqx.Module):
     def __call__(
         self, direction: Float[Array, "n 3"]
     ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        """Q and its gradient, an ambient vector near the tangent plane."""
         potential, gradient = self.zonal(direction)
         return potential - 1, gradient
 
