@@ -224,7 +224,7 @@ def draw(rooms: Rooms, picture: Path = PICTURE) -> None:
         )
         axes.add_patch(shape)
         axes.text(x, y, room, ha="center", va="center", fontsize=12, color="#1d2b40")
-    left = min(x for x, _ in places.values()) - WIDTH / 2
+    left = min(x for x, _ in places.values()) - WIDTH / 2 - 0.2
     for level in range(len(layers)):
         axes.text(left, level, f"floor {level}", ha="right", va="center", fontsize=9, color="0.5")
     axes.set_xlim(left - 0.9, max(x for x, _ in places.values()) + WIDTH / 2 + 0.2)
