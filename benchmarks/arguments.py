@@ -1,7 +1,7 @@
 """What the command lines of the benchmarks share."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.datasets import Dataset, load
@@ -23,6 +23,36 @@ def parser_of(
 def add_data(cli: argparse.ArgumentParser, what: str = "NAME.npz for every set") -> None:
     """The option `--data`, which has to be given."""
     cli.add_argument("--data", type=Path, required=True, metavar="DIR", help=f"folder with {what}")
+
+
+def add_sets(cli: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """The option `--sets`; `names` are measured where it is not given."""
+    cli.add_argument(
+        "--sets",
+        nargs="+",
+        default=list(names),
+        metavar="NAME",
+        help=f"default: {' '.join(names)}",
+    )
+
+
+def add_sizes(cli: argparse.ArgumentParser, sizes: Sequence[int]) -> None:
+    """The option `--points`, sizes of the maps; those of `sizes` where it is not given."""
+    cli.add_argument(
+        "--points", nargs="*", type=int, default=list(sizes), metavar="N", help="sizes of the maps"
+    )
+
+
+def add_counts(cli: argparse.ArgumentParser, counts: Mapping[str, tuple[int, str]]) -> None:
+    """Options for whole numbers of at least 1: name -> default, and what is counted."""
+    for name, (default, what) in counts.items():
+        cli.add_argument(
+            f"--{name}",
+            type=positive,
+            default=default,
+            metavar="N",
+            help=f"{what} (default {default})",
+        )
 
 
 def positive(text: str) -> int:

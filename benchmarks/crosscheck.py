@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Key
 from scipy import stats
 from thrml import Block
 
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import add_counts, parser_of
 from benchmarks.diagnostics import Diagnosis, diagnose, least_ess, standard_score
 from benchmarks.report import Check, finish, machine, markdown_table, say, target_section
 from sphere_ebm import PlacementConfig
@@ -346,20 +346,13 @@ def parser() -> argparse.ArgumentParser:
     cli = parser_of("crosscheck", __doc__)
     cli.add_argument("--points", type=int, default=16, help=f"6 to {MOST_POINTS} (default 16)")
     cli.add_argument("--temperature", type=float, default=0.5, metavar="T", help="default 0.5")
-    cli.add_argument("--chains", type=int, default=6, help="at least 2 (default 6)")
-    cli.add_argument(
-        "--warmup", type=int, default=10_000, metavar="STEPS", help="default 10000; NUTS a tenth"
-    )
-    cli.add_argument(
-        "--draws", type=int, default=40_000, help="of each chain, default 40000; NUTS a tenth"
-    )
-    cli.add_argument(
-        "--thin",
-        type=int,
-        default=5,
-        metavar="STEPS",
-        help="steps between two draws of ours (default 5)",
-    )
+    counts = {
+        "chains": (6, "at least 2"),
+        "warmup": (10_000, "steps of each chain, for NUTS a tenth"),
+        "draws": (40_000, "of each chain, for NUTS a tenth"),
+        "thin": (5, "steps between two draws of ours"),
+    }
+    add_counts(cli, counts)
     cli.add_argument("--seed", type=int, default=0, help="default 0")
     return cli
 

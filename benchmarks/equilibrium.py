@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy import stats
 from thrml import FactorSamplingProgram
 
-from benchmarks.arguments import add_data, loaded, parser_of, positive
+from benchmarks.arguments import add_counts, add_data, loaded, parser_of
 from benchmarks.diagnostics import Diagnosis, diagnose, standard_score
 from benchmarks.posed import Problem, exact_energy, pose
 from benchmarks.report import Check, finish, machine, markdown_table, say, spread, target_section
@@ -285,9 +285,6 @@ def parser() -> argparse.ArgumentParser:
     add_data(cli, "NAME.npz (digits needs none)")
     cli.add_argument("--set", default="wordnet-2k", metavar="NAME", help="default: wordnet-2k")
     cli.add_argument(
-        "--points", type=positive, default=1000, help="drawn from the set (default 1000)"
-    )
-    cli.add_argument(
         "--seed", type=int, default=0, help="of the points and of all random numbers (default 0)"
     )
     cli.add_argument(
@@ -305,11 +302,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="T",
         help="measured too (default 1 .5 .1)",
     )
-    cli.add_argument("--chains", type=positive, default=4, help="default 4")
-    cli.add_argument("--anneal", type=positive, default=2000, metavar="STEPS", help="default 2000")
-    cli.add_argument("--warmup", type=positive, default=1000, metavar="STEPS", help="default 1000")
-    cli.add_argument("--draws", type=positive, default=3000, help="of each chain (default 3000)")
-    cli.add_argument("--thin", type=positive, default=10, metavar="STEPS", help="default 10")
+    counts = {
+        "points": (1000, "drawn from the set"),
+        "chains": (4, "from random directions of their own"),
+        "anneal": (2000, "steps of each chain"),
+        "warmup": (1000, "steps of each chain"),
+        "draws": (3000, "of each chain"),
+        "thin": (10, "steps between two draws"),
+    }
+    add_counts(cli, counts)
     return cli
 
 

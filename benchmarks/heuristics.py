@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import add_counts, parser_of
 from benchmarks.filling import POINTS, SHELLS, filling_section
 from benchmarks.navigator import SET, navigator_section
 from benchmarks.report import finish, machine, target_section
@@ -30,13 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=list(PARTS),
         help="what to measure (default: all)",
     )
-    cli.add_argument(
-        "--points", type=int, default=POINTS, help=f"points of the filling (default {POINTS})"
-    )
-    cli.add_argument(
-        "--shells", type=int, default=SHELLS, help=f"shells of the filling (default {SHELLS})"
-    )
-    cli.add_argument("--repeats", type=int, default=3, help="timed runs of the filling (default 3)")
+    counts = {
+        "points": (POINTS, "points of the filling"),
+        "shells": (SHELLS, "shells of the filling"),
+        "repeats": (3, "timed runs of the filling"),
+    }
+    add_counts(cli, counts)
     options = cli.parse_args(arguments)
     if "navigator" in options.parts and (
         options.data is None or not (options.data / f"{SET}.npz").is_file()

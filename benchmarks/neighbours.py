@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, Int64
 
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import add_sizes, parser_of
 from benchmarks.mixtures import mixture
 from benchmarks.process import peak_mb, run_apart
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
@@ -187,14 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_argument(
         "--data", type=Path, metavar="DIR", help="folder of .npz files with `embeddings`"
     )
-    cli.add_argument(
-        "--points",
-        nargs="*",
-        type=int,
-        default=list(SECONDS),
-        metavar="N",
-        help="sizes of the mixtures",
-    )
+    add_sizes(cli, list(SECONDS))
     cli.add_argument("--search", default="auto", help="auto (default), exact or approximate")
     cli.add_argument("--here", nargs=2, help=argparse.SUPPRESS)
     options = cli.parse_args(arguments)

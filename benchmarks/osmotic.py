@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import add_counts, add_sizes, parser_of
 from benchmarks.process import warm_milliseconds
 from benchmarks.report import machine, markdown_table, publish, say
 from sphere_ebm.geometry.sphere import project_tangent, squared_chord, unit_rows
@@ -201,10 +201,8 @@ def _milliseconds(field: AnyField, direction: Float[Array, "n 3"], repeats: int)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = parser_of("osmotic", __doc__)
-    cli.add_argument(
-        "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
-    )
-    cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
+    add_sizes(cli, POINTS)
+    add_counts(cli, {"repeats": (7, "timed evaluations")})
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax"))
     measured = [compare(kind, n, options.repeats) for kind in KINDS for n in options.points]

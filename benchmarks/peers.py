@@ -20,7 +20,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
-from benchmarks.arguments import add_data, loaded, parser_of, positive
+from benchmarks.arguments import add_counts, add_data, add_sets, loaded, parser_of
 from benchmarks.datasets import Dataset
 from benchmarks.peer_methods import CONTENDERS, OURS, PEERS, Contender
 from benchmarks.process import run_apart
@@ -307,16 +307,8 @@ fresh process that runs the method once.
 def parser() -> argparse.ArgumentParser:
     cli = parser_of("peers", __doc__, "Markdown; PNG beside it")
     add_data(cli)
-    cli.add_argument(
-        "--sets",
-        nargs="+",
-        default=list(DEFAULT_SETS),
-        metavar="NAME",
-        help=f"default: {' '.join(DEFAULT_SETS)}",
-    )
-    cli.add_argument(
-        "--repeats", type=positive, default=3, help="timed runs per method (default 3)"
-    )
+    add_sets(cli, DEFAULT_SETS)
+    add_counts(cli, {"repeats": (3, "timed runs per method")})
     cli.add_argument(
         "--methods",
         nargs="+",

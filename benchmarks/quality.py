@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.arguments import add_data, loaded, parser_of, positive
+from benchmarks.arguments import add_counts, add_data, add_sets, loaded, parser_of
 from benchmarks.costs import (
     contenders,
     footprint,
@@ -194,14 +194,10 @@ to compile ("first run", in this order), then all in turn, {repeats} times. {tim
 def parser() -> argparse.ArgumentParser:
     cli = parser_of("quality", __doc__)
     add_data(cli)
-    cli.add_argument(
-        "--sets", nargs="+", default=list(SETS), metavar="NAME", help=f"default: {' '.join(SETS)}"
-    )
-    cli.add_argument(
-        "--seeds", type=positive, default=3, help="placements per configuration (default 3)"
-    )
-    cli.add_argument(
-        "--repeats", type=positive, default=3, help="timed runs per method (default 3)"
+    add_sets(cli, SETS)
+    add_counts(
+        cli,
+        {"seeds": (3, "placements per configuration"), "repeats": (3, "timed runs per method")},
     )
     cli.add_argument(
         "--no-peers", action="store_true", help="do not run umap-learn; its targets are left out"

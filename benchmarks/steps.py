@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.spatial import cKDTree
 
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import add_counts, add_sizes, parser_of
 from benchmarks.process import warm_milliseconds
 from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import PlacementConfig
@@ -274,10 +274,8 @@ def report(measured: Sequence[Measured], bytes_per_second: float, header: str, r
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = parser_of("steps", __doc__)
-    cli.add_argument(
-        "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
-    )
-    cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
+    add_sizes(cli, POINTS)
+    add_counts(cli, {"repeats": (7, "timed evaluations")})
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax", "thrml"))
     bytes_per_second = bandwidth()
