@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from sphere_ebm.errors import MissingPackageError, ShardError
 from sphere_ebm.files.atomic import sha256_of
-from sphere_ebm.text import blt
+from sphere_ebm.text import blt, blt_weights
 from sphere_ebm.text.blt import BltEmbedder, BltEntropyModel, load_blt
 
 WIDTH = 32
@@ -226,18 +226,18 @@ def test_names_become_those_of_transformers_patcher():
         "rope_embeddings.freqs_cis",
     ]
     ours = {"layers.3.self_attn.q_proj.weight": blt_names[0], "embed_tokens.weight": blt_names[1]}
-    assert blt.renamed(blt_names) == ours
+    assert blt_weights.renamed(blt_names) == ours
     whole = [
         "model.patcher.lm_head.weight",
         "model.local_encoder.embed_tokens.weight",
         "lm_head.weight",
     ]
-    assert blt.renamed(whole) == {"lm_head.weight": whole[0]}
+    assert blt_weights.renamed(whole) == {"lm_head.weight": whole[0]}
 
 
 def test_every_layout_of_the_configuration_says_the_same():
     for config in (BLT_CONFIG, {"args": BLT_CONFIG}, HF_CONFIG, WHOLE_CONFIG):
-        assert blt.settings_of(Path("config.json"), config) == (
+        assert blt_weights.settings_of(Path("config.json"), config) == (
             WIDTH,
             LAYERS,
             HEADS,
@@ -258,7 +258,15 @@ def test_a_configuration_without_window_or_groups_means_those_of_the_published_w
             "sliding_window": None,
         }
     }
-    assert blt.settings_of(Path("config.json"), bare) == (768, 14, 12, 12, 512, 10000.0, 1e-5)
+    assert blt_weights.settings_of(Path("config.json"), bare) == (
+        768,
+        14,
+        12,
+        12,
+        512,
+        10000.0,
+        1e-5,
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,7 +284,7 @@ def test_a_configuration_without_window_or_groups_means_those_of_the_published_w
 )
 def test_a_configuration_of_something_else_is_refused(key, value, problem):
     with pytest.raises(ShardError, match=rf"^config\.json: .*{problem}"):
-        blt.settings_of(Path("config.json"), {"args": ARGS | {key: value}})
+        blt_weights.settings_of(Path("config.json"), {"args": ARGS | {key: value}})
 
 
 def test_without_the_packages_the_error_names_the_extra(monkeypatch, tmp_path):
@@ -400,7 +408,7 @@ def test_only_short_documents_that_were_read_to_the_end_are_kept(published, monk
 def test_every_layout_of_the_weights_gives_the_same_model(published, tmp_path, config, prefix):
     weights = {
         prefix + name: _blt_weights()[stored]
-        for name, stored in blt.renamed(_blt_weights()).items()
+        for name, stored in blt_weights.renamed(_blt_weights()).items()
     }
     if prefix:
         weights |= {"model.local_encoder.embed_tokens.weight": np.ones((260, 7), np.float32)}
