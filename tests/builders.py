@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractInertial
-from sphere_ebm.text.base import AbstractEntropyModel, Reading
+from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -109,3 +110,46 @@ def close_folder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
+
+
+class Letters(AbstractEmbedder):
+    """Counts of bytes by their last three bits, `block` patches at a time.
+
+    Prominence is the length of a patch, or what `prominence` gives for its bytes. `told` is called
+    with the bytes of a document and the number of its blocks that are done, 0 to begin with.
+    """
+
+    def __init__(
+        self,
+        width: int = 8,
+        *,
+        block: int = 1000,
+        prominence: Callable[[np.ndarray], float] = len,
+        told: Callable[[np.ndarray, int], object] = lambda octets, done: None,
+    ) -> None:
+        self.documents = 0
+        self._width = width
+        self._block = block
+        self._prominence = prominence
+        self._told = told
+
+    @property
+    def name(self) -> str:
+        return "letters"
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    def embed(
+        self, octets: np.ndarray, lengths: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        self.documents += 1
+        self._told(octets, 0)
+        patches = np.split(octets, np.cumsum(lengths)[:-1])
+        for done, begin in enumerate(range(0, len(patches), self._block), start=1):
+            block = patches[begin : begin + self._block]
+            counts = [np.bincount(patch & 7, minlength=self._width) for patch in block]
+            prominence = [self._prominence(patch) for patch in block]
+            yield np.array(counts, np.float32), np.array(prominence, np.float32)
+            self._told(octets, done)

@@ -95,8 +95,8 @@ class Container:
 
         F32 is read in place, the rest converted in blocks.
 
-        **Raises:** `ShardError` for a dtype that is no float, and at the first value that is no
-        finite float32.
+        Raises:
+            ShardError: a dtype that is no float, or a value that is no finite float32.
         """
         info = self.tensors[name]
         dtype = self._dtype(info, _FLOATS)
@@ -200,9 +200,10 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 def read_container(path: Path) -> Container:
     """Read and verify the header of a safetensors file; tensor data are not touched.
 
-    **Raises:** `ShardError` for a file that is truncated, has an impossible header length, a header
-    that is no JSON or names a tensor twice, or tensors whose shape, dtype and offsets contradict
-    each other or the file's size.
+    Raises:
+        ShardError: a file that is truncated, has an impossible header length, a header that is no
+            JSON or names a tensor twice, or tensors whose shape, dtype and offsets contradict each
+            other or the file's size.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size

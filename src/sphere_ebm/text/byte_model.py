@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 from jaxtyping import UInt8
+from typing_extensions import override
 
 from sphere_ebm.errors import require
 from sphere_ebm.text.base import AbstractEntropyModel, Reading
@@ -57,9 +58,11 @@ class ByteModel(AbstractEntropyModel):
         )
 
     @property
+    @override
     def name(self) -> str:
         return self._name
 
+    @override
     def read(self, octets: UInt8[np.ndarray, " bytes"]) -> Reading:
         state = type(self._learned)(*(array.copy() for array in self._learned))
         return _read(octets, state)[1]

@@ -68,7 +68,7 @@ class TextItem:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FileText:
-    """The documents of one file. (B bytes, N documents)
+    """The documents of one file: B bytes, N documents.
 
     - `source`: the file.
     - `octets` (B,): the documents in UTF-8, one after another with nothing between them.
@@ -145,12 +145,11 @@ def read_texts(
     Cost: the file is read once (Parquet: hashed, then the one column read); memory is that of the
     text, and at most that of `max_bytes` and one line or page more.
 
-    **Raises:**
-
-    - `ShardError`, the item's own `problem` first: a file that cannot be read, is empty, is no
-      text, is not in `encoding`, holds more than `max_bytes` bytes of text, or a line or row that
-      cannot be used. Nothing of such a file is taken.
-    - `ValueError` for an encoding that Python does not know, or `max_bytes` below 1.
+    Raises:
+        ShardError: the item's own `problem` first; a file that cannot be read, is empty, is no
+            text, is not in `encoding`, holds more than `max_bytes` bytes of text, or a line or row
+            that cannot be used. Nothing of such a file is taken.
+        ValueError: an encoding that Python does not know, or `max_bytes` below 1.
     """
     check_reading(encoding, max_bytes)
     if item.problem is not None:
@@ -265,7 +264,8 @@ def _utf8(
 
     `seen` is called with every chunk as it was read.
 
-    **Raises:** `ShardError` at the first byte that is not in `encoding`, and for NUL characters.
+    Raises:
+        ShardError: at the first byte that is not in `encoding`, and for NUL characters.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
     head = b""

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 from numpy.typing import ArrayLike
+from typing_extensions import override
 
 from sphere_ebm.errors import ShardError, require
 from sphere_ebm.text.base import AbstractEmbedder
@@ -49,13 +50,16 @@ class PassageEmbedder(AbstractEmbedder):
         self._name = f"{name}, context {context} bytes"
 
     @property
+    @override
     def name(self) -> str:
         return self._name
 
     @property
+    @override
     def width(self) -> int:
         return self._width
 
+    @override
     def embed(
         self, octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " patches"]
     ) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:

@@ -14,6 +14,7 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
+from typing_extensions import override
 
 from sphere_ebm.errors import require
 from sphere_ebm.text.base import AbstractEmbedder
@@ -68,13 +69,16 @@ class StaticEmbedder(AbstractEmbedder):
         self._name = f"wordllama {version} {_MODEL}, weights {', '.join(weights)}"
 
     @property
+    @override
     def name(self) -> str:
         return self._name
 
     @property
+    @override
     def width(self) -> int:
         return int(self._vectors.shape[1])
 
+    @override
     def embed(
         self, octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " patches"]
     ) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:

@@ -38,9 +38,9 @@ def json_texts(
     field `column` is one; without `column`, the first object decides: `text` where it has that,
     else `content`.
 
-    **Raises:** `ShardError` naming the line that is no JSON, no object or string, has no such field
-    or no string in it, or is longer than `max_bytes` bytes; of a long line no more than that is
-    kept.
+    Raises:
+        ShardError: a line is no JSON, no object or string, has no such field or no string in it,
+            or is longer than `max_bytes` bytes; of a long line no more than that is kept.
     """
     for number, line in _lines(path, blocks, max_bytes):
         value = _parsed(path, number, line)
@@ -67,8 +67,9 @@ def parquet_texts(
     The column is `column`, or `text`, or `content`; plain, large and dictionary-encoded strings are
     read. In memory are the page being decoded and a few rows.
 
-    **Raises:** `ShardError` for a column that is not there or holds no strings, a row that is no
-    UTF-8, a damaged file, and without pyarrow, naming the extra to install.
+    Raises:
+        ShardError: a column that is not there or holds no strings, a row that is no UTF-8, a
+            damaged file, and without pyarrow, naming the extra to install.
     """
     arrow, parquet = parquet_library(path)
     try:
@@ -91,7 +92,8 @@ def parquet_texts(
 def _lines(path: Path, blocks: Iterable[bytes], max_bytes: int) -> Iterator[tuple[int, bytes]]:
     """(number, line) of the lines that are not blank.
 
-    **Raises:** `ShardError` at a line of more than `max_bytes`.
+    Raises:
+        ShardError: at a line of more than `max_bytes`.
     """
     number = 1
     line = bytearray()

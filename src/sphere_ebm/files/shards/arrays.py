@@ -44,7 +44,8 @@ def read_array(path: Path) -> PatchTable:
     - Parquet: the column `embeddings` or `embedding`, else the only list column; `prominence` if
       there is one.
 
-    **Raises:** `ShardError`; for Parquet without pyarrow it names the extra to install.
+    Raises:
+        ShardError: the file cannot be used; for Parquet without pyarrow it names the extra.
     """
     raw, prominence = _guarded(path, _READERS[path.suffix.lower()])
     embeddings = _finite(path, "embeddings", raw)
@@ -75,7 +76,8 @@ def read_array(path: Path) -> PatchTable:
 def array_infos(path: Path) -> tuple[TensorInfo, ...]:
     """Names, dtypes and shapes of what an array file holds, from its headers.
 
-    **Raises:** `ShardError`.
+    Raises:
+        ShardError: the file cannot be used.
     """
     infos: tuple[TensorInfo, ...] = _guarded(path, _LISTERS[path.suffix.lower()])
     return infos
