@@ -5,7 +5,8 @@ check.
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, special, stats
+from benchmarks.exact_laws import leg_cosines
+from scipy import stats
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
@@ -25,25 +26,12 @@ def radius_variance(step_size: float, steps: int, mobility: float = 1.0) -> floa
     return 2 * step_size * mobility * (1 - keep ** (2 * steps)) / (1 - keep**2)
 
 
-def step_cosines(spread: float) -> tuple[float, float]:
-    """<P_1> and <P_2> of the cosine of one Gaussian tangent step of `spread` per component.
-
-    The length is Rayleigh distributed, so <cos> = 1 - sqrt(2) σ D(σ / sqrt(2)) with Dawson's
-    integral D.
-    """
-    first = 1 - np.sqrt(2) * spread * special.dawsn(spread / np.sqrt(2))
-    second, _ = integrate.quad(
-        lambda x: (3 * np.cos(spread * x) ** 2 - 1) / 2 * x * np.exp(-(x**2) / 2), 0, 40, limit=400
-    )
-    return float(first), second
-
-
 def diffusion_z(direction: np.ndarray, spread: float, steps: int) -> float:
     """Standardised mean cosine with the start after `steps` isotropic steps.
 
     Legendre moments multiply.
     """
-    first, second = (each**steps for each in step_cosines(spread))
+    first, second = (each**steps for each in leg_cosines(spread))
     deviation = np.sqrt(((1 + 2 * second) / 3 - first**2) / len(direction))
     return float((direction[:, 2].astype(np.float64).mean() - first) / deviation)
 
@@ -90,7 +78,7 @@ def test_a_free_direction_diffuses_with_its_temperature(wells, normal_p_value, t
 
 def test_small_steps_diffuse_as_brownian_motion_does():
     steps = 1000
-    assert step_cosines(np.sqrt(2 / steps))[0] ** steps == pytest.approx(np.exp(-2), rel=1e-3)
+    assert leg_cosines(np.sqrt(2 / steps))[0] ** steps == pytest.approx(np.exp(-2), rel=1e-3)
 
 
 def test_free_directions_become_uniform(wells):
