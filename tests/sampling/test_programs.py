@@ -3,6 +3,8 @@
 It is an ordinary THRML program, with one documented extra interaction group.
 """
 
+from typing import NamedTuple, final
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from sphere_ebm.hamiltonian.base import Shared, SphereState
 from sphere_ebm.hamiltonian.lateral import WHOLE_FROM, LateralFactor
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
 from sphere_ebm.sampling.programs import (
     SphereNode,
@@ -258,6 +261,44 @@ def test_neighbours_in_the_layout_of_a_whole_configuration_are_refused_too():
     start = SphereState(jnp.ones((n, 3)), jnp.ones(n))
     with pytest.raises(ValueError, match=f"the block holds all {n} nodes of the lateral term"):
         advance(jax.random.key(0), program, start, initial_sampler_states(program))
+
+
+class Count(NamedTuple):
+    step: jax.Array
+
+
+@final
+class Still(AbstractLangevin):
+    """What a user would write for a scheme of their own: nothing but what the contract asks for."""
+
+    coefficients: Coefficients
+
+    def init(self):
+        return Count(jnp.asarray(0, jnp.int32))
+
+    def move(self, key, stage, carried):
+        return stage.here, Count(carried.step + 1)
+
+    def statistics(self, state):
+        return {}
+
+    def thermal_move(self, step):
+        return jnp.zeros(())
+
+
+def test_a_scheme_of_ones_own_needs_nothing_but_the_contract(
+    small_block, small_factors, small_start
+):
+    sampler = Still(Coefficients(1.0, 0.1))
+    two_terms = small_factors[:2]
+    for program in (
+        build_program(small_block, small_factors, sampler),
+        build_coloured_program(small_block, two_terms, sampler, np.arange(30) % 2),
+    ):
+        states = initial_sampler_states(program)
+        state, carried = advance(jax.random.key(0), program, small_start, states)
+        np.testing.assert_array_equal(state.direction, small_start.direction)
+        assert [int(each.step) for each in carried] == [1] * len(states)
 
 
 def test_one_colouring_is_one_specification(small_block, small_factors):

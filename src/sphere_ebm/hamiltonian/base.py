@@ -30,6 +30,16 @@ class SphereState(NamedTuple):
     radius: Array
 
 
+Tails = list[SphereState]
+"""The other ends of each head node's slots, shapes (nodes, k, 3) and (nodes, k)."""
+
+Slots = Bool[Array, "nodes k"]
+"""Which slots are real; the others are padding."""
+
+LocalTerms = tuple[Float[Array, " nodes"], SphereState]
+"""The energy of each node, and the force on it."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Shared(Generic[T_co]):
@@ -119,9 +129,7 @@ class AbstractLocalInteraction(AbstractSphereInteraction):
     share: eqx.AbstractClassVar[float]
 
     @abc.abstractmethod
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         """All of the term's energy that depends on each head node, and minus its gradient.
 
         Pairs count whole.

@@ -11,7 +11,7 @@ from typing import ClassVar, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from thrml import Block
 from typing_extensions import override
 
@@ -19,8 +19,11 @@ from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.hamiltonian.base import (
     AbstractFieldFactor,
     AbstractLocalInteraction,
+    LocalTerms,
     Shared,
+    Slots,
     SphereState,
+    Tails,
     opened,
 )
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, DirectField, grid_rows
@@ -52,9 +55,7 @@ class FrozenPressure(AbstractLocalInteraction):
     share: ClassVar[float] = 1.0
 
     @override
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         strength = opened(self.strength)
         grid = opened(self.grid)
         values = strength * interpolate(grid, self.rows, here.direction)

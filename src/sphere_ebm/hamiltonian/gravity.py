@@ -4,11 +4,18 @@ from typing import ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from thrml import Block, InteractionGroup
 from typing_extensions import override
 
-from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, AbstractSphereFactor, SphereState
+from sphere_ebm.hamiltonian.base import (
+    AbstractLocalInteraction,
+    AbstractSphereFactor,
+    LocalTerms,
+    Slots,
+    SphereState,
+    Tails,
+)
 
 
 @final
@@ -22,9 +29,7 @@ class RadialGravity(AbstractLocalInteraction):
     share: ClassVar[float] = 1.0
 
     @override
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         stretch = here.radius[:, None] - self.ideal_radius
         pull = jnp.where(active, self.stiffness * stretch, 0)
         force = SphereState(jnp.zeros_like(here.direction), -jnp.sum(pull, axis=1))

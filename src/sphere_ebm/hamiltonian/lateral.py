@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 from scipy.sparse import csr_array
 from thrml import Block, InteractionGroup
 from typing_extensions import override
@@ -16,8 +16,11 @@ from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.hamiltonian.base import (
     AbstractPairInteraction,
     AbstractPlacedFactor,
+    LocalTerms,
     Shared,
+    Slots,
     SphereState,
+    Tails,
     opened,
 )
 from sphere_ebm.hamiltonian.blocks import LazyNodes as LazyNodes
@@ -64,9 +67,7 @@ class LateralAttraction(AbstractPairInteraction):
     share: ClassVar[float] = 0.5
 
     @override
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         value, slope = _POTENTIALS[self.kernel]
         dtype = here.direction.dtype
         stretch = opened(self.sharpness).astype(dtype) ** 2
@@ -122,9 +123,7 @@ class WholeAttraction(AbstractPairInteraction):
     share: ClassVar[float] = 0.5
 
     @override
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         _check_whole(here.radius.shape[0], self.n_nodes)
         dtype = here.direction.dtype
         stretch = opened(self.sharpness).astype(dtype) ** 2

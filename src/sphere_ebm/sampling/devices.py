@@ -30,13 +30,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 from numpy.typing import ArrayLike
 from thrml import FactorSamplingProgram
 from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import squared_chord
-from sphere_ebm.hamiltonian.base import AbstractPairInteraction, SphereState, opened
+from sphere_ebm.hamiltonian.base import (
+    AbstractPairInteraction,
+    LocalTerms,
+    Slots,
+    SphereState,
+    Tails,
+    opened,
+)
 from sphere_ebm.hamiltonian.fields.evaluators import DirectField, GridField
 from sphere_ebm.hamiltonian.fields.grid import (
     Basis,
@@ -229,9 +236,7 @@ class SplitAttraction(AbstractPairInteraction):
         )
 
     @override
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         dtype = here.direction.dtype
         stretch = self.sharpness.astype(dtype) ** 2
         strength = self.strength.astype(dtype)

@@ -7,17 +7,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from typing_extensions import override
 
-from sphere_ebm.geometry.sphere import project_tangent
 from sphere_ebm.hamiltonian.base import (
     AbstractLocalInteraction,
     AbstractPairInteraction,
+    AbstractSphereInteraction,
+    LocalTerms,
+    Slots,
     SphereState,
+    Tails,
 )
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import Stage
 from sphere_ebm.sampling.metropolis import AbstractMetropolis, Evaluate
 from sphere_ebm.sampling.schedules import Count, Scalar, as_count, as_scalar
-from sphere_ebm.sampling.terms import Terms
+from sphere_ebm.sampling.terms import Terms, sum_of_terms
 
 
 @final
@@ -54,25 +57,20 @@ def _local_energy_and_force(
     here: SphereState, terms: Terms, coupling: Float[Array, ""]
 ) -> tuple[Float[Array, " nodes"], SphereState]:
     """What each node's own energy is, given the tails, and its tangent force."""
-    energy = jnp.zeros_like(here.radius)
-    direction = jnp.zeros_like(here.direction)
-    radius = jnp.zeros_like(here.radius)
-    for interaction, there, active in terms:
-        if not isinstance(interaction, AbstractLocalInteraction):
+
+    def of_term(term: AbstractSphereInteraction, there: Tails, active: Slots) -> LocalTerms:
+        if not isinstance(term, AbstractLocalInteraction):
             raise ValueError(
-                f"the {interaction.name} term couples all nodes at once, so they cannot be accepted"
+                f"the {term.name} term couples all nodes at once, so they cannot be accepted"
                 " one by one: leave it out (strength 0), or sample with MALA."
             )
         held = here.radius.shape[0]
-        if isinstance(interaction, AbstractPairInteraction) and interaction.n_nodes == held:
+        if isinstance(term, AbstractPairInteraction) and term.n_nodes == held:
             raise ValueError(
-                f"the block holds all {held} nodes of the {interaction.name} term,"
+                f"the block holds all {held} nodes of the {term.name} term,"
                 " so neighbours would move together: build the program with"
                 " build_coloured_program."
             )
-        value, force = interaction.local_energy_and_force(here, there, active)
-        scale = coupling if interaction.annealed else jnp.ones_like(coupling)
-        energy = energy + scale * value
-        direction = direction + scale * force.direction
-        radius = radius + scale * force.radius
-    return energy, SphereState(project_tangent(here.direction, direction), radius)
+        return term.local_energy_and_force(here, there, active)
+
+    return sum_of_terms(here, terms, coupling, jnp.zeros_like(here.radius), of_term)

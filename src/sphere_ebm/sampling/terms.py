@@ -4,6 +4,7 @@ A THRML sampler is handed interactions and tails but not its block's own state, 
 with one extra interaction group, `OwnState`, whose tail is the node itself.
 """
 
+from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
@@ -13,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from thrml import Block, InteractionGroup
 
 from sphere_ebm.geometry.sphere import project_tangent
-from sphere_ebm.hamiltonian.base import AbstractSphereInteraction, SphereState
+from sphere_ebm.hamiltonian.base import AbstractSphereInteraction, Slots, SphereState, Tails
 
 Terms = list[tuple[AbstractSphereInteraction, list[SphereState], Bool[Array, "nodes _"]]]
 """Energy terms as a sampler sees them: interaction, tails of each head node, which slots are real.
@@ -74,11 +75,30 @@ def total_energy_and_force(
     here: SphereState, terms: Terms, coupling: Float[Array, ""]
 ) -> tuple[Float[Array, ""], SphereState]:
     """Energy and tangent force of all terms; annealed ones are multiplied by `coupling`."""
-    energy = jnp.zeros((), here.radius.dtype)
+
+    def of_term(
+        term: AbstractSphereInteraction, there: Tails, active: Slots
+    ) -> tuple[Float[Array, ""], SphereState]:
+        return term.energy_and_force(here, there, active)
+
+    return sum_of_terms(here, terms, coupling, jnp.zeros((), here.radius.dtype), of_term)
+
+
+def sum_of_terms(
+    here: SphereState,
+    terms: Terms,
+    coupling: Float[Array, ""],
+    energy: Float[Array, "*nodes"],
+    of_term: Callable[..., tuple[Float[Array, "*nodes"], SphereState]],
+) -> tuple[Float[Array, "*nodes"], SphereState]:
+    """`energy`, which is zero, and no force, plus what `of_term` says of each term.
+
+    Annealed terms are multiplied by `coupling`. The sum of the forces is tangent.
+    """
     direction = jnp.zeros_like(here.direction)
     radius = jnp.zeros_like(here.radius)
     for interaction, there, active in terms:
-        value, force = interaction.energy_and_force(here, there, active)
+        value, force = of_term(interaction, there, active)
         scale = coupling if interaction.annealed else jnp.ones_like(coupling)
         energy = energy + scale * value
         direction = direction + scale * force.direction

@@ -6,7 +6,7 @@ first observation.
 """
 
 import abc
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -24,17 +24,19 @@ from sphere_ebm.sampling.programs import energies, join_blocks
 Record = dict[str, Float[Array, ""]]
 
 
+class Sight(NamedTuple):
+    """What an observer looks at: the configuration of all points, and the number of the look."""
+
+    program: BlockSamplingProgram
+    state: SphereState
+    iteration: Int[Array, ""]
+
+
 class AbstractMapObserver(AbstractObserver):
     """An observer of the configuration of all points, whatever blocks they are sampled in."""
 
     @abc.abstractmethod
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: Any,
-        iteration: Int[Array, ""],
-    ) -> tuple[Any, Any]:
+    def look(self, at: Sight, carry: Any) -> tuple[Any, Any]:
         """What is carried to the next look, and what is recorded of this one."""
 
     @override
@@ -46,7 +48,7 @@ class AbstractMapObserver(AbstractObserver):
         carry: Any,
         iteration: Int[Array, ""],
     ) -> tuple[Any, Any]:
-        return self.look(program, join_blocks(program, state_free), carry, iteration)
+        return self.look(Sight(program, join_blocks(program, state_free), iteration), carry)
 
 
 @final
@@ -54,14 +56,8 @@ class EnergyObserver(AbstractMapObserver):
     """Records the energy of each term, at coupling 1."""
 
     @override
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: None,
-        iteration: Int[Array, ""],
-    ) -> tuple[None, Record]:
-        return None, energies(program, state)
+    def look(self, at: Sight, carry: None) -> tuple[None, Record]:
+        return None, energies(at.program, at.state)
 
 
 @final
@@ -78,14 +74,8 @@ class MomentObserver(AbstractMapObserver):
         return empty_moments(self.like)
 
     @override
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: Moments,
-        iteration: Int[Array, ""],
-    ) -> tuple[Moments, Record]:
-        return accumulate(carry, state), {}
+    def look(self, at: Sight, carry: Moments) -> tuple[Moments, Record]:
+        return accumulate(carry, at.state), {}
 
 
 @final
@@ -100,14 +90,8 @@ class OrderObserver(AbstractMapObserver):
     """
 
     @override
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: None,
-        iteration: Int[Array, ""],
-    ) -> tuple[None, Record]:
-        direction = state.direction
+    def look(self, at: Sight, carry: None) -> tuple[None, Record]:
+        direction = at.state.direction
         n = direction.shape[0]
         tensor = 1.5 * direction.T @ direction / n - 0.5 * jnp.eye(3, dtype=direction.dtype)
         return None, {
@@ -133,15 +117,9 @@ class DisplacementObserver(AbstractMapObserver):
         return jnp.zeros_like(self.like.direction)
 
     @override
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: Float[Array, "n 3"],
-        iteration: Int[Array, ""],
-    ) -> tuple[Float[Array, "n 3"], Record]:
-        direction = state.direction
-        first = jnp.where(iteration == 0, direction, carry)
+    def look(self, at: Sight, carry: Float[Array, "n 3"]) -> tuple[Float[Array, "n 3"], Record]:
+        direction = at.state.direction
+        first = jnp.where(at.iteration == 0, direction, carry)
         chord = jnp.sqrt(squared_chord(direction, first))
         return first, {
             "squared_displacement": jnp.mean((2 * jnp.arcsin(jnp.minimum(chord / 2, 1))) ** 2)
@@ -184,14 +162,8 @@ class OverlapObserver(AbstractMapObserver):
         self.block_size = min(block_size, n_points)
 
     @override
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: None,
-        iteration: Int[Array, ""],
-    ) -> tuple[None, Record]:
-        direction = state.direction
+    def look(self, at: Sight, carry: None) -> tuple[None, Record]:
+        direction = at.state.direction
         n, width = self.neighbours.shape
         everyone = jnp.arange(n, dtype=jnp.int32)
 
@@ -228,17 +200,12 @@ class AcceptanceObserver(AbstractMapObserver):
         return jax.tree.map(jnp.zeros_like, self.like)
 
     @override
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: SphereState,
-        iteration: Int[Array, ""],
-    ) -> tuple[SphereState, Record]:
+    def look(self, at: Sight, carry: SphereState) -> tuple[SphereState, Record]:
+        state = at.state
         moved = jnp.mean(
             jnp.any(state.direction != carry.direction, axis=1).astype(state.radius.dtype)
         )
-        return state, {"moved": jnp.where(iteration == 0, jnp.nan, moved)}
+        return state, {"moved": jnp.where(at.iteration == 0, jnp.nan, moved)}
 
 
 @final
@@ -249,11 +216,5 @@ class ConfigurationObserver(AbstractMapObserver):
     """
 
     @override
-    def look(
-        self,
-        program: BlockSamplingProgram,
-        state: SphereState,
-        carry: None,
-        iteration: Int[Array, ""],
-    ) -> tuple[None, Any]:
-        return None, state
+    def look(self, at: Sight, carry: None) -> tuple[None, Any]:
+        return None, at.state
