@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from benchmarks.mixtures import mixture, mixture_chunks
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm import FrozenMap, PlacementConfig, place, read_shard
-from sphere_ebm.graph.neighbours import NeighbourIndex
+from sphere_ebm.graph.index import NeighbourIndex
 
 WIDTH = 256
 SHARDS = 16

@@ -8,6 +8,7 @@ import numpy as np
 from thrml import Block
 
 from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.graph import NeighbourGraph, Neighbours
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
 from sphere_ebm.text.base import AbstractEntropyModel, Reading
 
@@ -71,3 +72,56 @@ def small_state(points: int) -> SphereState:
     rng = np.random.default_rng(5)
     direction = normalise(jnp.asarray(rng.standard_normal((points, 3)), jnp.float32))
     return SphereState(direction, jnp.asarray(rng.uniform(1, 4, points), jnp.float32))
+
+
+def mixed(points: int, width: int = 30, seed: int = 0) -> np.ndarray:
+    """Embeddings in sixty clusters that are the same for every seed, in float32."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).standard_normal((60, width))
+    drawn = rng.integers(0, 60, points)
+    return (centres[drawn] + 0.5 * rng.standard_normal((points, width))).astype(np.float32)
+
+
+def sorted_cosines(
+    queries: np.ndarray, points: np.ndarray, k: int, *, itself: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k points of largest cosine to each query, best first, and all cosines; in float64.
+
+    Without `itself`, query i is point i and no neighbour of its own.
+    """
+    cosine = unit(queries.astype(np.float64)) @ unit(points.astype(np.float64)).T
+    if not itself:
+        np.fill_diagonal(cosine, -np.inf)
+    return np.argsort(-cosine, axis=1, kind="stable")[:, :k], cosine
+
+
+def lists_of(rows: list[list[int]], similarity: list[list[float]] | None = None) -> Neighbours:
+    """Neighbours as listed; without a similarity all are equally near."""
+    index = np.array(rows, np.int32).reshape(len(rows), -1)
+    if similarity is None:
+        return Neighbours(index, np.where(index >= 0, 0.5, -np.inf).astype(np.float32))
+    return Neighbours(index, np.array(similarity, np.float32))
+
+
+def hub_lists(n: int, seed: int) -> Neighbours:
+    """Random lists in which a few points are everybody's favourites, as in many dimensions."""
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(1, 4))
+    appeal = rng.pareto(0.7, n) + 1e-3
+    rows = []
+    for i in range(n):
+        others = np.delete(np.arange(n), i)
+        rows.append(rng.choice(others, k, replace=False, p=appeal[others] / appeal[others].sum()))
+    return lists_of(rows, -np.sort(-rng.uniform(-1, 1, (n, k)), axis=1))
+
+
+def weighted_edges(graph: NeighbourGraph) -> dict[tuple[int, int], float]:
+    """The weight of each edge, by its ends."""
+    ends = zip(graph.senders.tolist(), graph.receivers.tolist(), strict=True)
+    return dict(zip(ends, graph.weights.tolist(), strict=True))
+
+
+def same_neighbours(one: Any, other: Any) -> None:
+    """Fail unless both list the same points with the same similarities, bit for bit."""
+    np.testing.assert_array_equal(one.index, other.index)
+    np.testing.assert_array_equal(one.similarity, other.similarity)
