@@ -111,19 +111,30 @@ def test_an_unknown_name_is_refused():
         sphere_ebm.no_such_name  # noqa: B018
 
 
-def imported_in_a_fresh_process(statement: str) -> set[str]:
-    """Top-level modules that are loaded after `statement`."""
-    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+def printed_by_a_fresh_process(code: str) -> set[str]:
+    """Words that `code` prints in an interpreter that has imported nothing yet."""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(run.stdout.split())
 
 
+def imported_by_statement(statement: str) -> set[str]:
+    """Top-level modules that are loaded after `statement`."""
+    return printed_by_a_fresh_process(
+        f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    )
+
+
+def test_public_names_and_rooms_are_listed_before_they_are_used():
+    listed = printed_by_a_fresh_process("import sphere_ebm; print(*dir(sphere_ebm))")
+    assert {*sphere_ebm.__all__, *sphere_ebm._ROOMS} <= listed
+
+
 def test_importing_the_package_imports_no_library():
-    assert not set(HEAVY) & imported_in_a_fresh_process("import sphere_ebm; dir(sphere_ebm)")
+    assert not set(HEAVY) & imported_by_statement("import sphere_ebm; dir(sphere_ebm)")
 
 
 def test_a_public_name_brings_what_it_needs():
-    assert {"numpy"} <= imported_in_a_fresh_process("import sphere_ebm; sphere_ebm.read_labels")
+    assert {"numpy"} <= imported_by_statement("import sphere_ebm; sphere_ebm.read_labels")
 
 
 def test_rooms_import_each_other_without_a_circle():
