@@ -125,3 +125,17 @@ def same_neighbours(one: Any, other: Any) -> None:
     """Fail unless both list the same points with the same similarities, bit for bit."""
     np.testing.assert_array_equal(one.index, other.index)
     np.testing.assert_array_equal(one.similarity, other.similarity)
+
+
+def directions_at_random(points: int, seed: int) -> np.ndarray:
+    """Uniform directions in float32."""
+    return unit(np.random.default_rng(seed).standard_normal((points, 3))).astype(np.float32)
+
+
+def noisy_map(points: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Twelve-dimensional embeddings of any norm and a map that keeps a part of their structure."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.standard_normal((points, 12)) * np.geomspace(3.0, 0.3, 12)
+    embeddings *= rng.uniform(0.5, 5.0, (points, 1))
+    direction = unit(unit(embeddings)[:, :3] + 0.1 * rng.standard_normal((points, 3)))
+    return embeddings.astype(np.float32), direction.astype(np.float32)
