@@ -1,9 +1,12 @@
 """Crowds of points in shells, which several tests of water-filling begin with."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from sphere_ebm import Placement, PlacementConfig
 from sphere_ebm.filling.engine import (
     Law,
     Points,
@@ -14,10 +17,7 @@ from sphere_ebm.filling.presets import Preset, law_of
 from sphere_ebm.geometry.shells import Shells, make_shells
 
 N = 2000
-
-
 SHELLS = 8
-
 
 chance = eqx.filter_jit(_chance)
 
@@ -53,3 +53,37 @@ def counts(shell: np.ndarray) -> np.ndarray:
 def deviation(shell: np.ndarray, capacity: jnp.ndarray) -> float:
     wanted = np.asarray(capacity, np.float64)
     return float(np.mean(np.abs(counts(shell) - wanted) / wanted))
+
+
+def eight_shells(**changes: Any) -> PlacementConfig:
+    return PlacementConfig(**({"shells": 8} | changes))
+
+
+def prominences() -> dict[str, np.ndarray]:
+    """A thousand prominences of each kind: skewed, even, equal, with outliers, with ties."""
+    rng = np.random.default_rng(0)
+    heavy = rng.standard_t(2, 1000)
+    heavy[:3] = [1e6, -1e5, 1e9]
+    return {
+        "gamma": rng.gamma(2, 1, 1000),
+        "normal": rng.standard_normal(1000),
+        "constant": np.full(1000, 0.1),
+        "heavy": heavy,
+        "ties": rng.integers(0, 5, 1000).astype(np.float64),
+    }
+
+
+def held_by_shell(placed: Placement) -> np.ndarray:
+    """Points between the edges of every shell, from the radii alone."""
+    return np.diff([(placed.radius <= edge).sum() for edge in placed.shells.edges])
+
+
+def overload_of(held: np.ndarray, placed: Placement) -> np.ndarray:
+    return held / (len(placed) * placed.shells.capacity) - 1
+
+
+def same_bits(one: Placement, other: Placement) -> bool:
+    return all(
+        getattr(one, name).tobytes() == getattr(other, name).tobytes()
+        for name in ("direction", "radius")
+    )

@@ -19,10 +19,7 @@ from sphere_ebm.filling.pour import _points
 
 BIN = 12 / 256  # width of a bin of prominence, in standard deviations of the shell
 
-
 promotion = eqx.filter_jit(_promotion)
-
-
 settling = eqx.filter_jit(_settling)
 
 
