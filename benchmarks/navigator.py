@@ -25,9 +25,10 @@ from sphere_ebm import Placement, place
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.exact import exact_neighbours
 from sphere_ebm.retrieval.navigator import search as navigator_module
+from sphere_ebm.retrieval.navigator.bearings import Bearings
 from sphere_ebm.retrieval.navigator.config import NavigatorConfig
 from sphere_ebm.retrieval.navigator.probing import ProbeTables, probe
-from sphere_ebm.retrieval.navigator.search import Bearings, HarmonicNavigator
+from sphere_ebm.retrieval.navigator.search import HarmonicNavigator
 
 PACKAGES = ("sphere-ebm", "jax", "numpy", "scipy", "faiss-cpu")
 SET = "wordnet-10k"

@@ -20,7 +20,7 @@ from benchmarks.process import peak_mb, run_apart
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.exact import exact_neighbours
-from sphere_ebm.graph.neighbours import NeighbourIndex
+from sphere_ebm.graph.index import NeighbourIndex
 
 K = 15
 SAMPLE = 1000

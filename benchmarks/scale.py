@@ -21,7 +21,7 @@ from benchmarks.mixtures import mixture, mixture_chunks
 from benchmarks.process import peak_mb, run_apart
 from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import FrozenMap, PlacementConfig, place, read_shard
-from sphere_ebm.graph.neighbours import NeighbourIndex
+from sphere_ebm.graph.index import NeighbourIndex
 
 WIDTH = 256
 SHARDS = 16

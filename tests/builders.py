@@ -12,6 +12,7 @@ import pytest
 from thrml import Block
 
 from sphere_ebm.geometry.sphere import normalise
+from sphere_ebm.graph import NeighbourGraph, Neighbours
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractInertial
@@ -153,3 +154,70 @@ class Letters(AbstractEmbedder):
             prominence = [self._prominence(patch) for patch in block]
             yield np.array(counts, np.float32), np.array(prominence, np.float32)
             self._told(octets, done)
+
+
+def mixed(points: int, width: int = 30, seed: int = 0) -> np.ndarray:
+    """Embeddings in sixty clusters that are the same for every seed, in float32."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).standard_normal((60, width))
+    drawn = rng.integers(0, 60, points)
+    return (centres[drawn] + 0.5 * rng.standard_normal((points, width))).astype(np.float32)
+
+
+def sorted_cosines(
+    queries: np.ndarray, points: np.ndarray, k: int, *, itself: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k points of largest cosine to each query, best first, and all cosines; in float64.
+
+    Without `itself`, query i is point i and no neighbour of its own.
+    """
+    cosine = unit(queries.astype(np.float64)) @ unit(points.astype(np.float64)).T
+    if not itself:
+        np.fill_diagonal(cosine, -np.inf)
+    return np.argsort(-cosine, axis=1, kind="stable")[:, :k], cosine
+
+
+def lists_of(rows: list[list[int]], similarity: list[list[float]] | None = None) -> Neighbours:
+    """Neighbours as listed; without a similarity all are equally near."""
+    index = np.array(rows, np.int32).reshape(len(rows), -1)
+    if similarity is None:
+        return Neighbours(index, np.where(index >= 0, 0.5, -np.inf).astype(np.float32))
+    return Neighbours(index, np.array(similarity, np.float32))
+
+
+def hub_lists(n: int, seed: int) -> Neighbours:
+    """Random lists in which a few points are everybody's favourites, as in many dimensions."""
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(1, 4))
+    appeal = rng.pareto(0.7, n) + 1e-3
+    rows = []
+    for i in range(n):
+        others = np.delete(np.arange(n), i)
+        rows.append(rng.choice(others, k, replace=False, p=appeal[others] / appeal[others].sum()))
+    return lists_of(rows, -np.sort(-rng.uniform(-1, 1, (n, k)), axis=1))
+
+
+def weighted_edges(graph: NeighbourGraph) -> dict[tuple[int, int], float]:
+    """The weight of each edge, by its ends."""
+    ends = zip(graph.senders.tolist(), graph.receivers.tolist(), strict=True)
+    return dict(zip(ends, graph.weights.tolist(), strict=True))
+
+
+def same_neighbours(one: Any, other: Any) -> None:
+    """Fail unless both list the same points with the same similarities, bit for bit."""
+    np.testing.assert_array_equal(one.index, other.index)
+    np.testing.assert_array_equal(one.similarity, other.similarity)
+
+
+def directions_at_random(points: int, seed: int) -> np.ndarray:
+    """Uniform directions in float32."""
+    return unit(np.random.default_rng(seed).standard_normal((points, 3))).astype(np.float32)
+
+
+def noisy_map(points: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Twelve-dimensional embeddings of any norm and a map that keeps a part of their structure."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.standard_normal((points, 12)) * np.geomspace(3.0, 0.3, 12)
+    embeddings *= rng.uniform(0.5, 5.0, (points, 1))
+    direction = unit(unit(embeddings)[:, :3] + 0.1 * rng.standard_normal((points, 3)))
+    return embeddings.astype(np.float32), direction.astype(np.float32)

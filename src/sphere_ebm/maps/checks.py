@@ -83,6 +83,34 @@ def checked_embeddings(embeddings: ArrayLike) -> Float32[np.ndarray, "points wid
     return array
 
 
+def checked_queries(queries: ArrayLike, width: int) -> Float32[np.ndarray, "queries width"]:
+    """Queries of norm 1 in float32.
+
+    Raises ValueError for another width, rows that are zero or not finite.
+    """
+    given = real_array("queries", queries)
+    if given.ndim != 2 or given.shape[1] != width:
+        raise ValueError(
+            f"`queries` must have shape (queries, {width}), the width of the map's embeddings; got"
+            f" {given.shape}. Embed them as the map's points were; one query is queries[None]."
+        )
+    rows = given.astype(np.float64)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"`queries` must be finite; got NaN or infinity in row {finite.argmin()}. Drop that"
+            " query."
+        )
+    peak = np.abs(rows).max(axis=1, initial=0)
+    if not (peak > 0).all():
+        raise ValueError(
+            f"`queries` must not be zero; row {(peak > 0).argmin()} is. A zero vector is like no"
+            " point."
+        )
+    rows /= peak[:, None]
+    return unit_rows(rows).astype(np.float32)
+
+
 def checked_prominence(
     prominence: ArrayLike | None, embeddings: Float32[np.ndarray, "points width"]
 ) -> tuple[Float64[np.ndarray, " points"], list[str]]:

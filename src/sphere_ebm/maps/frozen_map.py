@@ -24,7 +24,7 @@ from thrml import Block, FactorSamplingProgram, InteractionGroup
 
 from sphere_ebm.geometry.shells import assign_shells, radii_at_ranks
 from sphere_ebm.graph.graph import affinities
-from sphere_ebm.graph.neighbours import Nearest, NeighbourIndex
+from sphere_ebm.graph.index import Nearest, NeighbourIndex
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor

@@ -161,6 +161,9 @@ def top_k(
     """The k points of largest score within each cone; ties go to the lower index.
 
     Args:
+        placement: the map.
+        cones: (*b) of them.
+        k: points to return for each cone, at least 1.
         score: (N,) for all cones, or (*b, N); larger is better, NaN is refused.
         queries: (*b, D) or (D,), instead: the score is the cosine to the embeddings of the
             placement, computed only for the points of the cone; a zero vector has the cosine 0 with
