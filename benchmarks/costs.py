@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from jaxtyping import Float, Float32
 
 from benchmarks.datasets import Dataset, load
 from benchmarks.peer_methods import umap_3d, umap_haversine
-from benchmarks.process import count_compilations, peak_mb
+from benchmarks.process import count_compilations, peak_mb, run_apart
 from benchmarks.report import Check, markdown_table, say
 from sphere_ebm import place
 from sphere_ebm.quality.neighbours import neighbour_recall
@@ -127,11 +126,7 @@ class Footprint:
 def footprint(name: str, folder: Path) -> Footprint:
     """Run `place` twice on a set in a fresh process."""
     say(f"memory and compilations: {name} in a process of its own")
-    command = [sys.executable, "-m", "benchmarks.costs", name, str(folder.resolve())]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
-    )
-    return Footprint(**json.loads(done.stdout))
+    return Footprint(**json.loads(run_apart("costs", name, str(folder.resolve()))))
 
 
 def footprint_table(found: Footprint, data: Dataset) -> str:

@@ -10,43 +10,36 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from scipy import stats
-from thrml import Block, FactorSamplingProgram
+from thrml import FactorSamplingProgram
 
-from benchmarks.datasets import Dataset, load
+from benchmarks.arguments import add_counts, add_data, loaded, parser_of
 from benchmarks.diagnostics import Diagnosis, diagnose, standard_score
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say, spread
-from sphere_ebm import PlacementConfig
-from sphere_ebm.geometry.shells import ideal_radii
+from benchmarks.posed import Problem, exact_energy, pose
+from benchmarks.report import Check, finish, machine, markdown_table, say, spread, target_section
 from sphere_ebm.geometry.sphere import normalise
-from sphere_ebm.graph.graph import NeighbourGraph, build_graph
-from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
-from sphere_ebm.maps.config import shells_of
-from sphere_ebm.maps.place import hamiltonian_factors
+from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.maps.starts import random_directions
 from sphere_ebm.quality.neighbours import neighbour_recall
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.mala import MALA
-from sphere_ebm.sampling.programs import build_program, sphere_block
+from sphere_ebm.sampling.programs import build_program
 from sphere_ebm.sampling.schedules import Linear
-from sphere_ebm.sampling.underdamped import Underdamped
 from sphere_ebm.studies.chains import sample_chains
 from sphere_ebm.studies.samples import Samples
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "equilibrium.md"
 PACKAGES = ("sphere-ebm", "arviz-stats", "jax", "thrml", "numpy")
 LEAST_ACCEPTANCE = 0.5
 MOST_ACCEPTANCE = 0.7
 R_HAT_LIMIT = 1.05
 ANNEALING_STEP = 0.3
 UNDERDAMPED_STEP = 0.1
-FRICTION = 0.7
 HEADER = (
     "T",
     "acceptance",
@@ -59,39 +52,6 @@ HEADER = (
     "seconds per effective sample",
     "recall@15",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Points of a set with the Hamiltonian that `place` gives them, osmotic pressure by the direct
-    sum.
-    """
-
-    embeddings: Float32[np.ndarray, "points width"]
-    graph: NeighbourGraph
-    ideal: Float32[np.ndarray, " points"]
-    config: PlacementConfig
-    block: Block
-    factors: list[AbstractSphereFactor]
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    def dynamics(self) -> dict[str, float]:
-        """What every sampler gets.
-
-        Mobilities 1/s² and 1/κ, and the wall for radii, all as in `place`.
-        """
-        return {
-            "direction_mobility": 1 / self.config.sharpness(len(self)) ** 2,
-            "radius_mobility": 1 / self.config.radius_stiffness,
-            "minimum_radius": float(shells_of(self.config).edges[0]),
-        }
-
-    def underdamped(
-        self, temperature: float, step_size: float, coupling: Linear | float = 1.0
-    ) -> Underdamped:
-        return Underdamped(len(self), temperature, step_size, FRICTION, coupling, **self.dynamics())
 
 
 @dataclass(frozen=True)
@@ -147,23 +107,6 @@ class Equilibrium:
             f"{self.seconds / energy.ess:.2f}",
             spread(self.recall),
         ]
-
-
-def pose(data: Dataset, points: int, seed: int) -> Problem:
-    """`points` of a set, drawn by `seed`; radii by the norms of the embeddings, as `place` does."""
-    config = PlacementConfig(osmotic_evaluator="direct", seed=seed)
-    chosen = np.sort(np.random.default_rng(seed).choice(len(data), points, replace=False))
-    embeddings = data.embeddings[chosen]
-    graph = build_graph(
-        embeddings, neighbours=config.neighbours, max_degree=config.max_degree, seed=seed
-    )
-    ideal = ideal_radii(
-        np.linalg.norm(embeddings, axis=1), shells_of(config), config.radius_order, seed=seed
-    )
-    block = sphere_block(points)
-    return Problem(
-        embeddings, graph, ideal, config, block, hamiltonian_factors(block, ideal, graph, config)
-    )
 
 
 def anneal(problem: Problem, temperature: float, budget: Budget) -> SphereState:
@@ -222,31 +165,13 @@ def draw(
 def sample_mala(
     problem: Problem, temperature: float, start: SphereState, budget: Budget
 ) -> Equilibrium:
-    sampler = MALA(temperature, 0.1, adapt_steps=budget.warmup // 2, **problem.dynamics())
+    coefficients = Coefficients(temperature, 0.1, **problem.dynamics())
+    sampler = MALA(coefficients, adapt_steps=budget.warmup // 2)
     return draw(problem, sampler, start, budget)
 
 
 def _program(problem: Problem, sampler: AbstractLangevin) -> FactorSamplingProgram:
     return build_program(problem.block, problem.factors, sampler)
-
-
-def exact_energy(problem: Problem, state: SphereState) -> float:
-    """H of one configuration in float64, written down again in NumPy from its definition.
-
-    O(N²) memory.
-    """
-    u = np.asarray(state.direction, np.float64)
-    r = np.asarray(state.radius, np.float64)
-    n = len(r)
-    config = problem.config
-    graph = problem.graph
-    stretch = config.sharpness(n) ** 2
-    gravity = config.radius_stiffness / 2 * np.sum((r - problem.ideal) ** 2)
-    chord = np.sum((u[graph.senders] - u[graph.receivers]) ** 2, axis=1)
-    lateral = config.lateral_strength * np.sum(graph.weights * np.log1p(stretch * chord))
-    repulsion = 1 / (1 + stretch * np.sum((u[:, None] - u[None]) ** 2, axis=2))
-    pairs = (repulsion.sum() - n) / (n * (n - 1))
-    return float(gravity + lateral + config.osmotic_strength * n * np.log(pairs))
 
 
 def rounding(problem: Problem, reached: Equilibrium, moves: int) -> Float[np.ndarray, " moves"]:
@@ -255,9 +180,10 @@ def rounding(problem: Problem, reached: Equilibrium, moves: int) -> Float[np.nda
     Float32, summed as MALA does, against float64.
     """
     step_size = float(reached.samples.observables["step_size"][0, -1])
+    coefficients = Coefficients(reached.temperature, step_size, **problem.dynamics())
     samples = sample_chains(
         jax.random.key(problem.config.seed + 2),
-        _program(problem, MALA(reached.temperature, step_size, **problem.dynamics())),
+        _program(problem, MALA(coefficients)),
         jax.tree.map(lambda x: jnp.asarray(x[0]), reached.samples.last),
         chains=1,
         warmup=0,
@@ -313,8 +239,8 @@ def against(main: Equilibrium, other: Equilibrium) -> str:
 
 def build_report(
     problem: Problem, name: str, main: float, others: Sequence[float], budget: Budget
-) -> tuple[str, bool]:
-    """Sample at every temperature; the report in Markdown, and whether every target is met."""
+) -> tuple[str, list[Check]]:
+    """Sample at every temperature; the report in Markdown, and its targets."""
     header = machine(PACKAGES)
     found: dict[float, Equilibrium] = {}
     start = anneal(problem, main, budget)
@@ -324,7 +250,6 @@ def build_report(
     reference = draw(problem, problem.underdamped(main, UNDERDAMPED_STEP), start, budget)
     error = rounding(problem, found[main], min(100, budget.draws))
     targets = checks(found[main])
-    met = [check.passed for check in targets]
     rows = [found[temperature].cells() for temperature in sorted(found, reverse=True)]
     text = f"""# MALA at equilibrium on {len(problem)} points of {name}
 
@@ -337,9 +262,7 @@ def build_report(
   acceptance, h and recall (of the last configurations): mean over chains (lowest..highest)
 - seconds are wall time of drawing, all chains in one process; no warm-up and no compilation in them
 
-## Targets: {sum(met)} of {len(met)} met
-
-{check_table(targets)}
+{target_section(targets)}
 
 ## MALA by temperature
 
@@ -354,22 +277,13 @@ def build_report(
 Change of H / T over {len(error)} accepted moves, float32 less float64: mean {error.mean():.1e},
 standard deviation
 {error.std():.1e}."""
-    return text, all(met)
+    return text, targets
 
 
 def parser() -> argparse.ArgumentParser:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.equilibrium", description=__doc__)
-    cli.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder with NAME.npz (digits needs none)",
-    )
+    cli = parser_of("equilibrium", __doc__)
+    add_data(cli, "NAME.npz (digits needs none)")
     cli.add_argument("--set", default="wordnet-2k", metavar="NAME", help="default: wordnet-2k")
-    cli.add_argument(
-        "--points", type=_positive, default=1000, help="drawn from the set (default 1000)"
-    )
     cli.add_argument(
         "--seed", type=int, default=0, help="of the points and of all random numbers (default 0)"
     )
@@ -388,42 +302,30 @@ def parser() -> argparse.ArgumentParser:
         metavar="T",
         help="measured too (default 1 .5 .1)",
     )
-    cli.add_argument("--chains", type=_positive, default=4, help="default 4")
-    cli.add_argument("--anneal", type=_positive, default=2000, metavar="STEPS", help="default 2000")
-    cli.add_argument("--warmup", type=_positive, default=1000, metavar="STEPS", help="default 1000")
-    cli.add_argument("--draws", type=_positive, default=3000, help="of each chain (default 3000)")
-    cli.add_argument("--thin", type=_positive, default=10, metavar="STEPS", help="default 10")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
+    counts = {
+        "points": (1000, "drawn from the set"),
+        "chains": (4, "from random directions of their own"),
+        "anneal": (2000, "steps of each chain"),
+        "warmup": (1000, "steps of each chain"),
+        "draws": (3000, "of each chain"),
+        "thin": (10, "steps between two draws"),
+    }
+    add_counts(cli, counts)
     return cli
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = parser()
     options = cli.parse_args(arguments)
-    try:
-        data = load(options.set, options.data)
-    except FileNotFoundError as error:
-        cli.error(
-            f"{error.filename} is missing; name the folder with --data or choose a set with --set."
-        )
+    (data,) = loaded(cli, [options.set], options.data, "--set")
     if options.points > len(data):
         cli.error(
             f"--points must be at most {len(data)}, all of {options.set}; got {options.points}."
         )
     problem = pose(data, options.points, options.seed)
     budget = Budget(options.chains, options.anneal, options.warmup, options.draws, options.thin)
-    text, passed = build_report(problem, options.set, options.temperature, options.others, budget)
-    publish(text, options.output)
-    return 0 if passed else 1
+    text, targets = build_report(problem, options.set, options.temperature, options.others, budget)
+    return finish(text, options.output, targets)
 
 
 if __name__ == "__main__":

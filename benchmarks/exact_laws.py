@@ -40,7 +40,7 @@ def two_energy(c: Cosines, *, osmotic: bool = True) -> Cosines:
 
 
 def three_energy(c01: Cosines, c02: Cosines, c12: Cosines, *, osmotic: bool = True) -> Cosines:
-    """Three edges of different weights, and the pressure 3 Π log of the mean of q over the pairs."""
+    """Three edges of different weights, and 3 Π log of the mean of q over the pairs."""
     cosines = (c01, c02, c12)
     attraction = sum(
         w * np.log1p(2 * (1 - c)) for (_, _, w), c in zip(TRIANGLE, cosines, strict=True)

@@ -2,16 +2,14 @@
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.process import count_compilations, peak_mb
+from benchmarks.process import count_compilations, peak_mb, run_apart
 from benchmarks.report import Check, markdown_table, say
 from sphere_ebm import Placement, PlacementConfig
 from sphere_ebm.filling.presets import PRESETS
@@ -109,9 +107,8 @@ def filling_section(n_points: int, shells: int, repeats: int) -> tuple[str, list
     found = {name: _in_a_process(name, n_points, shells, repeats) for name in (SORT, *PRESETS)}
     rows = [_cells(one, n_points) for one in found.values()]
     text = f"""{n_points} points, {shells} shells (sqrt spacing, capacity R^1.5), norms and
-  variances given, random
-directions; every call has other points and another seed. Median of {repeats} calls after the
-first, a process for each method.
+variances given, random directions; every call has other points and another seed. Median of
+{repeats} calls after the first, a process for each method.
 
 {markdown_table(HEADER, rows)}"""
     sort = found[SORT]
@@ -156,19 +153,8 @@ def _cells(one: Filled, n_points: int) -> list[str]:
 
 
 def _in_a_process(method: str, n_points: int, shells: int, repeats: int) -> Filled:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.filling",
-        method,
-        str(n_points),
-        str(shells),
-        str(repeats),
-    ]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
-    )
-    return Filled(**json.loads(done.stdout))
+    sizes = map(str, (n_points, shells, repeats))
+    return Filled(**json.loads(run_apart("filling", method, *sizes)))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,23 +4,22 @@ Water-filling and the exact sort on millions of points, transforms of spherical 
 navigator. Exit code 0 when every target is met, 1 when one is missed, 2 for wrong usage.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.arguments import add_counts, parser_of
 from benchmarks.filling import POINTS, SHELLS, filling_section
 from benchmarks.navigator import SET, navigator_section
-from benchmarks.report import check_table, machine, publish
+from benchmarks.report import finish, machine, target_section
 from benchmarks.transforms import transform_section
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "heuristics.md"
 PACKAGES = ("sphere-ebm", "jax", "numpy", "scipy", "faiss-cpu")
 PARTS = ("filling", "transforms", "navigator")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.heuristics", description=__doc__)
+    cli = parser_of("heuristics", __doc__)
     cli.add_argument(
         "--data", type=Path, metavar="DIR", help=f"folder with {SET}.npz, for the navigator"
     )
@@ -31,16 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=list(PARTS),
         help="what to measure (default: all)",
     )
-    cli.add_argument(
-        "--points", type=int, default=POINTS, help=f"points of the filling (default {POINTS})"
-    )
-    cli.add_argument(
-        "--shells", type=int, default=SHELLS, help=f"shells of the filling (default {SHELLS})"
-    )
-    cli.add_argument("--repeats", type=int, default=3, help="timed runs of the filling (default 3)")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
+    counts = {
+        "points": (POINTS, "points of the filling"),
+        "shells": (SHELLS, "shells of the filling"),
+        "repeats": (3, "timed runs of the filling"),
+    }
+    add_counts(cli, counts)
     options = cli.parse_args(arguments)
     if "navigator" in options.parts and (
         options.data is None or not (options.data / f"{SET}.npz").is_file()
@@ -57,14 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     done = {name: sections[name]() for name in PARTS if name in options.parts}
     checks = [check for _, found in done.values() for check in found]
-    met = sum(check.passed for check in checks)
     parts = "\n\n".join(f"## {name.capitalize()}\n\n{text}" for name, (text, _) in done.items())
-    publish(
-        f"# Heuristics\n\n{header}\n\n## Targets: {met} of {len(checks)}"
-        f" met\n\n{check_table(checks)}\n\n{parts}",
-        options.output,
-    )
-    return 0 if met == len(checks) else 1
+    text = f"# Heuristics\n\n{header}\n\n{target_section(checks)}\n\n{parts}"
+    return finish(text, options.output, checks)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ whole way through the command in a process of its own; `--mapped`, a folder of d
 to see how often neighbours share one. Exit code 0 when every target is met, 1 when one is missed.
 """
 
-import argparse
 import bz2
 import lzma
 import statistics
@@ -22,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
-from scipy.spatial import KDTree
 
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from benchmarks.arguments import parser_of
+from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import read_labels
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.labelling.label import label
+from sphere_ebm.quality.points import nearest_on_map
 from sphere_ebm.text.byte_model import ByteModel
 from sphere_ebm.text.documents import find_texts, read_texts
 from sphere_ebm.text.ingest import MEAN_LENGTH, ingest
@@ -45,7 +45,6 @@ SECONDS = 60.0
 SPEED = 1.0
 BOUNDARIES = 2.0
 SAME = 3.0
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "ingest.md"
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def mapped(folder: Path) -> list[Labels]:
 def nearest(files: Sequence[Labels], count: int) -> Int[np.ndarray, "patches count"]:
     """The nearest patches of each patch on the map."""
     directions = np.concatenate([one.direction for one in files])
-    return KDTree(directions).query(directions, count + 1)[1][:, 1:]
+    return nearest_on_map(directions.astype(np.float64), count, seed=0)
 
 
 def places(
@@ -218,15 +217,10 @@ def _quoted(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of("ingest", __doc__)
     parser.add_argument("--texts", type=Path, nargs="+", default=[], metavar="PATH")
     parser.add_argument("--whole", type=Path, metavar="FILE")
     parser.add_argument("--mapped", type=Path, metavar="FOLDER")
-    parser.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown"
-    )
     options = parser.parse_args(arguments)
     parts = [machine(["numba", "wordllama", "jax"])]
     checks = list[Check]()
@@ -258,8 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f" {same_far:.3f}."
         )
         parts.append(examples(files, SHOWN))
-    publish("\n\n".join([*parts, check_table(checks)]), options.output)
-    return 0 if all(check.passed for check in checks) else 1
+    return finish("\n\n".join([*parts, check_table(checks)]), options.output, checks)
 
 
 def _text_table(texts: Sequence[Text]) -> str:

@@ -1,4 +1,4 @@
-"""Small systems whose laws are known, every scheme on them, and one p-value per law.
+"""Draws of small systems by every scheme, and one p-value per law.
 
 A run is thousands of independent chains of two or three points. It ends in a `Draw`, one
 configuration a chain, from which laws are judged at T = 1. A sampler of another temperature must
@@ -7,44 +7,32 @@ then be found out.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 from scipy import stats
-from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
+from thrml import Block, FactorSamplingProgram, SamplingSchedule, sample_states
 
 from benchmarks import exact_laws as exact
-from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
-from sphere_ebm.hamiltonian.gravity import GravityFactor, RadialGravity
-from sphere_ebm.hamiltonian.lateral import LateralAttraction, LateralFactor
-from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
-from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
-from sphere_ebm.sampling.langevin import AbstractLangevin
-from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
-from sphere_ebm.sampling.mala import MALA
-from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
-from sphere_ebm.sampling.programs import (
-    SphereNode,
-    build_coloured_program,
-    build_program,
-    node_template,
-    own_state_group,
-    split_blocks,
+from benchmarks.law_programs import (
+    IDEAL_RADIUS,
+    PLANS,
+    RUNS,
+    Plan,
+    block_of,
+    configured,
+    random_start,
 )
-from sphere_ebm.sampling.schedules import Exponential
-from sphere_ebm.sampling.underdamped import Underdamped
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.programs import split_blocks
 from sphere_ebm.studies.chains import sample_chains
 
-IDEAL_RADIUS = 10.0
 PULL = 0.12
 """Coupling of the pair, in units of T, that the test of uniformity must find."""
-LARGE_STEP = 0.1
-"""Step size of MALA and the coloured sampler, at which Euler-Maruyama is found out."""
 CHAINS = {"pair": 16_000, "diffusion": 16_000, "uniform": 16_000, "two": 8_000, "three": 6_000}
 """So many that 5 % in T are at least 5.5 standard errors of the most telling statistic."""
 SCHEMES = ("Euler-Maruyama", "Leimkuhler-Matthews", "Underdamped", "MALA", "coloured")
@@ -62,176 +50,6 @@ class Draw(NamedTuple):
 
     def cosine(self, i: int, j: int) -> Float[np.ndarray, " chains"]:
         return np.sum(self.direction[:, i] * self.direction[:, j], axis=1)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is simulated: `system` is pair, two or three; couplings are factors on the system's own.
-
-    `start` is "pole" or "random": where all directions are, or that they are uniform.
-    """
-
-    system: str
-    lateral: float = 1.0
-    gravity: float = 1.0
-    start: str = "random"
-
-
-RUNS = {
-    "pair": Run("pair"),
-    "diffusion": Run("pair", lateral=0, gravity=0, start="pole"),
-    "uniform": Run("pair", lateral=0, start="pole"),
-    "two": Run("two"),
-    "three": Run("three"),
-}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Steps of a run.
-
-    `first` is the step size that falls to `step_size` in `ramp` steps, `friction` for Underdamped.
-
-    Times h · steps are long against the slowest relaxation of the run, except for diffusion, which
-    is not to end.
-    """
-
-    step_size: float
-    steps: int
-    first: float | None = None
-    ramp: int = 0
-    friction: float = 2.0
-
-
-PLANS: dict[str, dict[str, Plan]] = {
-    "Euler-Maruyama": {
-        "pair": Plan(0.05, 40),
-        "diffusion": Plan(0.1, 4),
-        "uniform": Plan(0.1, 40),
-        "two": Plan(0.05, 40),
-        # its discrete law is not known for three points: small steps, after a ramp for the way
-        # there
-        "three": Plan(0.002, 420, first=0.05, ramp=120),
-    },
-    "Leimkuhler-Matthews": (
-        dict.fromkeys(RUNS, Plan(0.05, 60)) | {"diffusion": Plan(0.1, 4), "uniform": Plan(0.1, 60)}
-    ),
-    "Underdamped": (
-        dict.fromkeys(RUNS, Plan(0.15, 80))
-        | {
-            "diffusion": Plan(0.45, 4, friction=60.0),
-            "uniform": Plan(0.4, 80),
-        }
-    ),
-    "MALA": dict.fromkeys(RUNS, Plan(LARGE_STEP, 40)) | {"diffusion": Plan(LARGE_STEP, 4)},
-    "coloured": dict.fromkeys(RUNS, Plan(LARGE_STEP, 40)) | {"diffusion": Plan(LARGE_STEP, 4)},
-}
-
-
-def make_sampler(
-    scheme: str, n_nodes: int, plan: Plan, temperature: float, dtype: Any
-) -> AbstractLangevin:
-    """`n_nodes` is that of the block.
-
-    All numbers are leaves, so that programs compile once per scheme and system.
-    """
-    ramp = Exponential(plan.first or plan.step_size, plan.step_size, plan.ramp)
-    if scheme == "Euler-Maruyama":
-        return EulerMaruyama(temperature, ramp)
-    if scheme == "Leimkuhler-Matthews":
-        return LeimkuhlerMatthews(n_nodes, temperature, ramp, dtype=dtype)
-    if scheme == "Underdamped":
-        return Underdamped(n_nodes, temperature, ramp, friction=plan.friction, dtype=dtype)
-    return {"MALA": MALA, "coloured": MetropolisWithinGibbs}[scheme](temperature, ramp)
-
-
-@functools.cache
-def _block(n_points: int) -> Block:
-    return Block([SphereNode() for _ in range(n_points)])
-
-
-def _factors(system: str, block: Block, dtype: Any, osmotic: bool) -> list[AbstractSphereFactor]:
-    edges = exact.TRIANGLE if system == "three" else ((0, 1, 1.0),)
-    senders, receivers = (np.asarray([edge[end] for edge in edges]) for end in (0, 1))
-    weight = np.asarray([edge[2] for edge in edges], dtype)
-    strength = {"pair": exact.PAIR_COUPLING, "two": exact.LATERAL, "three": 1.0}[system]
-    kernel: Any = "harmonic" if system == "pair" else "cauchy"
-    terms: list[AbstractSphereFactor] = [
-        GravityFactor(block, np.full(len(block), IDEAL_RADIUS, dtype), exact.STIFFNESS),
-        LateralFactor(
-            block, senders, receivers, weight, sharpness=1.0, strength=strength, kernel=kernel
-        ),
-    ]
-    if osmotic and system != "pair":
-        sharpness = exact.OSMOTIC_SHARPNESS
-        pressure = exact.OSMOTIC_STRENGTH
-        terms.append(
-            OsmoticFactor(block, sharpness=sharpness, strength=pressure, evaluator="direct")
-        )
-    return terms
-
-
-@functools.cache
-def program(system: str, coloured: bool, dtype: Any, plain: bool) -> FactorSamplingProgram:
-    """The system's program, with a sampler that does nothing; in the precision in force.
-
-    `plain` builds it by THRML's own classes alone. Coloured: every point has its own colour, no
-    osmotic pressure.
-    """
-    block = _block(3 if system == "three" else 2)
-    factors = _factors(system, block, dtype, osmotic=not coloured)
-    sampler = MetropolisWithinGibbs(1.0, 0.0) if coloured else EulerMaruyama(1.0, 0.0)
-    if plain:
-        free = [Block([node]) for node in block] if coloured else [block]
-        spec = BlockGibbsSpec(free, [], node_template(dtype))
-        return FactorSamplingProgram(spec, [sampler] * len(free), factors, [own_state_group(block)])
-    if coloured:
-        return build_coloured_program(block, factors, sampler, np.arange(len(block)), dtype)
-    return build_program(block, factors, sampler, dtype)
-
-
-def _scaled(program: FactorSamplingProgram, run: Run) -> FactorSamplingProgram:
-    """The program with its couplings multiplied: array leaves, so that nothing compiles again."""
-
-    def scale(leaf: Any) -> Any:
-        if isinstance(leaf, LateralAttraction):
-            return eqx.tree_at(lambda term: term.weight, leaf, leaf.weight * run.lateral)
-        if isinstance(leaf, RadialGravity):
-            return eqx.tree_at(lambda term: term.stiffness, leaf, leaf.stiffness * run.gravity)
-        return leaf
-
-    return jax.tree.map(
-        scale, program, is_leaf=lambda leaf: isinstance(leaf, (LateralAttraction, RadialGravity))
-    )
-
-
-def points(run: Run) -> int:
-    return 3 if run.system == "three" else 2
-
-
-def random_start(seed: int, run: Run, chains: int) -> SphereState:
-    """Where the chains of `run` start, in the precision in force."""
-    n = points(run)
-    dtype = jnp.zeros(()).dtype
-    if run.start == "pole":
-        direction = np.broadcast_to([0.0, 0.0, 1.0], (chains, n, 3))
-    else:
-        normal = np.random.default_rng(seed).standard_normal((chains, n, 3))
-        direction = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
-    return SphereState(jnp.asarray(direction, dtype), jnp.full((chains, n), IDEAL_RADIUS, dtype))
-
-
-def configured(
-    scheme: str, run: Run, plan: Plan, *, temperature: float = 1.0, plain: bool = False
-) -> FactorSamplingProgram:
-    """The program of `run` by `scheme`, in the precision in force.
-
-    One compilation for each system and scheme.
-    """
-    dtype = jnp.zeros(()).dtype.type
-    base = program(run.system, scheme == "coloured", dtype, plain)
-    sampler = make_sampler(scheme, points(run), plan, temperature, dtype)
-    return _scaled(eqx.tree_at(lambda p: p.samplers, base, [sampler] * len(base.samplers)), run)
 
 
 def simulate(
@@ -303,7 +121,7 @@ def _by_thrml(
     late = plans[name if name != "diffusion" else "pair"].steps
     schedule = SamplingSchedule(early, 2, late - early)
     free = jax.vmap(lambda state: split_blocks(program, state))(start)
-    block = _block(start.radius.shape[1])
+    block = block_of(start.radius.shape[1])
     states = _sample_states(
         jax.random.split(key, len(start.radius)), program, free, schedule, block
     )

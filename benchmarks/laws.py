@@ -3,33 +3,20 @@
 `python -m benchmarks.laws`.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import numpy as np
 
+from benchmarks.arguments import parser_of
 from benchmarks.exact_laws import PAIR_COUPLING
-from benchmarks.law_systems import (
-    CHAINS,
-    LARGE_STEP,
-    LAWS,
-    PLANS,
-    PULL,
-    RUNS,
-    SCHEMES,
-    Plan,
-    configured,
-    p_values,
-    random_start,
-)
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from benchmarks.law_programs import LARGE_STEP, PLANS, RUNS, Plan, configured, random_start
+from benchmarks.law_systems import CHAINS, LAWS, PULL, SCHEMES, p_values
+from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm.studies.chains import sample_chains
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "laws.md"
 LEVEL = 0.01
 WRONG = 0.05
 LARGE_RUNS = ("pair", "two", "three")
@@ -260,7 +247,7 @@ three points, where its step is small; all others by the Gibbs law.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.laws", description=__doc__)
+    cli = parser_of("laws", __doc__)
     cli.add_argument(
         "--keys", type=int, default=20, metavar="N", help="runs of every law (default 20)"
     )
@@ -268,9 +255,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--chains", type=int, metavar="N", help="chains of every run (default: by run)"
     )
     cli.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES), metavar="NAME")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax", "thrml"))
     biases: dict[str, list[Bias]] = {}
@@ -293,8 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checks += [
         check for scheme, measured in biases.items() for check in order_checks(scheme, measured)
     ]
-    publish(report(header, cells, large, biases, checks), options.output)
-    return 0 if all(check.passed for check in checks) else 1
+    return finish(report(header, cells, large, biases, checks), options.output, checks)
 
 
 if __name__ == "__main__":

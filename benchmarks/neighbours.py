@@ -5,7 +5,6 @@ python -m benchmarks.neighbours [--data DIR] [--points N ...] [--output FILE]
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,10 +14,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, Int64
 
+from benchmarks.arguments import add_sizes, parser_of
 from benchmarks.mixtures import mixture
-from benchmarks.process import peak_mb
+from benchmarks.process import peak_mb, run_apart
 from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
-from sphere_ebm.graph.neighbours import NeighbourIndex
+from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.exact import exact_neighbours
+from sphere_ebm.graph.index import NeighbourIndex
 
 K = 15
 SAMPLE = 1000
@@ -31,7 +33,6 @@ index.
 
 BATCH = 10_000
 WIDTH = 256
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "neighbours.md"
 SECONDS = {100_000: 40.0, 1_000_000: 480.0}
 """Targets for build and search on two cores."""
 
@@ -127,19 +128,10 @@ def exact(
     queries: Float32[np.ndarray, "queries width"],
     own: Int64[np.ndarray, " queries"],
 ) -> Int[np.ndarray, "queries k"]:
-    """The K nearest points of each query, `own` left out, by a search that shares nothing with
-    ours.
+    """The K nearest points of each query, `own` left out, by a search that shares nothing with the
+    one that is measured.
     """
-    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    length = np.linalg.norm(points, axis=1)
-    nearest = np.empty((len(queries), K), np.int64)
-    for start in range(0, len(queries), 50):
-        cosine = queries[start : start + 50] @ points.T / length
-        mine = own[start : start + 50]
-        rows = np.flatnonzero(mine >= 0)
-        cosine[rows, mine[rows]] = -np.inf
-        nearest[start : start + 50] = np.argpartition(-cosine, K, axis=1)[:, :K]
-    return nearest
+    return exact_neighbours(unit_rows(points), unit_rows(queries), K, own=own)
 
 
 def recall(found: Int[np.ndarray, "queries k"], truth: Int[np.ndarray, "queries k"]) -> float:
@@ -174,11 +166,7 @@ def checks(measured: Measured) -> list[Check]:
 def apart(name: str, search: str) -> Measured:
     """`measure` in a fresh process."""
     say(f"neighbours: {name}, {search}")
-    command = [sys.executable, "-m", "benchmarks.neighbours", "--here", name, search]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
-    )
-    return Measured(**json.loads(done.stdout))
+    return Measured(**json.loads(run_apart("neighbours", "--here", name, search)))
 
 
 HEADER = [
@@ -195,22 +183,12 @@ HEADER = [
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__)
+    cli = parser_of("neighbours", __doc__)
     cli.add_argument(
         "--data", type=Path, metavar="DIR", help="folder of .npz files with `embeddings`"
     )
-    cli.add_argument(
-        "--points",
-        nargs="*",
-        type=int,
-        default=list(SECONDS),
-        metavar="N",
-        help="sizes of the mixtures",
-    )
+    add_sizes(cli, list(SECONDS))
     cli.add_argument("--search", default="auto", help="auto (default), exact or approximate")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
     cli.add_argument("--here", nargs=2, help=argparse.SUPPRESS)
     options = cli.parse_args(arguments)
     if options.here:

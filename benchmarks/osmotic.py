@@ -3,15 +3,12 @@
 `python -m benchmarks.osmotic`.
 """
 
-import argparse
 import functools
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -19,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
+from benchmarks.arguments import add_counts, add_sizes, parser_of
+from benchmarks.process import warm_milliseconds
 from benchmarks.report import machine, markdown_table, publish, say
-from sphere_ebm.geometry.sphere import project_tangent, squared_chord
+from sphere_ebm.geometry.sphere import project_tangent, squared_chord, unit_rows
 from sphere_ebm.hamiltonian.fields.evaluators import (
     MAX_SHARPNESS,
     DirectField,
@@ -30,7 +29,6 @@ from sphere_ebm.hamiltonian.fields.evaluators import (
 )
 from sphere_ebm.hamiltonian.fields.pyramid import PyramidField
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "osmotic.md"
 POINTS = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 200_000, 1_000_000)
 DIRECT_TIMED = 20_000
 """Above this many points the direct sum is not timed."""
@@ -102,25 +100,23 @@ HEADER = [
 
 
 def uniform(n_points: int, rng: np.random.Generator) -> Float32[np.ndarray, "points 3"]:
-    return _unit(rng.standard_normal((n_points, 3)))
+    return unit_rows(rng.standard_normal((n_points, 3))).astype(np.float32)
 
 
 def clustered(n_points: int, rng: np.random.Generator) -> Float32[np.ndarray, "points 3"]:
     """Equally likely clusters around uniform centres, Gaussian, about `CLUSTER_WIDTH` radians
     wide.
     """
-    centre = _unit(rng.standard_normal((CLUSTERS, 3)))[rng.integers(0, CLUSTERS, n_points)]
-    return _unit(centre + CLUSTER_WIDTH * rng.standard_normal((n_points, 3)))
+    centre = unit_rows(rng.standard_normal((CLUSTERS, 3))).astype(np.float32)[
+        rng.integers(0, CLUSTERS, n_points)
+    ]
+    return unit_rows(centre + CLUSTER_WIDTH * rng.standard_normal((n_points, 3))).astype(np.float32)
 
 
 KINDS: dict[str, Callable[[int, np.random.Generator], Float32[np.ndarray, "points 3"]]] = {
     "uniform": uniform,
     "clustered": clustered,
 }
-
-
-def _unit(vectors: Float[np.ndarray, "points 3"]) -> Float32[np.ndarray, "points 3"]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def default_sharpness(n_points: int) -> float:
@@ -200,24 +196,13 @@ def _relative(value: Float[Array, "..."], exact: Float[Array, "..."]) -> float:
 
 def _milliseconds(field: AnyField, direction: Float[Array, "n 3"], repeats: int) -> float:
     """Median of warm evaluations."""
-    jax.block_until_ready(evaluate(field, direction))
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(evaluate(field, direction))
-        taken.append(1000 * (time.perf_counter() - start))
-    return statistics.median(taken)
+    return statistics.median(warm_milliseconds(lambda: evaluate(field, direction), repeats))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.osmotic", description=__doc__)
-    cli.add_argument(
-        "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
-    )
-    cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
+    cli = parser_of("osmotic", __doc__)
+    add_sizes(cli, POINTS)
+    add_counts(cli, {"repeats": (7, "timed evaluations")})
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax"))
     measured = [compare(kind, n, options.repeats) for kind in KINDS for n in options.points]

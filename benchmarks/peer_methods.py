@@ -9,7 +9,6 @@ thread, gets all cores.
 memory of its process.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from benchmarks.datasets import load
+from benchmarks.report import cores
 
 if TYPE_CHECKING:
     from pymde.constraints import Constraint
@@ -83,7 +83,7 @@ def opentsne_3d(embeddings: Float32[np.ndarray, "points width"]) -> Float[np.nda
     from openTSNE import TSNE
 
     layout = TSNE(
-        n_components=3, metric="cosine", negative_gradient_method="bh", n_jobs=_cores()
+        n_components=3, metric="cosine", negative_gradient_method="bh", n_jobs=cores()
     ).fit(embeddings)
     return to_directions(np.asarray(layout))
 
@@ -181,10 +181,6 @@ def _unit_vectors() -> "Constraint":
             return Z.sub_(outward) if inplace else Z - outward
 
     return UnitVectors()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _peak_after(key: str, name: str, folder: Path) -> float:

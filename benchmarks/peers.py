@@ -8,7 +8,6 @@ A peer that is not installed is skipped. Exit code 0 when every target is met, 1
 
 import argparse
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -21,12 +20,13 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
-from benchmarks.datasets import Dataset, load
+from benchmarks.arguments import add_counts, add_data, add_sets, loaded, parser_of
+from benchmarks.datasets import Dataset
 from benchmarks.peer_methods import CONTENDERS, OURS, PEERS, Contender
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from benchmarks.process import run_apart
+from benchmarks.report import Check, machine, markdown_table, publish, say, target_section
 from sphere_ebm.quality.neighbours import Neighbourhood, neighbourhood
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "peers.md"
 DEFAULT_SETS = ("wordnet-10k", "glosses-50k")
 PACKAGES = (
     "sphere-ebm",
@@ -131,18 +131,8 @@ def race(
 def peak_alone(contender: Contender, name: str, folder: Path) -> float:
     """Peak memory (10^6 bytes) of a fresh process that runs one method once on one set."""
     say(f"memory: {contender.name} on {name}, in a process of its own")
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.peer_methods",
-        contender.key,
-        name,
-        str(folder.resolve()),
-    ]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
-    )
-    return float(done.stdout.splitlines()[-1])
+    printed = run_apart("peer_methods", contender.key, name, str(folder.resolve()))
+    return float(printed.splitlines()[-1])
 
 
 def _timed(contender: Contender, data: Dataset) -> tuple[float, Float[np.ndarray, "points 3"]]:
@@ -289,7 +279,6 @@ def build_report(
     races: Sequence[Race], header: str, repeats: int, skipped: Sequence[str], figure: str
 ) -> str:
     """The report in Markdown."""
-    checks = race_checks(races)
     missing = f"\n- not installed, skipped: {', '.join(skipped)}" if skipped else ""
     return f"""# Peers, side by side
 
@@ -297,9 +286,7 @@ def build_report(
 - peers: documented defaults, cosine, 15 neighbours where a library has such a number; 3-D layouts
   are centred and normalised
 
-## Targets: {sum(check.passed for check in checks)} of {len(checks)} met
-
-{check_table(checks)}
+{target_section(race_checks(races))}
 
 ## Recall, time and memory
 
@@ -318,20 +305,10 @@ fresh process that runs the method once.
 
 
 def parser() -> argparse.ArgumentParser:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    cli.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz for every set"
-    )
-    cli.add_argument(
-        "--sets",
-        nargs="+",
-        default=list(DEFAULT_SETS),
-        metavar="NAME",
-        help=f"default: {' '.join(DEFAULT_SETS)}",
-    )
-    cli.add_argument(
-        "--repeats", type=_positive, default=3, help="timed runs per method (default 3)"
-    )
+    cli = parser_of("peers", __doc__, "Markdown; PNG beside it")
+    add_data(cli)
+    add_sets(cli, DEFAULT_SETS)
+    add_counts(cli, {"repeats": (3, "timed runs per method")})
     cli.add_argument(
         "--methods",
         nargs="+",
@@ -343,21 +320,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument(
         "--no-memory", action="store_true", help="leave the processes out that measure peak memory"
     )
-    cli.add_argument(
-        "--output",
-        type=Path,
-        default=DEFAULT_OUTPUT,
-        metavar="FILE",
-        help="Markdown; PNG beside it",
-    )
     return cli
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -366,12 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     contenders = chosen(options.methods)
     if not contenders:
         cli.error("none of the methods chosen with --methods is installed.")
-    try:
-        datasets = [load(name, options.data) for name in options.sets]
-    except FileNotFoundError as error:
-        cli.error(
-            f"{error.filename} is missing; name the folder with --data or choose sets with --sets."
-        )
+    datasets = loaded(cli, options.sets, options.data)
     header = machine(PACKAGES)
     folder = None if options.no_memory else options.data
     races = [

@@ -1,9 +1,13 @@
 """What this process used and compiled."""
 
 import resource
+import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -38,3 +42,21 @@ def count_compilations() -> Counter[str]:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return compiled
+
+
+def warm_milliseconds(run: Callable[[], Any], repeats: int) -> list[float]:
+    """What each of `repeats` runs takes after a first one that is not counted."""
+    jax.block_until_ready(run())
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        taken.append(1000 * (time.perf_counter() - start))
+    return taken
+
+
+def run_apart(module: str, *arguments: str) -> str:
+    """Run a module of this folder in a process of its own; what it prints on stdout."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    root = Path(__file__).parents[1]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.arguments import add_counts, add_data, add_sets, loaded, parser_of
 from benchmarks.costs import (
     contenders,
     footprint,
@@ -21,23 +22,22 @@ from benchmarks.costs import (
     time_checks,
     time_table,
 )
-from benchmarks.datasets import SETS, Dataset, load
+from benchmarks.datasets import SETS, Dataset
 from benchmarks.report import (
     Check,
-    check_table,
+    finish,
     machine,
     markdown_table,
     mean,
-    publish,
     say,
     spread,
+    target_section,
 )
 from sphere_ebm import PlacementConfig, measure_quality, place
 from sphere_ebm.maps.starts import pca_directions
 from sphere_ebm.quality.radii import shell_deviation
 from sphere_ebm.quality.report import QualityReport
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "quality.md"
 SIZES = (15, 50)
 PACKAGES = ("sphere-ebm", "jax", "thrml", "numpy", "scikit-learn", "umap-learn", "numba")
 THREE_TERMS = "three terms (default)"
@@ -148,8 +148,8 @@ def quality_checks(results: Sequence[Result]) -> list[Check]:
 
 def build_report(
     datasets: Sequence[Dataset], folder: Path, seeds: int, repeats: int, peers: bool
-) -> tuple[str, bool]:
-    """Measure everything; the report in Markdown, and whether every target is met.
+) -> tuple[str, list[Check]]:
+    """Measure everything; the report in Markdown, and its targets.
 
     Costs are measured on the largest set, and first: nothing is compiled yet, so that first runs
     show what that takes.
@@ -160,7 +160,6 @@ def build_report(
     timings = race(contenders(peers), largest, repeats)
     results = [result for data in datasets for result in measure(data, seeds)]
     checks = [*quality_checks(results), *time_checks(timings), *footprint_checks(found)]
-    passed = all(check.passed for check in checks)
     points, width = largest.embeddings.shape
     timed = (
         "The peers were not run."
@@ -173,9 +172,7 @@ def build_report(
 - quality: mean over seeds 0 to {seeds - 1} (lowest..highest), every point asks for its neighbours
   among all points
 
-## Targets: {sum(check.passed for check in checks)} of {len(checks)} met
-
-{check_table(checks)}
+{target_section(checks)}
 
 ## Quality
 
@@ -191,53 +188,31 @@ to compile ("first run", in this order), then all in turn, {repeats} times. {tim
 ## Memory and compilations
 
 {footprint_table(found, largest)}"""
-    return text, passed
+    return text, checks
 
 
 def parser() -> argparse.ArgumentParser:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    cli.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder with NAME.npz for every set"
-    )
-    cli.add_argument(
-        "--sets", nargs="+", default=list(SETS), metavar="NAME", help=f"default: {' '.join(SETS)}"
-    )
-    cli.add_argument(
-        "--seeds", type=_positive, default=3, help="placements per configuration (default 3)"
-    )
-    cli.add_argument(
-        "--repeats", type=_positive, default=3, help="timed runs per method (default 3)"
+    cli = parser_of("quality", __doc__)
+    add_data(cli)
+    add_sets(cli, SETS)
+    add_counts(
+        cli,
+        {"seeds": (3, "placements per configuration"), "repeats": (3, "timed runs per method")},
     )
     cli.add_argument(
         "--no-peers", action="store_true", help="do not run umap-learn; its targets are left out"
     )
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
     return cli
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     cli = parser()
     options = cli.parse_args(arguments)
-    try:
-        datasets = [load(name, options.data) for name in options.sets]
-    except FileNotFoundError as error:
-        cli.error(
-            f"{error.filename} is missing; name the folder with --data or choose sets with --sets."
-        )
-    text, passed = build_report(
+    datasets = loaded(cli, options.sets, options.data)
+    text, checks = build_report(
         datasets, options.data, options.seeds, options.repeats, not options.no_peers
     )
-    publish(text, options.output)
-    return 0 if passed else 1
+    return finish(text, options.output, checks)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,12 @@ def check_table(checks: Sequence[Check]) -> str:
     )
 
 
+def target_section(checks: Sequence[Check]) -> str:
+    """How many targets are met, and a row for each."""
+    met = sum(check.passed for check in checks)
+    return f"## Targets: {met} of {len(checks)} met\n\n{check_table(checks)}"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table with aligned columns."""
     width = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
@@ -101,7 +107,7 @@ def machine(packages: Sequence[str]) -> str:
         else "load unknown"
     )
     return (
-        f"- machine: {_cores()} cores, {_processor()}, {platform.system()} {platform.machine()};"
+        f"- machine: {cores()} cores, {_processor()}, {platform.system()} {platform.machine()};"
         f" {busy}\n- versions: {versions}"
     )
 
@@ -113,12 +119,19 @@ def publish(text: str, output: Path) -> None:
     output.write_text(text + "\n", encoding="utf-8")
 
 
+def finish(text: str, output: Path, checks: Sequence[Check]) -> int:
+    """Publish a report; the exit code, 0 when every target is met and 1 when one is missed."""
+    publish(text, output)
+    return 0 if all(check.passed for check in checks) else 1
+
+
 def say(message: str) -> None:
     """Progress for the person who waits, on stderr: stdout holds the report alone."""
     print(message, file=sys.stderr, flush=True)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

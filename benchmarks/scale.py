@@ -5,7 +5,6 @@ python -m benchmarks.scale [--points N ...] [--output FILE]
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,11 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int
+from scipy.spatial import cKDTree
 
+from benchmarks.arguments import parser_of
 from benchmarks.mixtures import mixture, mixture_chunks
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from benchmarks.process import peak_mb, run_apart
+from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import FrozenMap, PlacementConfig, place, read_shard
-from sphere_ebm.graph.neighbours import NeighbourIndex
+from sphere_ebm.graph.index import NeighbourIndex
 
 WIDTH = 256
 SHARDS = 16
@@ -27,7 +29,6 @@ FITTED = 100_000
 NEW = 50_000
 K = 15
 SAMPLE = 2_000
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "scale.md"
 REAL = Path(__file__).parents[1] / "data"
 LIMITS = {100_000: (3.0, 3.0), 1_000_000: (30.0, 12.0)}
 """Points -> minutes and GB (10^9 bytes) that `label` may take."""
@@ -115,19 +116,11 @@ def label(case: str, points: int, landmarks: int | None, jobs: int = 1) -> Label
         )
         write_shards(chunks, points, inputs)
         say(f"label: {case}, {points} points" + (f", {landmarks} landmarks" if landmarks else ""))
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.scale",
-            "--measured",
-            str(inputs),
-            str(Path(folder) / "labels"),
-        ]
         options = [] if landmarks is None else ["--landmarks", str(landmarks), "--jobs", str(jobs)]
         begun = time.perf_counter()
-        done = subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True, check=True)
+        printed = run_apart("scale", "--measured", str(inputs), f"{folder}/labels", *options)
         minutes = (time.perf_counter() - begun) / 60
-    found = json.loads(done.stdout)
+    found = json.loads(printed)
     name = case if landmarks is None else f"{case}, by landmarks"
     quality = found["quality"]
     return Labelled(
@@ -138,7 +131,6 @@ def label(case: str, points: int, landmarks: int | None, jobs: int = 1) -> Label
 
 def label_here(inputs: str, output: str, landmarks: int | None, jobs: int) -> None:
     """What `sphere-ebm label` does, with the peak memory of the process, as JSON on stdout."""
-    from benchmarks.process import peak_mb
     from sphere_ebm import label
     from sphere_ebm.labelling.engines import LocalEngine
 
@@ -172,9 +164,8 @@ def join(repeats: int) -> Joined:
         say(f"transform: {NEW / seconds[-1]:.0f} points a second")
     rows = np.random.default_rng(0).choice(NEW, SAMPLE, replace=False)
     exact = NeighbourIndex.build(fitted, search="exact")
-    recall_new = _shared(
-        exact.query(new[rows], K).index, _nearest(joined.direction[rows], placement.direction)
-    )
+    on_map = cKDTree(placement.direction).query(joined.direction[rows], K)[1]
+    recall_new = _shared(exact.query(new[rows], K).index, on_map)
     own = frozen.place(fitted[:NEW])
     cosine = np.sum(own.direction * placement.direction[:NEW], axis=1)
     return Joined(
@@ -183,14 +174,6 @@ def join(repeats: int) -> Joined:
         recall_new,
         float(np.mean(cosine >= np.cos(np.radians(5)))),
     )
-
-
-def _nearest(
-    queries: Float32[np.ndarray, "queries 3"], points: Float32[np.ndarray, "points 3"]
-) -> Int[np.ndarray, "queries k"]:
-    from scipy.spatial import cKDTree
-
-    return cKDTree(points).query(queries, K)[1]
 
 
 def _shared(a: Int[np.ndarray, "queries k"], b: Int[np.ndarray, "queries k"]) -> float:
@@ -259,7 +242,7 @@ def report(labelled: Sequence[Labelled], joined: Joined | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every target is met, 1 when one is missed, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser = parser_of("scale", __doc__)
     parser.add_argument("--points", type=int, nargs="*", default=[100_000, 1_000_000], metavar="N")
     parser.add_argument(
         "--cases", nargs="+", choices=("mixture", "repeated"), default=["mixture", "repeated"]
@@ -269,7 +252,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--repeats", type=int, default=3, metavar="N", help="of the transform; 0: leave it out"
     )
-    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE")
     parser.add_argument("--measured", nargs=2, metavar=("INPUTS", "LABELS"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measured:
@@ -281,8 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for n in options.points
         for case in options.cases
     ]
-    publish(report(labelled, joined), options.output)
-    return 0 if all(check.passed for check in checks(labelled, joined)) else 1
+    return finish(report(labelled, joined), options.output, checks(labelled, joined))
 
 
 if __name__ == "__main__":

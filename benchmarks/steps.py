@@ -3,14 +3,12 @@
 `python -m benchmarks.steps`.
 """
 
-import argparse
 import functools
 import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -20,8 +18,11 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.spatial import cKDTree
 
-from benchmarks.report import Check, check_table, machine, markdown_table, publish, say
+from benchmarks.arguments import add_counts, add_sizes, parser_of
+from benchmarks.process import warm_milliseconds
+from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import PlacementConfig
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.graph import NeighbourGraph, graph_from_neighbours
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.hamiltonian.base import SphereState
@@ -29,10 +30,10 @@ from sphere_ebm.hamiltonian.lateral import degree_classes
 from sphere_ebm.maps.place import hamiltonian_factors, make_sampler
 from sphere_ebm.sampling.langevin import flow, tangent_noise
 from sphere_ebm.sampling.moments import empty_moments
-from sphere_ebm.sampling.programs import build_program, sphere_block, split_own_state
+from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.run import Carry, run_chunk
+from sphere_ebm.sampling.terms import split_own_state
 
-DEFAULT_OUTPUT = Path(__file__).parent / "results" / "steps.md"
 POINTS = (10_000, 100_000, 1_000_000)
 NEIGHBOURS = 15
 CLUSTERS = 20
@@ -120,7 +121,7 @@ def clustered_cloud(n_points: int, rng: np.random.Generator) -> Float32[np.ndarr
     """Unit vectors in six dimensions around random centres, in no order."""
     centre = rng.standard_normal((CLUSTERS, DIMENSIONS))[rng.integers(0, CLUSTERS, n_points)]
     points = centre + WIDTH * rng.standard_normal((n_points, DIMENSIONS))
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    return unit_rows(points).astype(np.float32)
 
 
 def neighbours_of(points: Float32[np.ndarray, "points width"]) -> Neighbours:
@@ -150,13 +151,7 @@ def traffic(n_points: int, slots: int) -> int:
 
 
 def least_milliseconds(run: Callable[[], Any], repeats: int) -> float:
-    jax.block_until_ready(run())
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        taken.append(1000 * (time.perf_counter() - start))
-    return min(taken)
+    return min(warm_milliseconds(run, repeats))
 
 
 def measure(n_points: int, repeats: int, bytes_per_second: float) -> Measured:
@@ -176,8 +171,7 @@ def measure(n_points: int, repeats: int, bytes_per_second: float) -> Measured:
         block, hamiltonian_factors(block, ideal, graph, config), sampler, jnp.float32
     )
     clock.append(time.perf_counter())
-    directions = points[:, :3] / np.linalg.norm(points[:, :3], axis=1, keepdims=True)
-    state = SphereState(jnp.asarray(directions), jnp.asarray(ideal))
+    state = SphereState(jnp.asarray(unit_rows(points[:, :3])), jnp.asarray(ideal))
     carry = advanced(program, Carry(state, [sampler.init()], empty_moments(state)), 0)
     clock.append(time.perf_counter())
     carry = advanced(program, carry, 5)
@@ -279,20 +273,15 @@ def report(measured: Sequence[Measured], bytes_per_second: float, header: str, r
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
-    cli.add_argument(
-        "--points", nargs="+", type=int, default=list(POINTS), metavar="N", help="sizes of the maps"
-    )
-    cli.add_argument("--repeats", type=int, default=7, help="timed evaluations (default 7)")
-    cli.add_argument(
-        "--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help="Markdown file to write"
-    )
+    cli = parser_of("steps", __doc__)
+    add_sizes(cli, POINTS)
+    add_counts(cli, {"repeats": (7, "timed evaluations")})
     options = cli.parse_args(arguments)
     header = machine(("sphere-ebm", "jax", "thrml"))
     bytes_per_second = bandwidth()
     measured = [measure(n, options.repeats, bytes_per_second) for n in options.points]
-    publish(report(measured, bytes_per_second, header, options.repeats), options.output)
-    return 0 if all(check.passed for check in checks(measured)) else 1
+    text = report(measured, bytes_per_second, header, options.repeats)
+    return finish(text, options.output, checks(measured))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import sph_harm_y
 
+from benchmarks.process import warm_milliseconds
 from benchmarks.report import Check, markdown_table, say
 from sphere_ebm.geometry.harmonics import SphericalHarmonics
 
@@ -47,11 +47,7 @@ def measure_transform(band_limit: int, repeats: int = 25) -> Transformed:
     field = harmonics.inverse(coefficients)
     back = np.asarray(harmonics.forward(field))
     first = time.perf_counter() - begun
-    taken = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        jax.block_until_ready(harmonics.forward(harmonics.inverse(coefficients)))
-        taken.append(1000 * (time.perf_counter() - begun))
+    taken = warm_milliseconds(lambda: harmonics.forward(harmonics.inverse(coefficients)), repeats)
     error = float(np.abs(back - drawn).max() / np.abs(drawn).max())
     return Transformed(band_limit, setup, first, statistics.median(taken), error)
 
@@ -101,8 +97,7 @@ def transform_section(band_limits: Sequence[int] = BAND_LIMITS) -> tuple[str, li
         "round trip",
     ]
     text = f"""Float32, one field, median of 25. Largest error of any harmonic up to degree
-  {EXACT_TO - 1} at any node
-of the grid against `scipy.special.sph_harm_y`: {error:.1e}.
+{EXACT_TO - 1} at any node of the grid against `scipy.special.sph_harm_y`: {error:.1e}.
 
 {markdown_table(header, rows)}"""
     checks = [

@@ -1,6 +1,6 @@
 """Make the text again that the byte model has read before any other.
 
-`src/sphere_ebm/ingest/prior.txt.xz`.
+`src/sphere_ebm/text/prior.txt.xz`.
 
     python data/make_prior.py --root /
 
@@ -22,9 +22,9 @@ from pathlib import Path
 from make_shards import _Prose, bible_verses
 
 PROJECT = Path(__file__).parents[1]
-PRIOR = PROJECT / "src/sphere_ebm/ingest/prior.txt.xz"
+PRIOR = PROJECT / "src/sphere_ebm/text/prior.txt.xz"
 PAGES = ("whentouse.html", "isolation.html", "howtocorrupt.html")
-MODULES = ("shells.py", "graph.py")
+MODULES = ("geometry/shells.py", "graph/graph.py")
 
 
 def parts(root: Path) -> Iterator[str]:

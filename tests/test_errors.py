@@ -1,6 +1,8 @@
 import pickle
 
-from sphere_ebm.errors import ShardError
+import pytest
+
+from sphere_ebm.errors import MissingPackageError, ShardError, require
 
 
 def test_a_message_names_file_tensor_index_problem_and_cure():
@@ -26,3 +28,30 @@ def test_a_message_stays_short_whatever_the_names_hold():
 def test_an_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ShardError("f", "problem", "t", 2, "cure")))
     assert (str(error), error.index, error.cure) == ("f: `t` at index 2: problem; cure", 2, "cure")
+
+
+def test_a_missing_package_is_named_with_its_purpose_and_the_extra_that_installs_it():
+    with pytest.raises(MissingPackageError) as caught:
+        require("no_such_package.inner", "ann", "a fast search")
+    assert str(caught.value) == (
+        "a fast search needs the package `no_such_package`: pip install 'sphere-ebm[ann]'"
+    )
+    assert isinstance(caught.value, ModuleNotFoundError)
+    assert caught.value.name == "no_such_package"
+
+
+def test_a_package_that_lacks_one_of_its_own_is_named_itself(monkeypatch, tmp_path):
+    (tmp_path / "half_installed.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackageError, match="needs the package `half_installed`"):
+        require("half_installed", "ann")
+
+
+def test_what_is_installed_is_imported():
+    assert require("json.decoder", "ann").JSONDecoder
+
+
+def test_the_error_of_a_missing_package_survives_pickling():
+    error = pickle.loads(pickle.dumps(MissingPackageError("faiss", "ann", "a fast search")))
+    assert str(error) == "a fast search needs the package `faiss`: pip install 'sphere-ebm[ann]'"
+    assert (error.name, error.cure) == ("faiss", "pip install 'sphere-ebm[ann]'")

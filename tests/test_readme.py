@@ -1,4 +1,4 @@
-"""The README's examples run as they stand, in order, in a folder that holds the repository's data."""
+"""The README's examples run as they stand, in order, in a folder with the repository's data."""
 
 import re
 import shlex

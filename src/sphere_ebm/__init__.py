@@ -83,6 +83,7 @@ _ROOMS = frozenset(
         "progress",
         "quality",
         "retrieval",
+        "rules",
         "sampling",
         "studies",
         "text",

@@ -95,7 +95,21 @@ class EngineError(RuntimeError):
 
 
 class MissingPackageError(ModuleNotFoundError):
-    """A package of an extra is not installed; the message tells how to install it."""
+    """A package of an extra is not installed; the message tells how to install it.
+
+    Attributes:
+        problem: what needs which package.
+        cure: the command that installs it.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str = "this") -> None:
+        # As with ShardError: what is in `args` survives pickling between processes.
+        super().__init__(package, extra, purpose, name=package)
+        self.problem = f"{purpose} needs the package `{package}`"
+        self.cure = f"pip install 'sphere-ebm[{extra}]'"
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.cure}"
 
 
 def require(package: str, extra: str, purpose: str = "this") -> Any:
@@ -115,11 +129,4 @@ def require(package: str, extra: str, purpose: str = "this") -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise missing_package(package, extra, purpose) from error
-
-
-def missing_package(package: str, extra: str, purpose: str = "this") -> MissingPackageError:
-    """The error to raise where `package` could not be imported; see `require`."""
-    return MissingPackageError(
-        f"{purpose} needs the package `{package}`: pip install 'sphere-ebm[{extra}]'", name=package
-    )
+        raise MissingPackageError(package.partition(".")[0], extra, purpose) from error

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 StageProgress = Callable[[str, int, int], None]
-"""Called as progress(stage, done, total); stages are `"neighbours"` and `"steps"`."""
+"""Called as progress(stage, done, total); whoever takes one says what its stages are called."""
 
 
 @contextmanager

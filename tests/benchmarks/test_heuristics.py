@@ -1,20 +1,9 @@
 """The benchmark of the heuristics measures what it says, on maps small enough for a test."""
 
 import dataclasses
-import importlib
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    monkeypatch.syspath_prepend(str(ROOT))
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 def test_a_filling_is_measured_with_its_compilations_and_what_it_reached(benchmark) -> None:

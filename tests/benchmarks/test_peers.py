@@ -4,15 +4,10 @@ Nothing here runs a peer or a model.
 """
 
 import gzip
-import importlib
 import re
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 NOUN = (
     "00033020 03 n 02 communication 0 social_contact 1 001 @ 00002137 n 0000 | something that is"
@@ -26,21 +21,7 @@ VERB = "00001740 29 v 01 breathe 0 000 01 + 02 00 | existing in abundance  \n"
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """Imports a module of `benchmarks`, which is not installed.
-
-    It runs from the root of the repository.
-    """
-    monkeypatch.syspath_prepend(ROOT)
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(f"benchmarks.{name}")
-
-    return load
-
-
-@pytest.fixture
-def folder(tmp_path):
+def folder(write_set):
     """Two made-up sets, `tiny` and `wordnet-10k`, whose first three coordinates are directions and
     the rest noise.
     """
@@ -49,8 +30,8 @@ def folder(tmp_path):
         embeddings = np.concatenate(
             [rng.standard_normal((80, 3)), 0.1 * rng.standard_normal((80, 3))], axis=1
         )
-        np.savez(tmp_path / f"{name}.npz", embeddings=embeddings, labels=np.zeros(80, np.int16))
-    return tmp_path
+        where = write_set(name, embeddings)
+    return where
 
 
 @pytest.fixture

@@ -3,55 +3,21 @@
 The numbers themselves are measured by hand, on a quiet machine.
 """
 
-import importlib
 import math
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from builders import table_after
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """Imports a module of `benchmarks`, which is not installed.
-
-    It runs from the root of the repository.
-    """
-    monkeypatch.syspath_prepend(ROOT)
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(f"benchmarks.{name}")
-
-    return load
-
-
-@pytest.fixture
-def folder(tmp_path):
+def folder(write_set):
     """One made-up set, `tiny`: 80 points in four clusters."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 80)
     embeddings = np.eye(4, 12)[labels] + 0.2 * rng.standard_normal((80, 12))
-    np.savez(
-        tmp_path / "tiny.npz",
-        embeddings=embeddings.astype(np.float16),
-        labels=labels.astype(np.int16),
-    )
-    return tmp_path
-
-
-def table_after(heading: str, text: str) -> list[list[str]]:
-    """Cells of the first Markdown table below a heading that starts so.
-
-    The line of dashes is dropped.
-    """
-    lines = text[text.index(heading) :].splitlines()
-    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
-    last = next((i for i in range(first, len(lines)) if not lines[i].startswith("|")), len(lines))
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:last]]
-    return [rows[0], *rows[2:]]
+    return write_set("tiny", embeddings.astype(np.float16), labels.astype(np.int16))
 
 
 def test_quality_prints_and_writes_every_table_and_succeeds_when_targets_are_met(

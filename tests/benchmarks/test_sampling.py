@@ -3,7 +3,6 @@
 The numbers themselves are measured by hand, on a quiet machine.
 """
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,37 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from builders import table_after
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Imports a module of `benchmarks`, which is not installed.
-
-    It runs from the root of the repository.
-    """
-    monkeypatch.syspath_prepend(ROOT)
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(write_set: Callable[..., Path]) -> Path:
     """One made-up set, `tiny`: 60 points."""
     embeddings = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
-    np.savez(tmp_path / "tiny.npz", embeddings=embeddings, labels=np.zeros(60, np.int16))
-    return tmp_path
-
-
-def table_after(heading: str, text: str) -> list[list[str]]:
-    """Cells of the first Markdown table below a heading that starts so.
-
-    The line of dashes is dropped.
-    """
-    lines = text[text.index(heading) :].splitlines()
-    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
-    last = next((i for i in range(first, len(lines)) if not lines[i].startswith("|")), len(lines))
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:last]]
-    return [rows[0], *rows[2:]]
+    return write_set("tiny", embeddings)
 
 
 def test_equilibrium_has_one_row_per_temperature_and_fails_when_chains_are_too_short(

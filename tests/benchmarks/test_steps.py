@@ -3,18 +3,12 @@
 The numbers themselves are measured by hand.
 """
 
-import importlib
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def steps(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
-    return importlib.import_module("benchmarks.steps")
+def steps(benchmark):
+    return benchmark("steps")
 
 
 def row(steps, n_points, step, padding=0.1, least=1.0):

@@ -97,8 +97,12 @@ import atexit, json, sys
 import jax
 from collections import Counter
 seen = Counter()
-jax.monitoring.register_event_listener(lambda event, **details: seen.update([event.rpartition("/")[2]]))
-atexit.register(lambda: print(json.dumps({name: seen["cache_" + name] for name in ("hits", "misses")})))
+jax.monitoring.register_event_listener(
+    lambda event, **details: seen.update([event.rpartition("/")[2]])
+)
+atexit.register(
+    lambda: print(json.dumps({name: seen["cache_" + name] for name in ("hits", "misses")}))
+)
 from sphere_ebm.cli.entry import run
 run()
 """
@@ -167,6 +171,33 @@ def test_a_cache_folder_that_the_user_names_is_left_alone(
     assert jax.config.jax_compilation_cache_dir == before
     assert [*contents(tmp_path)] == ["named/mine"]
     assert not (tmp_path / "home").exists()
+
+
+def test_the_cache_lies_in_the_folder_that_the_specification_names_for_the_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in home(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        entry.keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "sphere_ebm" / "jax")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert (tmp_path / "sphere_ebm" / "jax").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_folder_of_another_user_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in home(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    before = jax.config.jax_compilation_cache_dir
+    entry.keep_programs()
+    assert jax.config.jax_compilation_cache_dir == before
 
 
 def test_a_cache_folder_that_cannot_be_made_changes_nothing(

@@ -1,21 +1,17 @@
 """`sphere-ebm map`: texts to a map in one command, and what lies around a passage on it."""
 
-import contextlib
-import io
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-from builders import contents
+from builders import Letters, Spaces, contents
+from commands import TWO_TEXTS, Command, run_command
 from sphere_ebm import read_labels
 from sphere_ebm.cli import text as cli_text
-from sphere_ebm.cli.main import main
-from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
 
 SMALL = [
     "--mean-length",
@@ -29,72 +25,11 @@ SMALL = [
     "--average",
     "10",
 ]
-TEXTS = {
-    "one.txt": (
-        "The old clock in the hall struck seven,\nand nobody in the house had slept. It struck"
-        " again.\n"
-    ),
-    "two.md": (
-        "# A title\n\nRivers carry sand, gravel and the memory of mountains to the quiet sea. " * 2
-    ),
-}
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-class Spaces(AbstractEntropyModel):
-    name = "spaces"
-
-    def read(self, octets: np.ndarray) -> Reading:
-        return Reading((octets == 32).astype(np.float32), np.ones(len(octets), np.float32))
-
-
-class Letters(AbstractEmbedder):
-    name = "letters"
-    width = 8
-
-    def embed(
-        self, octets: np.ndarray, lengths: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        counts = [
-            np.bincount(patch & 7, minlength=8)
-            for patch in np.split(octets, np.cumsum(lengths)[:-1])
-        ]
-        yield np.array(counts, np.float32), lengths.astype(np.float32)
-
-
-def run_command(*arguments: object) -> Outcome:
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(io.StringIO()) as err,
-    ):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as ending:
-            code = int(ending.code or 0)
-    assert "Traceback" not in err.getvalue()
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def but_warnings(text: str) -> list[str]:
     """Lines, but for those that tell of patches of equal prominence."""
     return [line for line in text.splitlines() if not line.startswith("warning: ")]
-
-
-@pytest.fixture
-def command(unchecked: None) -> Command:
-    """`command("map", path, ...)`.
-
-    Exit code and what was printed, as a user without type checks gets it.
-    """
-    return run_command
 
 
 @pytest.fixture
@@ -106,7 +41,7 @@ def tiny(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 def written(folder: Path) -> Path:
     folder.mkdir()
-    for name, text in TEXTS.items():
+    for name, text in TWO_TEXTS.items():
         (folder / name).write_text(text)
     return folder
 
@@ -154,7 +89,7 @@ def test_the_same_command_keeps_everything_and_tells_it_in_one_object(
     assert held["points"] == held["ingest"]["statistics"]["patches"]
     assert held["steps"] == 30
     assert set(held["labels"]) == set(held["ingest"]["shards"].values())
-    assert set(held["ingest"]["shards"]) == {str(texts / name) for name in TEXTS}
+    assert set(held["ingest"]["shards"]) == {str(texts / name) for name in TWO_TEXTS}
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert contents(copy) == contents(output)
 
@@ -269,7 +204,7 @@ def test_neighbours_are_told_as_one_object(command: Command, finished: tuple[Pat
     found = held["surroundings"]["found"]
     assert (found["document"], found["degrees"]) == ("two", 0)
     assert np.linalg.norm(held["surroundings"]["direction"]) == pytest.approx(1, abs=1e-6)
-    data = {Path(name).stem: text.encode() for name, text in TEXTS.items()}
+    data = {Path(name).stem: text.encode() for name, text in TWO_TEXTS.items()}
     for one in [found, *held["surroundings"]["neighbours"]]:
         assert (
             one["text"].encode()

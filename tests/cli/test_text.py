@@ -6,97 +6,44 @@ Exit codes, what is printed where, and never a traceback.
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from builders import Letters, Spaces
+from commands import TWO_TEXTS, Command, run_command
 from sphere_ebm import read_shard
 from sphere_ebm.cli import text as cli_text
-from sphere_ebm.cli.main import main
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.journal import JOURNAL
 from sphere_ebm.text import byte_model
-from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
-
-TEXTS = {
-    "one.txt": (
-        "The old clock in the hall struck seven,\nand nobody in the house had slept. It struck"
-        " again.\n"
-    ),
-    "two.md": (
-        "# A title\n\nRivers carry sand, gravel and the memory of mountains to the quiet sea. " * 2
-    ),
-}
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
+def stop(octets: np.ndarray, done: int) -> None:
+    if octets.tobytes().startswith(b"STOP"):
+        raise KeyboardInterrupt
 
 
-Command = Callable[..., Outcome]
-
-
-class Spaces(AbstractEntropyModel):
-    name = "spaces"
-
-    def read(self, octets: np.ndarray) -> Reading:
-        entropies = np.where(octets == 32, 2 + octets.cumsum() % 5 / 8, octets % 7 / 20)
-        return Reading(entropies.astype(np.float32), np.ones(len(octets), np.float32))
-
-
-class Letters(AbstractEmbedder):
-    """Counts of bytes by their last three bits; prominence is the length and a little more.
-
-    Stops at `STOP`.
-    """
-
-    name = "letters"
-    width = 8
-
-    def embed(
-        self, octets: np.ndarray, lengths: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if octets.tobytes().startswith(b"STOP"):
-            raise KeyboardInterrupt
-        counts = [
-            np.bincount(patch & 7, minlength=8)
-            for patch in np.split(octets, np.cumsum(lengths)[:-1])
-        ]
-        yield (
-            np.array(counts, np.float32),
-            (lengths + octets[np.cumsum(lengths) - 1] / 1024).astype(np.float32),
-        )
-
-
-def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
-    capsys.readouterr()
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as ending:
-        code = int(ending.code or 0)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return Outcome(code, captured.out, captured.err)
+def letters() -> Letters:
+    """Prominence is the length and a little more; an interruption at a text that says `STOP`."""
+    return Letters(prominence=lambda patch: len(patch) + int(patch[-1]) / 1024, told=stop)
 
 
 @pytest.fixture
-def real(capsys: pytest.CaptureFixture[str], unchecked: None) -> Command:
+def real(unchecked: None) -> Command:
     """`real("map", path, ...)`: exit code and what was printed, with the models of the package."""
-    return lambda *arguments: run_command(capsys, *arguments)
+    return run_command
 
 
 @pytest.fixture
 def command(real: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The same with models that need no package and no time."""
-    monkeypatch.setattr(cli_text, "make_models", lambda *_, **__: (Spaces(), Letters()))
+    monkeypatch.setattr(cli_text, "make_models", lambda *_, **__: (Spaces(noise=True), letters()))
     return real
 
 
@@ -104,7 +51,7 @@ def command(real: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 def texts(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
-    for name, text in TEXTS.items():
+    for name, text in TWO_TEXTS.items():
         (folder / name).write_text(text)
     return folder
 
@@ -119,7 +66,7 @@ def times(folder: Path) -> dict[str, int]:
 def test_all_ingested_is_0_with_a_table(command: Command, texts: Path, tmp_path: Path) -> None:
     done = command("ingest", texts, "-o", tmp_path / "out")
     assert done.code == 0
-    size = sum(len(text.encode()) for text in TEXTS.values())
+    size = sum(len(text.encode()) for text in TWO_TEXTS.values())
     for text in (
         "patches",
         f"of {size} bytes in 2 files",
@@ -351,7 +298,7 @@ def test_a_map_of_nothing_or_of_no_configuration_is_wrong_usage(
 
 MISSING = {
     "wordllama": ([], "text"),
-    "sphere_ebm.text.byte_kernel": ([], "text"),
+    "numba": ([], "text"),
     "sentence_transformers": (["--embedder", "sentences", "--sentence-model", "x"], "sentences"),
     "torch": (["--entropy", "blt", "--blt-model", "x"], "blt"),
 }

@@ -13,8 +13,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sphere_ebm.figures import map as plotting
-from sphere_ebm.figures.map import hammer, plot_map, save_figure
+from sphere_ebm.figures import world
+from sphere_ebm.figures.colours import PALETTE
+from sphere_ebm.figures.map import plot_map, save_figure
+from sphere_ebm.figures.world import hammer
 
 MAP_AREA = 4 * np.pi
 
@@ -126,7 +128,7 @@ def test_colours_follow_documents():
     (dots,) = panel(plot_map(**given), "map").collections
     expected = hammer(given["direction"][given["document"] == 1])
     same = np.all(
-        np.isclose(dots.get_facecolors()[:, :3], matplotlib.colors.to_rgb(plotting.PALETTE[1])),
+        np.isclose(dots.get_facecolors()[:, :3], matplotlib.colors.to_rgb(PALETTE[1])),
         axis=1,
     )
     drawn = np.asarray(dots.get_offsets())[same]
@@ -144,10 +146,10 @@ def test_one_document_is_coloured_by_radius(document):
 
 
 def test_small_documents_beyond_the_palette_share_one_colour():
-    documents = len(plotting.PALETTE) + 3
+    documents = len(PALETTE) + 3
     figure = plot_map(**inputs(60, documents))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(labels) == len(plotting.PALETTE) + 1
+    assert len(labels) == len(PALETTE) + 1
     assert labels[-1].startswith("3 more")
 
 
@@ -252,7 +254,7 @@ def test_heading_tells_size_and_quality():
 
 
 def test_many_points_become_an_image(monkeypatch):
-    monkeypatch.setattr(plotting, "RASTER_ABOVE", 100)
+    monkeypatch.setattr(world, "RASTER_ABOVE", 100)
     figure = plot_map(**inputs(500))
     axes = panel(figure, "map")
     assert not axes.collections
@@ -265,7 +267,7 @@ def test_many_points_become_an_image(monkeypatch):
 
 
 def test_image_and_dots_agree_on_places(monkeypatch):
-    monkeypatch.setattr(plotting, "RASTER_ABOVE", 1)
+    monkeypatch.setattr(world, "RASTER_ABOVE", 1)
     direction = np.tile(np.array([[0.6, 0.0, 0.8]], np.float32), (2, 1))
     image = np.asarray(
         panel(plot_map(direction, np.ones(2, np.float32)), "map").images[0].get_array()

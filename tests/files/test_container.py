@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sphere_ebm.errors import ShardError
@@ -42,6 +43,18 @@ def test_every_float_dtype_becomes_float32(tmp_path, write, bfloat16, dtype):
     stored = values.astype(bfloat16 if dtype == "bfloat16" else dtype)
     container = read_container(write(tmp_path / "x.safetensors", {"a": stored}))
     np.testing.assert_array_equal(container.floats("a"), values)
+
+
+def test_all_bits_of_bfloat16_are_read_as_the_safetensors_library_reads_them(
+    tmp_path, write, bfloat16
+):
+    bits = np.arange(2**16, dtype=np.uint16)
+    values = bits[(bits & 0x7F80) != 0x7F80].view(bfloat16)
+    path = write(tmp_path / "x.safetensors", {"a": values})
+    with safe_open(path, "numpy") as file:
+        theirs = file.get_tensor("a").astype(np.float32)
+    ours = read_container(path).floats("a")
+    np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "uint32", "uint8", "bool"])

@@ -23,6 +23,7 @@ ARRAYS = {
     "empty": np.zeros((0, 3), np.float32),
     "scalar": np.array(2.5, np.float32),
 }
+F8 = b'{"x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}'
 METADATA = {"zeta": "1", "alpha": "ünïcode ✓", "json": '{"a": [1, 2]}'}
 
 
@@ -104,12 +105,17 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         path.unlink()
     else:
         path.write_bytes(
-            {"truncated": raw[:-1], "empty": b"", "header": raw[:8] + b"x" + raw[9:]}[kind]
+            {
+                "truncated": raw[:-1],
+                "empty": b"",
+                "header": raw[:8] + b"x" + raw[9:],
+                "type": len(F8).to_bytes(8, "little") + F8 + b"x",
+            }[kind]
         )
     return path
 
 
-@pytest.mark.parametrize("kind", ["folder", "missing", "truncated", "empty", "header"])
+@pytest.mark.parametrize("kind", ["folder", "missing", "truncated", "empty", "header", "type"])
 def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, kind: str) -> None:
     path = damaged(tmp_path, kind)
     with pytest.raises(ShardError) as refusal:

@@ -20,6 +20,7 @@ from sphere_ebm.geometry.sphere import (
     project_tangent,
     reflect_radius,
     tangent_basis,
+    unit_rows,
 )
 
 POLES = np.asarray([[0, 0, 1], [0, 0, -1]], np.float32)
@@ -176,3 +177,21 @@ def test_a_fibonacci_lattice_has_no_large_gap():
     here = np.asarray(directions_and_tangents(500)[0], np.float64)
     gap = np.arccos(np.clip((here @ lattice.T).max(axis=1), -1, 1)).max()
     assert gap < 1.3 * np.sqrt(4 * np.pi / 400)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_unit_rows_have_norm_one_and_zero_rows_stay_zero(dtype):
+    rows = np.array([[3, 0, 4, 0], [0, 0, 0, 0], [-1e-3, 0, 0, 0]], dtype)
+    found = unit_rows(rows)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(
+        found, np.array([[0.6, 0, 0.8, 0], [0] * 4, [-1, 0, 0, 0]], dtype)
+    )
+    np.testing.assert_array_equal(unit_rows(rows, np.full((3, 1), 2, dtype)), rows / 2)
+
+
+def test_a_row_that_is_no_number_stays_none():
+    assert np.isnan(unit_rows(np.array([[np.nan, 1.0], [0.0, 2.0]]))).tolist() == [
+        [True, True],
+        [False, False],
+    ]

@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from scipy.optimize import LinearConstraint, milp
 
+from builders import hub_lists, lists_of, weighted_edges
+from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.graph.graph import (
     NeighbourGraph,
     add_edges,
@@ -14,51 +15,13 @@ from sphere_ebm.graph.graph import (
     graph_from_neighbours,
     proper_colouring,
 )
-from sphere_ebm.graph.neighbours import Neighbours, nearest_neighbours
+from sphere_ebm.graph.index import nearest_neighbours
 
 AFFINITIES = ("uniform", "perplexity")
 
 
 def points(n: int, width: int = 8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, width)).astype(np.float32)
-
-
-def listed(rows: list[list[int]], similarity: list[list[float]] | None = None) -> Neighbours:
-    index = np.array(rows, np.int32).reshape(len(rows), -1)
-    if similarity is None:
-        return Neighbours(index, np.where(index >= 0, 0.5, -np.inf).astype(np.float32))
-    return Neighbours(index, np.array(similarity, np.float32))
-
-
-def edges(graph: NeighbourGraph) -> dict[tuple[int, int], float]:
-    ends = zip(graph.senders.tolist(), graph.receivers.tolist(), strict=True)
-    return dict(zip(ends, graph.weights.tolist(), strict=True))
-
-
-def hubs(n: int, seed: int) -> Neighbours:
-    """Random lists in which a few points are everybody's favourites, as in high-dimensional data."""
-    rng = np.random.default_rng(seed)
-    k = int(rng.integers(1, 4))
-    appeal = rng.pareto(0.7, n) + 1e-3
-    rows = []
-    for i in range(n):
-        others = np.delete(np.arange(n), i)
-        rows.append(rng.choice(others, k, replace=False, p=appeal[others] / appeal[others].sum()))
-    return listed(rows, -np.sort(-rng.uniform(-1, 1, (n, k)), axis=1))
-
-
-def a_bounded_cover_exists(graph: NeighbourGraph, bound: int) -> bool:
-    """Whether some subgraph has every degree between 1 and `bound`.
-
-    An independent answer by integer programming.
-    """
-    incidence = np.zeros((graph.n_points, len(graph.senders)))
-    incidence[graph.senders, np.arange(len(graph.senders))] = 1
-    incidence[graph.receivers, np.arange(len(graph.senders))] = 1
-    rows = LinearConstraint(incidence, np.minimum(graph.degree, 1), bound)
-    return milp(
-        np.zeros(len(graph.senders)), constraints=rows, integrality=1, bounds=(0, 1)
-    ).success
 
 
 @pytest.mark.parametrize("affinity", AFFINITIES)
@@ -90,8 +53,8 @@ def test_without_neighbours_the_graph_is_empty(embeddings):
 
 
 def test_edges_found_from_both_ends_weigh_twice():
-    graph = graph_from_neighbours(listed([[1, 2], [0, 2], [3, 1], [0, 2]]))
-    weights = edges(graph)
+    graph = graph_from_neighbours(lists_of([[1, 2], [0, 2], [3, 1], [0, 2]]))
+    weights = weighted_edges(graph)
     unit = weights.pop((0, 2))
     assert weights == pytest.approx(
         {(0, 1): 2 * unit, (0, 3): unit, (1, 2): 2 * unit, (2, 3): 2 * unit}
@@ -138,7 +101,7 @@ def test_every_point_reaches_the_perplexity(perplexity):
         rows[i] = centres + i * k + np.arange(k)
         similarity[i] = -np.sort(-rng.uniform(-1, 1, k))
     graph = graph_from_neighbours(
-        listed(rows, similarity), affinity="perplexity", perplexity=perplexity
+        lists_of(rows, similarity), affinity="perplexity", perplexity=perplexity
     )
     _, weights, _ = graph.padded()
     p = weights[:centres].astype(float) / weights[:centres].sum(axis=1, keepdims=True)
@@ -175,82 +138,13 @@ def test_padded_lists_every_edge_under_both_ends():
     tails, weights, active = graph.padded()
     assert tails.shape == (200, graph.max_degree)
     seen = {(i, tails[i, s]): weights[i, s] for i, s in zip(*np.nonzero(active), strict=True)}
-    assert seen == {pair: w for (i, j), w in edges(graph).items() for pair in ((i, j), (j, i))}
+    assert seen == {
+        pair: w for (i, j), w in weighted_edges(graph).items() for pair in ((i, j), (j, i))
+    }
     empty = ~active
     np.testing.assert_array_equal(tails[empty], np.nonzero(empty)[0])
     assert (weights[empty] == 0).all()
     np.testing.assert_array_equal(active.sum(axis=1), graph.degree)
-
-
-@pytest.mark.parametrize("affinity", AFFINITIES)
-@pytest.mark.parametrize("max_degree", [2, 5, 16, 20])
-def test_the_degree_bound_is_hard_and_nobody_is_isolated(affinity, max_degree):
-    graph = build_graph(points(500, width=30), affinity=affinity, max_degree=max_degree)
-    assert (
-        build_graph(points(500, width=30), affinity=affinity, max_degree=500).max_degree
-        > max_degree
-    )
-    assert graph.max_degree <= max_degree
-    assert graph.degree.min() >= 1
-
-
-def test_an_edge_stays_exactly_when_it_is_among_the_strongest_of_both_ends():
-    found = nearest_neighbours(points(300, width=20), 10)
-    whole = graph_from_neighbours(found, affinity="perplexity", perplexity=5.0, max_degree=300)
-    bounded = graph_from_neighbours(found, affinity="perplexity", perplexity=5.0, max_degree=15)
-    weights = edges(whole)
-    strongest = {i: set() for i in range(300)}
-    for i in range(300):
-        mine = sorted((e for e in weights if i in e), key=lambda e: -weights[e])
-        strongest[i] = set(mine[:15])
-    assert set(edges(bounded)) == {
-        e for e in weights if e in strongest[e[0]] and e in strongest[e[1]]
-    }
-
-
-def test_between_equal_weights_the_larger_cosine_stays_then_the_lower_index():
-    rows = [[-1], [0], [0], [0], [0], [1], [2], [3], [4]]
-    cosines = [[-np.inf], [0.1], [0.3], [0.3], [0.3], [0.9], [0.9], [0.9], [0.9]]
-    graph = graph_from_neighbours(listed(rows, cosines), max_degree=2)
-    assert set(edges(graph)) == {(0, 2), (0, 3), (1, 5), (2, 6), (3, 7), (4, 8)}
-
-
-def test_bound_and_cover_hold_whenever_they_can():
-    """Random hub-ridden graphs.
-
-    The bound is exceeded exactly where integer programming finds no bounded cover.
-    """
-    outcomes = set()
-    for seed, bound in itertools.product(range(60), (2, 3)):
-        found = hubs(14, seed)
-        whole = graph_from_neighbours(found, max_degree=14)
-        bounded = graph_from_neighbours(found, max_degree=bound)
-        assert bounded.degree.min() >= 1
-        assert set(edges(bounded)) <= set(edges(whole))
-        possible = a_bounded_cover_exists(whole, bound)
-        assert (bounded.max_degree <= bound) == possible, (seed, bound)
-        outcomes.add(possible)
-    assert outcomes == {True, False}
-
-
-def test_a_leaf_moves_to_another_hub_to_make_room():
-    """Hubs 0 and 1 are full.
-
-    4 knows only 0, whose leaf 3 can move to 1 when 1 lets go of 6, which has 7 besides.
-    """
-    rows = [(0, 2, 9), (0, 3, 8), (0, 4, 1), (1, 5, 9), (1, 6, 8), (1, 3, 1), (6, 7, 5)]
-    src, dst, weight = (np.array(column) for column in zip(*rows, strict=True))
-    graph = add_edges(
-        build_graph(np.zeros((8, 2), np.float32)), src, dst, weight.astype(float), max_degree=2
-    )
-    assert set(edges(graph)) == {(0, 2), (0, 4), (1, 3), (1, 5), (6, 7)}
-
-
-def test_where_all_have_only_one_hub_it_exceeds_the_bound():
-    n = 3000
-    graph = graph_from_neighbours(listed([[1]] + [[0]] * (n - 1)), max_degree=4)
-    assert graph.degree[0] == n - 1
-    assert graph.n_components == 1
 
 
 @pytest.mark.parametrize("affinity", AFFINITIES)
@@ -261,9 +155,10 @@ def test_the_graph_follows_a_permutation_of_the_points(affinity):
     graph = build_graph(embeddings, **kwargs)
     permuted = build_graph(embeddings[order], **kwargs)
     renamed = {
-        tuple(sorted((int(order[i]), int(order[j])))): w for (i, j), w in edges(permuted).items()
+        tuple(sorted((int(order[i]), int(order[j])))): w
+        for (i, j), w in weighted_edges(permuted).items()
     }
-    expected = edges(graph)
+    expected = weighted_edges(graph)
     assert renamed.keys() == expected.keys()
     np.testing.assert_allclose([renamed[e] for e in expected], list(expected.values()), rtol=1e-4)
 
@@ -290,23 +185,23 @@ def test_precomputed_neighbours_give_the_same_graph():
     )
     found = nearest_neighbours(points(100), 9)
     given = graph_from_neighbours(found, affinity="perplexity", perplexity=4.0, max_degree=12)
-    assert edges(built) == edges(given)
+    assert weighted_edges(built) == weighted_edges(given)
 
 
 def test_components_are_counted():
-    assert graph_from_neighbours(listed([[1], [0], [3], [2], [-1]])).n_components == 3
+    assert graph_from_neighbours(lists_of([[1], [0], [3], [2], [-1]])).n_components == 3
 
 
 def test_added_edges_join_the_old_ones_in_units_of_the_mean_weight():
-    graph = graph_from_neighbours(listed([[1], [2], [1], [0]]))
+    graph = graph_from_neighbours(lists_of([[1], [2], [1], [0]]))
     mean = float(graph.weights.mean())
     joined = add_edges(
         graph, np.array([3, 2, 3, 1]), np.array([2, 3, 1, 0]), np.array([0.5, 0.25, 1.0, 2.0])
     )
-    raw = edges(graph) | {(2, 3): 0.75 * mean, (1, 3): mean}
+    raw = weighted_edges(graph) | {(2, 3): 0.75 * mean, (1, 3): mean}
     raw[0, 1] += 2 * mean
     scale = 4 / sum(raw.values())
-    assert edges(joined) == pytest.approx({e: w * scale for e, w in raw.items()}, rel=1e-6)
+    assert weighted_edges(joined) == pytest.approx({e: w * scale for e, w in raw.items()}, rel=1e-6)
 
 
 def test_added_edges_respect_the_bound():
@@ -323,7 +218,7 @@ def test_edges_can_be_added_to_a_graph_without_any():
     graph = add_edges(
         build_graph(np.zeros((3, 2), np.float32)), np.array([2]), np.array([0]), np.array([0.1])
     )
-    assert edges(graph) == {(0, 2): pytest.approx(3.0)}
+    assert weighted_edges(graph) == {(0, 2): pytest.approx(3.0)}
 
 
 @pytest.mark.parametrize(
@@ -337,7 +232,7 @@ def test_edges_can_be_added_to_a_graph_without_any():
     ],
 )
 def test_bad_added_edges_are_refused(src, dst, weight, message):
-    graph = graph_from_neighbours(listed([[1], [2], [0]]))
+    graph = graph_from_neighbours(lists_of([[1], [2], [0]]))
     with pytest.raises(ValueError, match=message):
         add_edges(graph, np.array([src]), np.array([dst]), np.array([weight]))
 
@@ -377,7 +272,7 @@ def test_a_graph_that_breaks_its_rules_is_refused(senders, receivers, weights):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_edge_joins_two_points_of_one_colour_and_colours_are_few(seed):
-    graph = graph_from_neighbours(hubs(60, seed))
+    graph = graph_from_neighbours(hub_lists(60, seed))
     colour = proper_colouring(60, graph.senders, graph.receivers)
     assert (colour.shape, colour.dtype) == ((60,), np.dtype("int32"))
     assert np.all(colour[graph.senders] != colour[graph.receivers])
@@ -418,6 +313,6 @@ def test_a_missing_networkx_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "networkx", None)
     nobody = np.zeros(0, np.int32)
     with pytest.raises(
-        ModuleNotFoundError, match=r"networkx is not installed.*'sphere-ebm\[studies\]'"
+        MissingPackageError, match=r"colouring a graph .* `networkx`: .*'sphere-ebm\[studies\]'"
     ):
         proper_colouring(4, nobody, nobody)

@@ -13,13 +13,8 @@ from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
-from sphere_ebm.sampling.programs import (
-    advance,
-    build_program,
-    sphere_block,
-    split_own_state,
-    total_force,
-)
+from sphere_ebm.sampling.programs import advance, build_program, sphere_block
+from sphere_ebm.sampling.terms import split_own_state, total_force
 
 N_POINTS = 24
 

@@ -48,7 +48,7 @@ def tangent_bases(state: SphereState) -> np.ndarray:
 
 
 def finite_difference_force(terms, state: SphereState, eps: float = 1e-5) -> np.ndarray:
-    """-(H(+eps) - H(-eps)) / 2 eps along two geodesics and the radius of each point, shape (3, n)."""
+    """-(H(+eps) - H(-eps)) / 2 eps along two geodesics and the radius of each point: (3, n)."""
     n = state.radius.shape[0]
     eye = np.eye(n)
     shifts = [

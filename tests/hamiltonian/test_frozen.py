@@ -89,7 +89,10 @@ def test_the_emptiest_place_is_far_from_all_points() -> None:
     place = np.asarray(interaction_of(fixed, 1).emptiest.value)
     assert np.linalg.norm(place) == pytest.approx(1, abs=1e-6)
     lattice = clustered(2000, seed=5)
-    q = lambda u: (1 / (1 + 2 * SHARPNESS**2 * (1 - u @ fixed.T))).sum(-1)
+
+    def q(u: np.ndarray) -> np.ndarray:
+        return (1 / (1 + 2 * SHARPNESS**2 * (1 - u @ fixed.T))).sum(-1)
+
     assert q(place) <= 1.01 * q(lattice).min()
 
 

@@ -117,7 +117,10 @@ def test_the_force_of_degree_classes_is_minus_the_gradient(monkeypatch, state, f
         lambda u: group.interaction.energy(SphereState(u, state.radius), [], ACTIVE)
     )(state.direction)
     force = group.interaction.force(state, [], ACTIVE).direction
-    radial = lambda v: jnp.sum(v * state.direction, axis=1, keepdims=True) * state.direction
+
+    def radial(v: jax.Array) -> jax.Array:
+        return jnp.sum(v * state.direction, axis=1, keepdims=True) * state.direction
+
     np.testing.assert_allclose(force - radial(force), radial(gradient) - gradient, atol=1e-4)
 
 

@@ -1,16 +1,26 @@
 """Engines: every task once, errors as they are, and what a killed worker had is done by another."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sphere_ebm.errors import EngineError, ShardError
-from sphere_ebm.labelling.engines import LocalEngine, make_engine
+from sphere_ebm.errors import EngineError, MissingPackageError, ShardError
+from sphere_ebm.labelling.engines import (
+    AbstractEngine,
+    ExecutorEngine,
+    LocalEngine,
+    make_engine,
+)
 
 
 def double(number: int) -> int:
@@ -39,16 +49,77 @@ def sleep(seconds: float) -> int:
     return os.getpid()
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_every_task_is_done_once(jobs: int) -> None:
-    assert sorted(LocalEngine(jobs).run(double, [3, 4, 5])) == [(0, 6), (1, 8), (2, 10)]
-    assert list(LocalEngine(jobs).run(double, [])) == []
+def local(jobs: int) -> AbstractContextManager[AbstractEngine]:
+    return nullcontext(LocalEngine(jobs))
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_error_of_a_task_is_raised_as_it_is(jobs: int) -> None:
-    with pytest.raises(ShardError, match=r"x\.npy: `t` at index 3: is number 0; count"):
-        list(LocalEngine(jobs).run(fail, [0, 0]))
+@contextmanager
+def threads() -> Iterator[AbstractEngine]:
+    with ThreadPoolExecutor(2) as pool:
+        yield ExecutorEngine(pool)
+
+
+@contextmanager
+def processes() -> Iterator[AbstractEngine]:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield ExecutorEngine(pool)
+
+
+every_engine = pytest.mark.parametrize(
+    "made",
+    [lambda: local(1), lambda: local(2), threads, processes],
+    ids=["here", "local", "threads", "processes"],
+)
+
+
+@every_engine
+def test_every_task_is_done_once(made: Callable[[], Any]) -> None:
+    with made() as engine:
+        engine.prepare()
+        assert sorted(engine.run(double, [3, 4, 5])) == [(0, 6), (1, 8), (2, 10)]
+        assert list(engine.run(double, [])) == []
+        engine.close()
+
+
+@every_engine
+def test_an_error_of_a_task_is_raised_as_it_is(made: Callable[[], Any]) -> None:
+    with made() as engine:
+        with pytest.raises(ShardError, match=r"x\.npy: `t` at index 3: is number 0; count"):
+            list(engine.run(fail, [0, 0]))
+        assert sorted(engine.run(double, [1])) == [(0, 2)]
+
+
+def test_an_executor_whose_process_was_killed_ends_the_run() -> None:
+    with processes() as engine:
+        with pytest.raises(EngineError, match=r"the executor cannot work: .*What is finished"):
+            list(engine.run(die, [0]))
+        with pytest.raises(EngineError, match="the executor cannot work"):
+            engine.prepare()
+        with pytest.raises(EngineError, match="the executor cannot work"):
+            list(engine.run(double, [0]))
+
+
+def test_tasks_that_wait_are_cancelled_when_one_fails() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        begun: list[int] = []
+
+        def work(number: int) -> None:
+            begun.append(number)
+            time.sleep(0.05)
+            raise ValueError(number)
+
+        with pytest.raises(ValueError, match="0"):
+            list(ExecutorEngine(pool).run(work, range(100)))
+    assert len(begun) < 50
+
+
+def test_tasks_that_others_cancel_end_the_run() -> None:
+    pool = ThreadPoolExecutor(1)
+    results = ExecutorEngine(pool).run(sleep, [0.0, 1.0, 0.0, 0.0])
+    next(results)
+    pool.shutdown(wait=False, cancel_futures=True)
+    with pytest.raises(EngineError, match="its tasks were cancelled"):
+        list(results)
 
 
 def test_tasks_of_a_killed_process_are_done_by_another(tmp_path: Path) -> None:
@@ -95,7 +166,7 @@ def handler_here(_: int) -> str:
 PARENT = """
 import sys
 sys.path.insert(0, {folder!r})
-from sphere_ebm.engines import LocalEngine
+from sphere_ebm.labelling.engines import LocalEngine
 import test_engines
 if __name__ == "__main__":
     for number, pid in LocalEngine(2).run(test_engines.sleep, [0.0, 600.0, 600.0]):
@@ -146,5 +217,5 @@ def test_what_cannot_be_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match="`ray_address` is for engine='ray'"):
         make_engine(ray_address="auto")
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match=r"pip install 'sphere-ebm\[ray\]'"):
+    with pytest.raises(MissingPackageError, match=r"`ray`: pip install 'sphere-ebm\[ray\]'"):
         make_engine("ray")

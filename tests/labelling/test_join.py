@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ from sphere_ebm import (
 )
 from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii, make_shells
-from sphere_ebm.labelling import join as joined_labels
+from sphere_ebm.labelling import join
 from sphere_ebm.labelling import label as labelling
-from sphere_ebm.labelling.engines import LocalEngine
+from sphere_ebm.labelling.engines import AbstractEngine, LocalEngine
 from sphere_ebm.labelling.label import LabelRun, measure_map
 from sphere_ebm.labelling.sources import read_sources
 
@@ -96,12 +98,39 @@ def test_several_processes_write_the_same_bytes(
     assert contents(tmp_path) == contents(finished.output)
 
 
-class LosingEngine(LocalEngine):
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_an_executor_of_the_caller_writes_the_same_bytes_and_is_left_open(
+    finished: LabelRun, inputs: Path, tmp_path: Path, kind: str
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(2, spawn) as pool:
+        label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, engine=pool)
+        assert pool.submit(int).result() == 0
+    assert contents(tmp_path) == contents(finished.output)
+
+
+def test_an_executor_that_cannot_work_is_refused_before_anything_is_fitted(
+    inputs: Path, tmp_path: Path
+) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(LabelError, match="the executor cannot work: cannot schedule new futures"):
+        label([inputs], tmp_path / "out", CONFIG, landmarks=LANDMARKS, engine=pool)
+    assert not (tmp_path / "out").exists()
+
+
+class LosingEngine(AbstractEngine):
     """Leaves behind what a worker does that is killed while it writes."""
+
+    def prepare(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def run(self, work: Any, tasks: Any) -> Any:
         (tasks[0].output.parent / f".sphere-{'0' * 16}.tmp").write_bytes(b"half")
-        return super().run(work, tasks)
+        return LocalEngine().run(work, tasks)
 
 
 def test_what_a_killed_worker_has_half_written_does_not_remain(
@@ -120,7 +149,7 @@ def test_a_run_that_died_is_continued(
     finished: LabelRun, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     calls = []
-    write = joined_labels.write_labels
+    write = join.write_labels
 
     def dying(path: Path, *args: Any, **options: Any) -> str:
         if len(calls) == written:
@@ -128,11 +157,11 @@ def test_a_run_that_died_is_continued(
         calls.append(path)
         return write(path, *args, **options)
 
-    monkeypatch.setattr(joined_labels, "write_labels", dying)
+    monkeypatch.setattr(join, "write_labels", dying)
     with pytest.raises(Died):
         label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
     assert not (tmp_path / "map.json").exists()
-    monkeypatch.setattr(joined_labels, "write_labels", write)
+    monkeypatch.setattr(join, "write_labels", write)
     again = label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
     assert again.kept == written
     assert contents(tmp_path) == contents(finished.output)
@@ -155,14 +184,14 @@ def test_a_shard_that_changes_while_others_are_labelled_is_named(
 ) -> None:
     copied = tmp_path / "in" / "x.safetensors"
     shard(copied, 20)
-    place = joined_labels.FrozenMap.place
+    place = join.FrozenMap.place
 
     def changing(*args: Any, **options: Any) -> Any:
         shard(tmp_path / "in" / "y.safetensors", 13, seed=9)
         return place(*args, **options)
 
     shard(tmp_path / "in" / "y.safetensors", 13)
-    monkeypatch.setattr(joined_labels.FrozenMap, "place", changing)
+    monkeypatch.setattr(join.FrozenMap, "place", changing)
     with pytest.raises(
         ShardError,
         match=r"y\.safetensors: has changed since it was first read; label again with --overwrite",
@@ -208,7 +237,7 @@ def test_a_field_that_cannot_be_tabulated_is_refused_before_anything_is_fitted(
 
 def test_a_placement_of_another_run_is_not_taken(finished: LabelRun) -> None:
     with pytest.raises(ShardError, match="is not the placement that this run has made"):
-        joined_labels._frozen_map(finished.output / "placement.safetensors", "0" * 64)
+        join._frozen_map(finished.output / "placement.safetensors", "0" * 64)
 
 
 def test_a_map_of_empty_shards_can_be_measured(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ Its patch where a text holds it, its place as a newcomer where none does.
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from builders import Letters, Spaces
 from sphere_ebm import (
     FrozenMap,
     LabelError,
@@ -24,7 +24,7 @@ from sphere_ebm import (
 )
 from sphere_ebm.files.shards.labels import Labels, write_labels
 from sphere_ebm.labelling.passage import Neighbour, Surroundings, surroundings
-from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
+from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.ingest import ingest
 from sphere_ebm.text.patching import Patching
 
@@ -49,33 +49,6 @@ EQUAL = 1e-3
 """Angles (rad) between which float32 cosines need not tell; patches that embed alike join a map at
 one place.
 """
-
-
-class Spaces(AbstractEntropyModel):
-    name = "spaces"
-
-    def read(self, octets: np.ndarray) -> Reading:
-        return Reading((octets == 32).astype(np.float32), np.ones(len(octets), np.float32))
-
-
-class Letters(AbstractEmbedder):
-    """Counts of bytes by their last three bits; prominence is the length."""
-
-    name = "letters"
-
-    def __init__(self, width: int = 8) -> None:
-        self._width = width
-
-    @property
-    def width(self) -> int:
-        return self._width
-
-    def embed(
-        self, octets: np.ndarray, lengths: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        patches = np.split(octets, np.cumsum(lengths)[:-1])
-        counts = [np.bincount(patch & 7, minlength=self._width) for patch in patches]
-        yield np.array(counts, np.float32), lengths.astype(np.float32)
 
 
 def never() -> AbstractEmbedder:

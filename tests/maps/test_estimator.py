@@ -190,3 +190,11 @@ def test_what_has_no_map_transforms_nothing(tmp_path: Path) -> None:
     place(cloud(12), config=CONFIG).save(tmp_path / "map.safetensors")
     with pytest.raises(ValueError, match=r"without embeddings; write it with `SphereMap\.save`"):
         SphereMap.load(tmp_path / "map.safetensors")
+
+
+def test_before_a_fit_there_is_no_placement_and_no_width() -> None:
+    estimator = SphereMap(**PARAMETERS)
+    for name in ("placement_", "n_features_in_"):
+        with pytest.raises(AttributeError, match="call `fit` first"):
+            getattr(estimator, name)
+    assert estimator.fit(cloud(12, 5)).n_features_in_ == 5

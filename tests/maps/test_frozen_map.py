@@ -10,7 +10,7 @@ import pytest
 
 from sphere_ebm import FrozenMap, Placement, PlacementConfig, place
 from sphere_ebm.geometry.shells import make_shells
-from sphere_ebm.graph.neighbours import NeighbourIndex
+from sphere_ebm.graph.index import NeighbourIndex
 
 WIDTH = 12
 GROUPS = 30

@@ -11,11 +11,14 @@ import pytest
 from scipy import stats
 from thrml import AbstractConditionalSampler, Block, FactorSamplingProgram
 
-from builders import small_hamiltonian, small_state
+from small_system import small_block as small_block
+from small_system import small_factors as small_factors
+from small_system import small_start as small_start
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program, sphere_block
@@ -92,7 +95,9 @@ def wells(chain_block: Block) -> Chains:
         jnp.broadcast_to(jnp.asarray([0.0, 0.0, 1.0]), (N_CHAINS, 3)),
         jnp.full(N_CHAINS, IDEAL_RADIUS),
     )
-    return Chains(build_program(chain_block, [gravity], EulerMaruyama(0.0, 0.0)), start)
+    return Chains(
+        build_program(chain_block, [gravity], EulerMaruyama(Coefficients(0.0, 0.0))), start
+    )
 
 
 @pytest.fixture(scope="session")
@@ -113,22 +118,6 @@ def pairs(chain_block: Block) -> Chains:
         normalise(jax.random.normal(jax.random.key(42), (N_CHAINS, 3))),
         jnp.full(N_CHAINS, IDEAL_RADIUS),
     )
-    return Chains(build_program(chain_block, [lateral], EulerMaruyama(0.0, 0.0)), start)
-
-
-SMALL_POINTS = 30
-
-
-@pytest.fixture(scope="session")
-def small_block() -> Block:
-    return sphere_block(SMALL_POINTS)
-
-
-@pytest.fixture(scope="session")
-def small_factors(small_block: Block) -> list[Any]:
-    return small_hamiltonian(small_block)
-
-
-@pytest.fixture(scope="session")
-def small_start() -> SphereState:
-    return small_state(SMALL_POINTS)
+    return Chains(
+        build_program(chain_block, [lateral], EulerMaruyama(Coefficients(0.0, 0.0))), start
+    )

@@ -29,17 +29,13 @@ from sphere_ebm.sampling.assembly import (
     one_block_spec,
     program_of_groups,
 )
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
-from sphere_ebm.sampling.programs import (
-    SphereBlock,
-    SphereNode,
-    build_program,
-    node_template,
-    own_state_group,
-)
+from sphere_ebm.sampling.programs import SphereBlock, SphereNode, build_program, node_template
+from sphere_ebm.sampling.terms import own_state_group
 
 N = 12
-SAMPLER = EulerMaruyama(1.0, 0.01)
+SAMPLER = EulerMaruyama(Coefficients(1.0, 0.01))
 
 
 def random_edges(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +134,10 @@ def test_a_program_is_the_one_that_thrml_builds(block, edges, terms, dtype):
 def test_a_difference_of_one_bit_would_be_seen(block, lateral):
     ours = build_program(block, [lateral], SAMPLER)
     theirs = by_thrml(block, [lateral], SAMPLER)
-    where = lambda program: program.per_block_interactions[0][1].weight
+
+    def where(program: FactorSamplingProgram) -> jax.Array:
+        return program.per_block_interactions[0][1].weight
+
     assert_identical(ours, theirs)
     nudged = eqx.tree_at(
         where, ours, where(ours).at[0, 0].set(jnp.nextafter(where(ours)[0, 0], jnp.inf))

@@ -21,6 +21,7 @@ from sphere_ebm.sampling.clamped import (
     bound,
     build_clamped_program,
 )
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.programs import SphereBlock
 from sphere_ebm.sampling.underdamped import Underdamped
@@ -45,7 +46,9 @@ def program_of(
             free, clamped, fitted, weight, sharpness=3.0, strength=0.7, kernel=kernel
         )
     )
-    return build_clamped_program(free, clamped, groups, Underdamped(len(fitted), 0.0, 0.1))
+    return build_clamped_program(
+        free, clamped, groups, Underdamped(Coefficients(0.0, 0.1), len(fitted))
+    )
 
 
 def test_a_bound_program_is_the_one_that_thrml_builds_with_these_neighbours() -> None:
@@ -111,7 +114,7 @@ def cosines_of_newcomers(temperature: float, chains: int = 20_000) -> np.ndarray
         strength=2.0,
         kernel="harmonic",
     )
-    sampler = LeimkuhlerMatthews(chains, temperature, 0.02)
+    sampler = LeimkuhlerMatthews(Coefficients(temperature, 0.02), chains)
     program = build_clamped_program(free, clamped, [group], sampler)
     pole = jnp.asarray([0.0, 0.0, 1.0])
     here = SphereState(jnp.broadcast_to(pole, (chains, 3)), jnp.ones(chains))

@@ -11,11 +11,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
 
+from builders import sampler_of
 from sphere_ebm.geometry.sphere import project_tangent, squared_chord
 from sphere_ebm.hamiltonian.base import Shared, SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
@@ -27,17 +29,25 @@ from sphere_ebm.sampling.programs import (
     build_program,
     initial_sampler_states,
     node_template,
-    own_state_group,
     split_blocks,
 )
 from sphere_ebm.sampling.run import Carry, run_chunk
 from sphere_ebm.sampling.schedules import Switch
+from sphere_ebm.sampling.terms import own_state_group
 from sphere_ebm.sampling.underdamped import Underdamped
 
 LANGEVIN = ("EulerMaruyama", "LeimkuhlerMatthews", "Underdamped")
 METROPOLIS = ("MALA", "MetropolisWithinGibbs")
 SCHEMES = (*LANGEVIN, *METROPOLIS)
 NO_SWITCH = 10**6
+
+CLASSES: dict[str, type] = {
+    "EulerMaruyama": EulerMaruyama,
+    "LeimkuhlerMatthews": LeimkuhlerMatthews,
+    "Underdamped": Underdamped,
+    "MALA": MALA,
+    "MetropolisWithinGibbs": MetropolisWithinGibbs,
+}
 
 
 def make(
@@ -55,16 +65,8 @@ def make(
     def schedule(value: Any) -> Switch:
         return value if isinstance(value, Switch) else Switch(value, value, NO_SWITCH)
 
-    schemes: dict[str, Callable[..., Any]] = {
-        "EulerMaruyama": EulerMaruyama,
-        "LeimkuhlerMatthews": lambda *a, **k: LeimkuhlerMatthews(n, *a, **k),
-        "Underdamped": lambda *a, **k: Underdamped(n, *a, **k),
-        "MALA": MALA,
-        "MetropolisWithinGibbs": MetropolisWithinGibbs,
-    }
-    return schemes[name](
-        schedule(temperature), schedule(step_size), coupling=schedule(coupling), **options
-    )
+    law = (schedule(temperature), schedule(step_size), schedule(coupling))
+    return sampler_of(CLASSES[name], n, *law, **options)
 
 
 class Scheme(NamedTuple):
@@ -279,16 +281,17 @@ def test_without_noise_the_key_does_not_matter(langevin):
 @pytest.mark.parametrize("name", METROPOLIS)
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_schemes_that_reject_refuse_a_temperature_that_is_not_positive(name, temperature):
-    scheme = {"MALA": MALA, "MetropolisWithinGibbs": MetropolisWithinGibbs}[name]
     with pytest.raises(ValueError, match="`temperature` must be positive to accept and reject by"):
-        scheme(temperature, 0.1)
+        CLASSES[name](Coefficients(temperature, 0.1))
 
 
 @pytest.mark.parametrize("name", METROPOLIS)
 def test_a_sampler_may_be_made_inside_a_compiled_function(name):
-    scheme = {"MALA": MALA, "MetropolisWithinGibbs": MetropolisWithinGibbs}[name]
-    made = eqx.filter_jit(lambda temperature: scheme(temperature, 0.1))(jnp.asarray(0.5))
-    assert float(made.temperature(jnp.asarray(0, jnp.int32))) == 0.5
+    scheme = CLASSES[name]
+    made = eqx.filter_jit(lambda temperature: scheme(Coefficients(temperature, 0.1)))(
+        jnp.asarray(0.5)
+    )
+    assert float(made.coefficients.temperature(jnp.asarray(0, jnp.int32))) == 0.5
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -379,5 +382,6 @@ def test_free_directions_move_as_far_in_a_step_as_the_sampler_says(
 
 def test_proposals_move_as_far_as_those_that_are_not_rejected():
     step = jnp.asarray(0, jnp.int32)
-    one, other = (scheme(1.3, 0.01, direction_mobility=0.8) for scheme in (MALA, EulerMaruyama))
+    moving = Coefficients(1.3, 0.01, direction_mobility=0.8)
+    one, other = (scheme(moving) for scheme in (MALA, EulerMaruyama))
     assert float(one.thermal_move(step)) == float(other.thermal_move(step))

@@ -20,6 +20,7 @@ from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
@@ -105,11 +106,13 @@ def reference(energy: Callable[[SphereState], Array], start: SphereState) -> np.
 
 
 SAMPLERS: dict[str, Callable[[float], AbstractLangevin]] = {
-    "mala": lambda temperature: MALA(temperature, 0.1, adapt_steps=300, **MOBILITIES),
+    "mala": lambda temperature: MALA(Coefficients(temperature, 0.1, **MOBILITIES), adapt_steps=300),
     "leimkuhler-matthews": lambda temperature: LeimkuhlerMatthews(
-        N, temperature, 0.1, **MOBILITIES
+        Coefficients(temperature, 0.1, **MOBILITIES), N
     ),
-    "underdamped": lambda temperature: Underdamped(N, temperature, 0.2, 0.7, **MOBILITIES),
+    "underdamped": lambda temperature: Underdamped(
+        Coefficients(temperature, 0.2, **MOBILITIES), N, friction=0.7
+    ),
 }
 
 

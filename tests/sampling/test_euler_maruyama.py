@@ -5,9 +5,11 @@ check.
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, special, stats
+from benchmarks.exact_laws import leg_cosines
+from scipy import stats
 
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 
 POWER = [(1.0, True), (1.05, False), (0.95, False)]
@@ -24,25 +26,12 @@ def radius_variance(step_size: float, steps: int, mobility: float = 1.0) -> floa
     return 2 * step_size * mobility * (1 - keep ** (2 * steps)) / (1 - keep**2)
 
 
-def step_cosines(spread: float) -> tuple[float, float]:
-    """<P_1> and <P_2> of the cosine of one Gaussian tangent step of `spread` per component.
-
-    The length is Rayleigh distributed, so <cos> = 1 - sqrt(2) σ D(σ / sqrt(2)) with Dawson's
-    integral D.
-    """
-    first = 1 - np.sqrt(2) * spread * special.dawsn(spread / np.sqrt(2))
-    second, _ = integrate.quad(
-        lambda x: (3 * np.cos(spread * x) ** 2 - 1) / 2 * x * np.exp(-(x**2) / 2), 0, 40, limit=400
-    )
-    return float(first), second
-
-
 def diffusion_z(direction: np.ndarray, spread: float, steps: int) -> float:
     """Standardised mean cosine with the start after `steps` isotropic steps.
 
     Legendre moments multiply.
     """
-    first, second = (each**steps for each in step_cosines(spread))
+    first, second = (each**steps for each in leg_cosines(spread))
     deviation = np.sqrt(((1 + 2 * second) / 3 - first**2) / len(direction))
     return float((direction[:, 2].astype(np.float64).mean() - first) / deviation)
 
@@ -65,7 +54,7 @@ def test_the_stationary_variance_of_the_docstring_is_that_of_the_recursion():
 @pytest.mark.parametrize(("temperature", "passes"), POWER)
 def test_the_radius_follows_the_law_of_the_scheme(wells, chi2_p_value, temperature, passes):
     radius = np.asarray(
-        wells.simulate(EulerMaruyama(temperature, 0.3), 40).state.radius, np.float64
+        wells.simulate(EulerMaruyama(Coefficients(temperature, 0.3)), 40).state.radius, np.float64
     )
     p = chi2_p_value(np.sum((radius - IDEAL_RADIUS) ** 2) / radius_variance(0.3, 40), radius.size)
     assert (p > 1e-3) == passes
@@ -73,7 +62,7 @@ def test_the_radius_follows_the_law_of_the_scheme(wells, chi2_p_value, temperatu
 
 def test_the_radius_is_gaussian_around_its_ideal(wells):
     radius = np.asarray(
-        wells.simulate(EulerMaruyama(1.0, 0.3), 40, seed=1).state.radius, np.float64
+        wells.simulate(EulerMaruyama(Coefficients(1.0, 0.3)), 40, seed=1).state.radius, np.float64
     )
     law = stats.norm(IDEAL_RADIUS, np.sqrt(radius_variance(0.3, 40)))
     assert stats.kstest(radius, law.cdf).pvalue > 1e-3
@@ -82,23 +71,27 @@ def test_the_radius_is_gaussian_around_its_ideal(wells):
 @pytest.mark.parametrize(("temperature", "passes"), POWER)
 def test_a_free_direction_diffuses_with_its_temperature(wells, normal_p_value, temperature, passes):
     direction = np.asarray(
-        wells.simulate(EulerMaruyama(temperature, 0.1), 5, seed=2).state.direction
+        wells.simulate(EulerMaruyama(Coefficients(temperature, 0.1)), 5, seed=2).state.direction
     )
     assert (normal_p_value(diffusion_z(direction, np.sqrt(0.2), 5)) > 1e-3) == passes
 
 
 def test_small_steps_diffuse_as_brownian_motion_does():
     steps = 1000
-    assert step_cosines(np.sqrt(2 / steps))[0] ** steps == pytest.approx(np.exp(-2), rel=1e-3)
+    assert leg_cosines(np.sqrt(2 / steps))[0] ** steps == pytest.approx(np.exp(-2), rel=1e-3)
 
 
 def test_free_directions_become_uniform(wells):
-    direction = np.asarray(wells.simulate(EulerMaruyama(1.0, 0.3), 40, seed=3).state.direction)
+    direction = np.asarray(
+        wells.simulate(EulerMaruyama(Coefficients(1.0, 0.3)), 40, seed=3).state.direction
+    )
     assert min(uniformity_p_values(direction)) > 1e-3
 
 
 def test_the_uniformity_test_rejects_a_tilt_and_a_stretch_of_five_percent(wells):
-    direction = np.asarray(wells.simulate(EulerMaruyama(1.0, 0.3), 40, seed=3).state.direction)
+    direction = np.asarray(
+        wells.simulate(EulerMaruyama(Coefficients(1.0, 0.3)), 40, seed=3).state.direction
+    )
     for position, matrix in enumerate((np.eye(3), np.diag([1.0, 1.0, 1.05]))):
         tilted = direction @ matrix + (0.05 * np.eye(3)[2] if position == 0 else 0)
         tilted /= np.linalg.norm(tilted, axis=1, keepdims=True)
@@ -106,7 +99,7 @@ def test_the_uniformity_test_rejects_a_tilt_and_a_stretch_of_five_percent(wells)
 
 
 def test_mobility_changes_the_speed_and_not_the_law(wells, chi2_p_value, normal_p_value):
-    sampler = EulerMaruyama(1.0, 0.2, direction_mobility=0.25, radius_mobility=0.5)
+    sampler = EulerMaruyama(Coefficients(1.0, 0.2, direction_mobility=0.25, radius_mobility=0.5))
     early = wells.simulate(sampler, 5, seed=4).state
     assert (
         normal_p_value(diffusion_z(np.asarray(early.direction), np.sqrt(2 * 0.2 * 0.25), 5)) > 1e-3
@@ -123,7 +116,7 @@ def test_mobility_changes_the_speed_and_not_the_law(wells, chi2_p_value, normal_
 def test_a_wall_at_the_ideal_radius_folds_the_law(wells, chi2_p_value, temperature, passes):
     # the step is odd in r - r*, so the reflected chain is the absolute value of the free one: its
     # law is exact
-    sampler = EulerMaruyama(temperature, 0.3, minimum_radius=IDEAL_RADIUS)
+    sampler = EulerMaruyama(Coefficients(temperature, 0.3, minimum_radius=IDEAL_RADIUS))
     radius = np.asarray(wells.simulate(sampler, 40, seed=5).state.radius, np.float64)
     assert radius.min() >= IDEAL_RADIUS
     assert radius.mean() > IDEAL_RADIUS + 0.5
@@ -143,7 +136,8 @@ def test_a_harmonic_pair_follows_its_truncated_exponential(
 ):
     # at this step the scheme's own bias is about 0.8 standard errors (measured); 5 % in T are 6
     direction = np.asarray(
-        pairs.simulate(EulerMaruyama(temperature, 0.0025), 600).state.direction, np.float64
+        pairs.simulate(EulerMaruyama(Coefficients(temperature, 0.0025)), 600).state.direction,
+        np.float64,
     )
     cosine = np.sum(direction[::2] * direction[1::2], axis=1)
     mean, variance = pair_law(2.0)
@@ -153,18 +147,19 @@ def test_a_harmonic_pair_follows_its_truncated_exponential(
 
 def test_at_temperature_zero_the_chain_is_gradient_descent(wells):
     start = SphereState(wells.start.direction, wells.start.radius + 1)
-    end = wells.simulate(EulerMaruyama(0.0, 0.3), 3, start=start).state
+    end = wells.simulate(EulerMaruyama(Coefficients(0.0, 0.3)), 3, start=start).state
     np.testing.assert_array_equal(end.direction, start.direction)
     np.testing.assert_allclose(end.radius, IDEAL_RADIUS + 0.7**3, rtol=1e-6)
 
 
 def test_the_sampler_counts_its_steps(wells):
-    assert int(wells.simulate(EulerMaruyama(1.0, 0.3), 7).step) == 7
+    assert int(wells.simulate(EulerMaruyama(Coefficients(1.0, 0.3)), 7).step) == 7
 
 
 def test_one_seed_gives_one_result_and_another_seed_another(wells):
     first, again, other = (
-        wells.simulate(EulerMaruyama(1.0, 0.3), 3, seed=seed).state.radius for seed in (1, 1, 2)
+        wells.simulate(EulerMaruyama(Coefficients(1.0, 0.3)), 3, seed=seed).state.radius
+        for seed in (1, 1, 2)
     )
     assert bool(jnp.all(first == again))
     assert float(jnp.mean(first == other)) < 0.01

@@ -17,6 +17,7 @@ from sphere_ebm.sampling.clamped import (
     build_clamped_program,
     clamped_terms,
 )
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.joining import Newcomers, energy_of, settle
 from sphere_ebm.sampling.programs import SphereBlock
 from sphere_ebm.sampling.underdamped import Underdamped
@@ -45,7 +46,9 @@ def setting(
         groups += FrozenPressureFactor(
             free, fixed, sharpness=SHARPNESS, strength=pressure
         ).to_interaction_groups()
-    sampler = Underdamped(nodes, 0.0, 0.5, 0.7, direction_mobility=1 / SHARPNESS**2)
+    sampler = Underdamped(
+        Coefficients(0.0, 0.5, direction_mobility=1 / SHARPNESS**2), nodes, friction=0.7
+    )
     return build_clamped_program(free, clamped, groups, sampler), SphereState(
         fixed, jnp.ones(len(fixed))
     )

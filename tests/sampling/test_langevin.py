@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from builders import sampler_of
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.coefficients import as_schedule
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
-from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, tangent_noise
+from sphere_ebm.sampling.langevin import AbstractLangevin, tangent_noise
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program
 from sphere_ebm.sampling.run import Carry, run_chunk
@@ -37,9 +39,8 @@ def make_sampler(
     step: AbstractSchedule | float,
     **options: object,
 ) -> AbstractLangevin:
-    if scheme == "underdamped":
-        return Underdamped(n, temperature, step, **options)
-    return EulerMaruyama(temperature, step, **options)
+    kind = Underdamped if scheme == "underdamped" else EulerMaruyama
+    return sampler_of(kind, n, temperature, step, **options)
 
 
 def advance_by(

@@ -64,7 +64,7 @@ def judged(systems) -> Iterator[Callable[..., dict[str, float]]]:
         return known[asked]
 
     yield p_values
-    systems.program.cache_clear()
+    _load("law_programs").program.cache_clear()
 
 
 @pytest.mark.parametrize("law", list(RUNS))

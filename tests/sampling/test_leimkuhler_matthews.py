@@ -17,6 +17,7 @@ from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.programs import advance, build_program, sphere_block
@@ -55,7 +56,9 @@ def trajectory(
 ) -> list[tuple[SphereState, Any]]:
     """Configuration and sampler state before the first step and after each."""
     program, start = program_and_start(sampler, turning)
-    program = eqx.tree_at(lambda p: p.samplers[0].minimum_radius, program, jnp.asarray(wall))
+    program = eqx.tree_at(
+        lambda p: p.samplers[0].coefficients.minimum_radius, program, jnp.asarray(wall)
+    )
     steps = [(start, sampler.init() if state is None else state)]
     for step in range(STEPS):
         here, states = one_step(jax.random.key(step), program, steps[-1][0], [steps[-1][1]])
@@ -63,13 +66,20 @@ def trajectory(
     return jax.tree.map(np.asarray, steps)
 
 
+def coefficients(temperature: float, step_size: Any) -> Coefficients:
+    return Coefficients(
+        temperature,
+        step_size,
+        Linear(2.0, 1.0, 5),
+        direction_mobility=0.7,
+        radius_mobility=1.9,
+    )
+
+
 def leimkuhler_matthews(
     temperature: float = TEMPERATURE, step_size: Any = STEP_SIZE
 ) -> LeimkuhlerMatthews:
-    mobility = {"direction_mobility": 0.7, "radius_mobility": 1.9}
-    return LeimkuhlerMatthews(
-        N, temperature, step_size, Linear(2.0, 1.0, 5), dtype=jnp.float64, **mobility
-    )
+    return LeimkuhlerMatthews(coefficients(temperature, step_size), N, dtype=jnp.float64)
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +91,15 @@ def walk() -> list[tuple[SphereState, Any]]:
 def test_it_is_geodesic_baoab_at_infinite_friction_with_the_step_sqrt_2h(walk):
     with jax.enable_x64(True):
         inertial = Underdamped(
+            Coefficients(
+                TEMPERATURE,
+                np.sqrt(2 * STEP_SIZE),
+                Linear(2.0, 1.0, 5),
+                direction_mobility=0.7,
+                radius_mobility=1.9,
+            ),
             N,
-            TEMPERATURE,
-            np.sqrt(2 * STEP_SIZE),
-            np.inf,
-            Linear(2.0, 1.0, 5),
-            direction_mobility=0.7,
-            radius_mobility=1.9,
+            friction=np.inf,
             dtype=jnp.float64,
         )
         # at rest, with the whole first kick
@@ -143,8 +155,7 @@ def test_the_noise_carried_is_the_one_drawn_and_flipped_at_the_wall(walk):
 def test_at_temperature_zero_it_is_gradient_descent():
     with jax.enable_x64(True):
         cold = trajectory(leimkuhler_matthews(0.0))
-        mobility = {"direction_mobility": 0.7, "radius_mobility": 1.9}
-        descent = trajectory(EulerMaruyama(0.0, STEP_SIZE, Linear(2.0, 1.0, 5), **mobility))
+        descent = trajectory(EulerMaruyama(coefficients(0.0, STEP_SIZE)))
     for (one, carried), (other, _) in zip(cold, descent, strict=True):
         assert not any(np.any(leaf) for leaf in carried.noise)
         np.testing.assert_allclose(one.direction, other.direction, atol=1e-13)
@@ -153,7 +164,7 @@ def test_at_temperature_zero_it_is_gradient_descent():
 
 
 def test_it_starts_without_a_noise_for_every_node_of_the_block():
-    state = LeimkuhlerMatthews(5, Constant(1.0), 0.1).init()
+    state = LeimkuhlerMatthews(Coefficients(Constant(1.0), 0.1), 5).init()
     assert int(state.step) == 0
     assert (state.noise.direction.shape, state.noise.radius.shape) == ((5, 3), (5,))
     assert not any(np.any(leaf) for leaf in state.noise)
@@ -164,7 +175,9 @@ def test_the_noise_carried_has_unit_variance_whatever_temperature_and_mobility(
     wells, chi2_p_value, scale, passes
 ):
     n = wells.start.radius.size
-    mobile = LeimkuhlerMatthews(n, 0.3, 0.2, direction_mobility=0.4, radius_mobility=2.0)
+    mobile = LeimkuhlerMatthews(
+        Coefficients(0.3, 0.2, direction_mobility=0.4, radius_mobility=2.0), n
+    )
     noise = wells.simulate(mobile, 4, seed=1).sampler_states[0].noise
     for values, dof in ((noise.direction, 2 * n), (noise.radius, n)):
         square = scale * np.sum(np.asarray(values, np.float64) ** 2)
@@ -173,7 +186,7 @@ def test_the_noise_carried_has_unit_variance_whatever_temperature_and_mobility(
 
 def test_each_noise_is_fresh(wells):
     n = wells.start.radius.size
-    sampler = LeimkuhlerMatthews(n, 0.3, 0.2)
+    sampler = LeimkuhlerMatthews(Coefficients(0.3, 0.2), n)
     one, other = (
         wells.simulate(sampler, steps, seed=1).sampler_states[0].noise for steps in (3, 4)
     )

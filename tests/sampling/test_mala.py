@@ -3,20 +3,35 @@
 Who is accepted, and with what probability.
 """
 
-from typing import Any, final
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from thrml import AbstractConditionalSampler, Block
+from thrml import Block
 
+from exact_steps import (
+    COUPLING,
+    EDGES,
+    IDEAL,
+    MOBILITY,
+    SHARPNESS,
+    STIFFNESS,
+    STRENGTH,
+    TEMPERATURE,
+    WALL,
+    WEIGHTS,
+    FixedKey,
+    law,
+    log_gaussian,
+    two_terms,
+)
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.hamiltonian.gravity import GravityFactor
-from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.mala import MALA
 from sphere_ebm.sampling.programs import (
     advance,
@@ -27,41 +42,14 @@ from sphere_ebm.sampling.programs import (
 )
 from sphere_ebm.studies.chains import sample_chains
 
-TEMPERATURE = 0.6
-COUPLING = 2.5
-WALL = 1.5
-MOBILITY = (0.5, 1.7)
-IDEAL = np.asarray([1.6, 1.9, 2.2])
-STIFFNESS = 3.0
-EDGES = np.asarray([[0, 1], [1, 2]])
-WEIGHTS = np.asarray([0.8, 1.4])
-STRENGTH = 0.9
-SHARPNESS = 1.3
 PRESSURE = 0.7
 one_step = eqx.filter_jit(advance)
 
 
-@final
-class FixedKey(AbstractConditionalSampler):
-    """A sampler that is always handed the same key, so that a test knows its random numbers."""
-
-    inner: MALA
-    key: jax.Array
-
-    def init(self) -> Any:
-        return self.inner.init()
-
-    def sample(
-        self, key: Any, interactions: Any, active: Any, states: Any, sampler_state: Any, output: Any
-    ) -> tuple[SphereState, Any]:
-        return self.inner.sample(self.key, interactions, active, states, sampler_state, output)
-
-
 def three_points() -> tuple[Block, list[Any]]:
-    block = sphere_block(3)
-    lateral = LateralFactor(block, *EDGES.T, WEIGHTS, sharpness=SHARPNESS, strength=STRENGTH)
+    block, terms = two_terms()
     osmotic = OsmoticFactor(block, sharpness=SHARPNESS, strength=PRESSURE, evaluator="direct")
-    return block, [GravityFactor(block, IDEAL, STIFFNESS), lateral, osmotic]
+    return block, [*terms, osmotic]
 
 
 def chord2(u: np.ndarray, i: int, j: int) -> float:
@@ -91,13 +79,6 @@ def force(u: np.ndarray, r: np.ndarray, eps: float = 1e-6) -> tuple[np.ndarray, 
             shift[i, k] = eps
             along[i, k] = -(energy(u + shift, r) - energy(u - shift, r)) / (2 * eps)
     return along - u * np.sum(u * along, axis=1, keepdims=True), -STIFFNESS * (r - IDEAL)
-
-
-def log_gaussian(way: tuple[Any, Any], drift: tuple[Any, Any], h: float) -> float:
-    return sum(
-        -float(np.sum((d - h * mu * f) ** 2)) / (4 * h * mu * TEMPERATURE)
-        for mu, d, f in zip(MOBILITY, way, drift, strict=True)
-    )
 
 
 def expected(
@@ -133,12 +114,11 @@ def test_acceptance_and_outcome_are_those_of_the_definition():
     outcomes = set()
     with jax.enable_x64(True):
         block, terms = three_points()
-        mobility = {"direction_mobility": MOBILITY[0], "radius_mobility": MOBILITY[1]}
         program = None
         for trial in range(24):
             h = (0.05, 0.2, 0.5)[trial % 3]
             key = jax.random.key(trial)
-            sampler = FixedKey(MALA(TEMPERATURE, h, COUPLING, minimum_radius=WALL, **mobility), key)
+            sampler = FixedKey(MALA(law(h)), key)
             program = (
                 build_program(block, terms, sampler, jnp.float64) if program is None else program
             )
@@ -166,14 +146,14 @@ def test_acceptance_and_outcome_are_those_of_the_definition():
 
 @pytest.fixture(scope="module")
 def program(small_block, small_factors) -> Any:
-    return build_program(small_block, small_factors, MALA(1.0, 0.01))
+    return build_program(small_block, small_factors, MALA(Coefficients(1.0, 0.01)))
 
 
 @pytest.fixture(scope="module")
 def system(program, small_start) -> Any:
 
     def step(step_size: float, seed: int = 0, **options: Any) -> tuple[SphereState, Any]:
-        sampler = MALA(1.0, step_size, **options)
+        sampler = MALA(Coefficients(1.0, step_size), **options)
         using = eqx.tree_at(lambda p: p.samplers, program, [sampler])
         end, states = one_step(jax.random.key(seed), using, small_start, [sampler.init()])
         return end, states[0]
@@ -202,7 +182,7 @@ def test_a_huge_step_is_rejected_and_changes_no_bit(system, small_start, step_si
 def test_without_energy_every_proposal_is_accepted(small_start, step_size):
     with jax.enable_x64(True):
         block = sphere_block(30)
-        sampler = MALA(0.7, step_size, minimum_radius=1.0)
+        sampler = MALA(Coefficients(0.7, step_size, minimum_radius=1.0))
         program = build_program(block, [], sampler, jnp.float64)
         state = SphereState(
             normalise(jnp.asarray(small_start.direction, float)),
@@ -219,7 +199,7 @@ def test_without_energy_every_proposal_is_accepted(small_start, step_size):
 
 @pytest.mark.parametrize("target", [0.574, 0.85])
 def test_the_step_size_adapts_to_the_target_and_then_stays(program, small_start, target):
-    sampler = MALA(0.5, 0.1, adapt_steps=500, target_acceptance=target)
+    sampler = MALA(Coefficients(0.5, 0.1), adapt_steps=500, target_acceptance=target)
     adapting = eqx.tree_at(lambda p: p.samplers, program, [sampler])
     drawn = sample_chains(jax.random.key(1), adapting, small_start, chains=2, warmup=600, draws=800)
     np.testing.assert_allclose(drawn.acceptance, target, atol=0.05)
@@ -233,7 +213,7 @@ def test_points_whose_neighbours_are_in_another_block_are_refused(
     small_block, small_factors, small_start
 ):
     program = build_coloured_program(
-        small_block, small_factors[:2], MALA(1.0, 0.01), np.arange(30) % 2
+        small_block, small_factors[:2], MALA(Coefficients(1.0, 0.01)), np.arange(30) % 2
     )
     with pytest.raises(
         ValueError, match=r"the block has 15 nodes and the lateral term 30.*Use build_program"
@@ -242,7 +222,9 @@ def test_points_whose_neighbours_are_in_another_block_are_refused(
 
 
 def test_what_has_no_mobility_stays_and_does_not_keep_the_rest_from_moving(program, small_start):
-    turning = eqx.tree_at(lambda p: p.samplers, program, [MALA(0.5, 0.01, radius_mobility=0.0)])
+    turning = eqx.tree_at(
+        lambda p: p.samplers, program, [MALA(Coefficients(0.5, 0.01, radius_mobility=0.0))]
+    )
     drawn = sample_chains(jax.random.key(1), turning, small_start, chains=2, warmup=0, draws=20)
     np.testing.assert_array_equal(drawn.last.radius, np.stack([small_start.radius] * 2))
     assert np.all(drawn.acceptance > 0.1)
@@ -254,4 +236,4 @@ def test_what_has_no_mobility_stays_and_does_not_keep_the_rest_from_moving(progr
 @pytest.mark.parametrize("target", [0.0, 1.0, 1.5, float("nan")])
 def test_an_acceptance_that_no_step_has_is_refused(target):
     with pytest.raises(ValueError, match="`target_acceptance` must lie between 0 and 1"):
-        MALA(1.0, 0.1, target_acceptance=target)
+        MALA(Coefficients(1.0, 0.1), target_acceptance=target)

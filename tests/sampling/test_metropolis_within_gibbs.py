@@ -3,18 +3,30 @@
 Each node on its own, given the nodes of the other colours.
 """
 
-from typing import Any, final
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from thrml import AbstractConditionalSampler
 
+from exact_steps import (
+    COUPLING,
+    IDEAL,
+    MOBILITY,
+    SHARPNESS,
+    STIFFNESS,
+    STRENGTH,
+    TEMPERATURE,
+    WALL,
+    FixedKey,
+    law,
+    log_gaussian,
+    two_terms,
+)
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.hamiltonian.gravity import GravityFactor
-from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import (
@@ -22,36 +34,11 @@ from sphere_ebm.sampling.programs import (
     build_coloured_program,
     build_program,
     initial_sampler_states,
-    sphere_block,
 )
 from sphere_ebm.sampling.run import Carry, run_chunk
 
-TEMPERATURE = 0.6
-COUPLING = 2.5
-WALL = 1.5
-MOBILITY = (0.5, 1.7)
-IDEAL = np.asarray([1.6, 1.9, 2.2])
-STIFFNESS = 3.0
 NEIGHBOURS: dict[int, dict[int, float]] = {0: {1: 0.8}, 1: {0: 0.8, 2: 1.4}, 2: {1: 1.4}}
-STRENGTH = 0.9
-SHARPNESS = 1.3
 one_sweep = eqx.filter_jit(advance)
-
-
-@final
-class FixedKey(AbstractConditionalSampler):
-    """A sampler that is always handed the same key, so that a test knows its random numbers."""
-
-    inner: MetropolisWithinGibbs
-    key: jax.Array
-
-    def init(self) -> Any:
-        return self.inner.init()
-
-    def sample(
-        self, key: Any, interactions: Any, active: Any, states: Any, sampler_state: Any, output: Any
-    ) -> tuple[SphereState, Any]:
-        return self.inner.sample(self.key, interactions, active, states, sampler_state, output)
 
 
 def own_energy(u: np.ndarray, r: np.ndarray, i: int) -> float:
@@ -79,13 +66,6 @@ def own_force(u: np.ndarray, r: np.ndarray, i: int) -> tuple[np.ndarray, float]:
             ends.append(own_energy(moved, r, i))
         ambient[k] = -(ends[0] - ends[1]) / (2 * eps)
     return ambient - u[i] * (u[i] @ ambient), -STIFFNESS * (r[i] - IDEAL[i])
-
-
-def log_gaussian(way: tuple[Any, Any], drift: tuple[Any, Any], h: float) -> float:
-    return sum(
-        -float(np.sum((d - h * mu * f) ** 2)) / (4 * h * mu * TEMPERATURE)
-        for mu, d, f in zip(MOBILITY, way, drift, strict=True)
-    )
 
 
 def expected_sweep(
@@ -141,24 +121,12 @@ def test_a_sweep_is_that_of_the_definition_node_by_node():
     rng = np.random.default_rng(2)
     outcomes = set()
     with jax.enable_x64(True):
-        block = sphere_block(3)
-        lateral = LateralFactor(
-            block,
-            *np.asarray([[0, 1], [1, 2]]).T,
-            np.asarray([0.8, 1.4]),
-            sharpness=SHARPNESS,
-            strength=STRENGTH,
-        )
-        terms = [GravityFactor(block, IDEAL, STIFFNESS), lateral]
-        mobility = {"direction_mobility": MOBILITY[0], "radius_mobility": MOBILITY[1]}
+        block, terms = two_terms()
         program = None
         for trial in range(16):
             h = (0.1, 0.4)[trial % 2]
             key = jax.random.key(trial)
-            sampler = FixedKey(
-                MetropolisWithinGibbs(TEMPERATURE, h, COUPLING, minimum_radius=WALL, **mobility),
-                key,
-            )
+            sampler = FixedKey(MetropolisWithinGibbs(law(h)), key)
             if program is None:
                 program = build_coloured_program(
                     block, terms, sampler, np.asarray([0, 1, 0]), jnp.float64
@@ -188,14 +156,19 @@ def test_a_sweep_is_that_of_the_definition_node_by_node():
 def ring(small_block, small_factors) -> Any:
     """Gravity and attraction on a ring of 30, even nodes before odd ones."""
     return build_coloured_program(
-        small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.1), np.arange(30) % 2
+        small_block,
+        small_factors[:2],
+        MetropolisWithinGibbs(Coefficients(1.0, 0.1)),
+        np.arange(30) % 2,
     )
 
 
 def swept(
     ring: Any, start: SphereState, step_size: float, seed: int = 0
 ) -> tuple[SphereState, list[Any]]:
-    using = eqx.tree_at(lambda p: p.samplers, ring, [MetropolisWithinGibbs(1.0, step_size)] * 2)
+    using = eqx.tree_at(
+        lambda p: p.samplers, ring, [MetropolisWithinGibbs(Coefficients(1.0, step_size))] * 2
+    )
     return one_sweep(jax.random.key(seed), using, start, initial_sampler_states(using))
 
 
@@ -242,7 +215,9 @@ def test_a_node_that_is_not_finite_is_left_alone_and_its_colour_goes_on(ring, sm
 def test_the_step_size_of_each_colour_adapts_to_the_target_and_then_stays(
     ring, small_start, target
 ):
-    sampler = MetropolisWithinGibbs(1.0, 5.0, adapt_steps=300, target_acceptance=target)
+    sampler = MetropolisWithinGibbs(
+        Coefficients(1.0, 5.0), adapt_steps=300, target_acceptance=target
+    )
     using = eqx.tree_at(lambda p: p.samplers, ring, [sampler] * 2)
     carry = Carry(small_start, initial_sampler_states(using), empty_moments(small_start))
     key = jax.random.key(0)
@@ -260,7 +235,7 @@ def test_the_step_size_of_each_colour_adapts_to_the_target_and_then_stays(
 
 @pytest.mark.parametrize("coloured", [True, False])
 def test_the_osmotic_term_is_refused(small_block, small_factors, small_start, coloured):
-    sampler = MetropolisWithinGibbs(1.0, 0.1)
+    sampler = MetropolisWithinGibbs(Coefficients(1.0, 0.1))
     if coloured:
         program = build_coloured_program(small_block, small_factors, sampler, np.arange(30) % 2)
     else:
@@ -279,5 +254,5 @@ def test_a_colouring_with_a_clash_is_refused_and_names_its_nodes(small_block, sm
         match=r"`colour` must differ at both ends of every edge; nodes (6 and 7|7 and 8)",
     ):
         build_coloured_program(
-            small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.1), colour
+            small_block, small_factors[:2], MetropolisWithinGibbs(Coefficients(1.0, 0.1)), colour
         )

@@ -3,6 +3,8 @@
 It is an ordinary THRML program, with one documented extra interaction group.
 """
 
+from typing import NamedTuple, final
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,12 @@ import pytest
 from thrml import Block, BlockGibbsSpec, FactorSamplingProgram, SamplingSchedule, sample_states
 
 from sphere_ebm.hamiltonian.base import Shared, SphereState
-from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.hamiltonian.lateral import WHOLE_FROM, LateralFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
+from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
 from sphere_ebm.sampling.programs import (
-    OwnState,
     SphereNode,
     advance,
     build_coloured_program,
@@ -24,10 +27,10 @@ from sphere_ebm.sampling.programs import (
     initial_sampler_states,
     join_blocks,
     node_template,
-    own_state_group,
     sphere_block,
     split_blocks,
 )
+from sphere_ebm.sampling.terms import OwnState, own_state_group
 from sphere_ebm.sampling.underdamped import Underdamped
 
 
@@ -51,7 +54,7 @@ def test_a_block_holds_as_many_distinct_nodes_as_asked_for():
 def test_a_program_without_the_own_state_group_says_what_is_missing(
     small_block, small_factors, small_start
 ):
-    program = plain_program(small_block, small_factors, EulerMaruyama(1.0, 0.01), [])
+    program = plain_program(small_block, small_factors, EulerMaruyama(Coefficients(1.0, 0.01)), [])
     with pytest.raises(ValueError, match=r"own_state_group\(block\).*other_interaction_groups"):
         advance(jax.random.key(0), program, small_start, [program.samplers[0].init()])
 
@@ -61,7 +64,11 @@ def test_the_samplers_run_in_plain_thrml_with_the_same_result(
     small_block, small_factors, small_start, scheme
 ):
     n = len(small_block)
-    sampler = EulerMaruyama(1.0, 0.01) if scheme == "euler-maruyama" else Underdamped(n, 1.0, 0.01)
+    sampler = (
+        EulerMaruyama(Coefficients(1.0, 0.01))
+        if scheme == "euler-maruyama"
+        else Underdamped(Coefficients(1.0, 0.01), n)
+    )
     by_hand = plain_program(small_block, small_factors, sampler, [own_state_group(small_block)])
     assert any(isinstance(leaf, Shared) for leaf in jax.tree.leaves(by_hand))
     ours = build_program(small_block, small_factors, sampler)
@@ -78,7 +85,7 @@ def test_the_samplers_run_in_plain_thrml_with_the_same_result(
 
 
 def test_energies_do_not_need_the_shared_values_opened(small_block, small_factors, small_start):
-    sampler = EulerMaruyama(1.0, 0.01)
+    sampler = EulerMaruyama(Coefficients(1.0, 0.01))
     by_hand = plain_program(small_block, small_factors, sampler, [own_state_group(small_block)])
     plain = energies(by_hand, small_start)
     built = energies(build_program(small_block, small_factors, sampler), small_start)
@@ -87,7 +94,7 @@ def test_energies_do_not_need_the_shared_values_opened(small_block, small_factor
 
 
 def test_a_program_without_factors_has_no_energy_and_still_moves(small_block, small_start):
-    sampler = EulerMaruyama(1.0, 0.01)
+    sampler = EulerMaruyama(Coefficients(1.0, 0.01))
     program = build_program(small_block, [], sampler)
     assert energies(program, small_start) == {}
     moved, state = advance(jax.random.key(0), program, small_start, [sampler.init()])
@@ -96,7 +103,7 @@ def test_a_program_without_factors_has_no_energy_and_still_moves(small_block, sm
 
 
 def test_a_sampler_of_another_precision_is_refused(small_block, small_factors):
-    sampler = Underdamped(len(small_block), 1.0, 0.01, dtype=jnp.float64)
+    sampler = Underdamped(Coefficients(1.0, 0.01), len(small_block), dtype=jnp.float64)
     with pytest.raises(ValueError, match="`dtype` of the program and of its sampler must agree"):
         build_program(small_block, small_factors, sampler)
 
@@ -106,7 +113,10 @@ def test_energies_of_a_program_with_a_clamped_block_are_refused(
 ):
     spec = BlockGibbsSpec([small_block], [Block([SphereNode()])], node_template())
     program = FactorSamplingProgram(
-        spec, [EulerMaruyama(1.0, 0.01)], small_factors, [own_state_group(small_block)]
+        spec,
+        [EulerMaruyama(Coefficients(1.0, 0.01))],
+        small_factors,
+        [own_state_group(small_block)],
     )
     with pytest.raises(ValueError, match="no clamped blocks; got 1"):
         energies(program, small_start)
@@ -119,7 +129,7 @@ COLOUR = np.where(np.isin(np.arange(30), [4, 12]), 2, np.arange(30) % 2)
 @pytest.fixture(scope="module")
 def coloured(small_block, small_factors) -> FactorSamplingProgram:
     return build_coloured_program(
-        small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01), COLOUR
+        small_block, small_factors[:2], MetropolisWithinGibbs(Coefficients(1.0, 0.01)), COLOUR
     )
 
 
@@ -151,14 +161,14 @@ def test_cutting_a_configuration_into_blocks_and_joining_them_gives_it_back(colo
 
 
 def test_one_block_is_the_configuration_itself(small_block, small_factors, small_start):
-    program = build_program(small_block, small_factors, EulerMaruyama(1.0, 0.01))
+    program = build_program(small_block, small_factors, EulerMaruyama(Coefficients(1.0, 0.01)))
     (block,) = split_blocks(program, small_start)
     assert block is small_start
     assert join_blocks(program, [block]) is small_start
 
 
 def test_energies_do_not_depend_on_the_blocks(coloured, small_block, small_factors, small_start):
-    single = build_program(small_block, small_factors[:2], EulerMaruyama(1.0, 0.01))
+    single = build_program(small_block, small_factors[:2], EulerMaruyama(Coefficients(1.0, 0.01)))
     one, many = (eqx.filter_jit(energies)(program, small_start) for program in (single, coloured))
     assert list(one) == list(many) == ["gravity", "lateral"]
     np.testing.assert_allclose(list(many.values()), list(one.values()), rtol=2e-6)
@@ -187,13 +197,13 @@ def test_every_node_needs_a_colour_and_every_colour_a_node(small_block, small_fa
         ValueError, match=r"class of each of 30 nodes, from 0 and without gaps; got shape"
     ):
         build_coloured_program(
-            small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01), colour
+            small_block, small_factors[:2], MetropolisWithinGibbs(Coefficients(1.0, 0.01)), colour
         )
 
 
 def test_one_colour_is_the_program_of_one_block(small_block, small_factors, small_start):
     gravity = small_factors[:1]
-    sampler = MetropolisWithinGibbs(1.0, 0.01)
+    sampler = MetropolisWithinGibbs(Coefficients(1.0, 0.01))
     one = build_program(small_block, gravity, sampler)
     same = build_coloured_program(small_block, gravity, sampler, np.zeros(30, int))
     key = jax.random.key(0)
@@ -214,7 +224,7 @@ def test_a_factor_that_knows_the_nodes_in_another_order_is_refused(small_block):
     with pytest.raises(
         ValueError, match="LateralFactor must be built on the nodes of `block` in their order"
     ):
-        build_program(small_block, [lateral], EulerMaruyama(1.0, 0.01))
+        build_program(small_block, [lateral], EulerMaruyama(Coefficients(1.0, 0.01)))
 
 
 def test_a_coloured_program_needs_schemes_and_terms_that_go_node_by_node(
@@ -222,24 +232,82 @@ def test_a_coloured_program_needs_schemes_and_terms_that_go_node_by_node(
 ):
     colour = np.arange(30) % 2
     with pytest.raises(ValueError, match="Underdamped keeps velocities or noise for one block"):
-        build_coloured_program(small_block, small_factors[:2], Underdamped(30, 1.0, 0.01), colour)
-    whole = build_coloured_program(small_block, small_factors, EulerMaruyama(1.0, 0.01), colour)
+        build_coloured_program(
+            small_block, small_factors[:2], Underdamped(Coefficients(1.0, 0.01), 30), colour
+        )
+    whole = build_coloured_program(
+        small_block, small_factors, EulerMaruyama(Coefficients(1.0, 0.01)), colour
+    )
     with pytest.raises(ValueError, match="the osmotic term couples 30 at once"):
         advance(jax.random.key(0), whole, small_start, initial_sampler_states(whole))
 
 
 def test_neighbours_that_would_move_together_are_refused(small_block, small_factors, small_start):
-    one_block = build_program(small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01))
+    one_block = build_program(
+        small_block, small_factors[:2], MetropolisWithinGibbs(Coefficients(1.0, 0.01))
+    )
     with pytest.raises(
         ValueError, match="neighbours would move together: build the program with build_coloured"
     ):
         advance(jax.random.key(0), one_block, small_start, initial_sampler_states(one_block))
 
 
+def test_neighbours_in_the_layout_of_a_whole_configuration_are_refused_too():
+    n = WHOLE_FROM
+    block = sphere_block(n)
+    ends = np.arange(n)
+    ring = LateralFactor(block, ends, (ends + 1) % n, np.ones(n, np.float32), sharpness=1.0)
+    program = build_program(block, [ring], MetropolisWithinGibbs(Coefficients(1.0, 0.01)))
+    start = SphereState(jnp.ones((n, 3)), jnp.ones(n))
+    with pytest.raises(ValueError, match=f"the block holds all {n} nodes of the lateral term"):
+        advance(jax.random.key(0), program, start, initial_sampler_states(program))
+
+
+class Count(NamedTuple):
+    step: jax.Array
+
+
+@final
+class Still(AbstractLangevin):
+    """What a user would write for a scheme of their own: nothing but what the contract asks for."""
+
+    coefficients: Coefficients
+
+    def init(self):
+        return Count(jnp.asarray(0, jnp.int32))
+
+    def move(self, key, stage, carried):
+        return stage.here, Count(carried.step + 1)
+
+    def statistics(self, state):
+        return {}
+
+    def thermal_move(self, step):
+        return jnp.zeros(())
+
+
+def test_a_scheme_of_ones_own_needs_nothing_but_the_contract(
+    small_block, small_factors, small_start
+):
+    sampler = Still(Coefficients(1.0, 0.1))
+    two_terms = small_factors[:2]
+    for program in (
+        build_program(small_block, small_factors, sampler),
+        build_coloured_program(small_block, two_terms, sampler, np.arange(30) % 2),
+    ):
+        states = initial_sampler_states(program)
+        state, carried = advance(jax.random.key(0), program, small_start, states)
+        np.testing.assert_array_equal(state.direction, small_start.direction)
+        assert [int(each.step) for each in carried] == [1] * len(states)
+
+
 def test_one_colouring_is_one_specification(small_block, small_factors):
     programs = [
         build_coloured_program(
-            small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.01), np.arange(30) % 2
+            small_block,
+            small_factors[:2],
+            MetropolisWithinGibbs(Coefficients(1.0, 0.01)),
+            np.arange(30) % 2,
         )
         for _ in range(2)
     ]

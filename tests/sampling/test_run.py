@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sphere_ebm.errors import NonFiniteEnergyError
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program
 from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, run_program
@@ -25,7 +26,7 @@ PLAN = RunPlan(steps=20, average=15, chunk=6)
 
 def annealed_sampler(n: int, temperature: float = 0.5, step_size: float = 0.05) -> Underdamped:
     cooling = Linear(2 * temperature, temperature, 15)
-    return Underdamped(n, cooling, step_size, direction_mobility=0.2)
+    return Underdamped(Coefficients(cooling, step_size, direction_mobility=0.2), n)
 
 
 @pytest.fixture(scope="module")

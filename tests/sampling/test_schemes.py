@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import pytest
 
 from sphere_ebm.maps.config import SCHEMES
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
-from sphere_ebm.sampling.schemes import EXACT_SCHEMES, LANGEVIN_SCHEMES, build_sampler
+from sphere_ebm.sampling.samplers import build_sampler
+from sphere_ebm.sampling.schemes import EXACT_SCHEMES, LANGEVIN_SCHEMES, STEP_SIZES
 from sphere_ebm.sampling.underdamped import Underdamped
-from sphere_ebm.studies.sample import STEP_SIZES
 
 CLASSES = {
     "underdamped": Underdamped,
@@ -25,12 +26,17 @@ CLASSES = {
 @pytest.mark.parametrize(("name", "kind"), CLASSES.items())
 def test_a_name_gives_its_scheme_with_its_numbers(name, kind):
     sampler = build_sampler(
-        name, 4, 0.5, 0.1, 2.0, direction_mobility=0.25, radius_mobility=3.0, minimum_radius=1.5
+        name,
+        4,
+        Coefficients(
+            0.5, 0.1, 2.0, direction_mobility=0.25, radius_mobility=3.0, minimum_radius=1.5
+        ),
     )
     assert type(sampler) is kind
     zero = jnp.asarray(0, jnp.int32)
-    values = [sampler.temperature(zero), sampler.step_size(zero), sampler.coupling(zero)]
-    values += [sampler.direction_mobility, sampler.radius_mobility, sampler.minimum_radius]
+    own = sampler.coefficients
+    values = [own.temperature(zero), own.step_size(zero), own.coupling(zero)]
+    values += [own.direction_mobility, own.radius_mobility, own.minimum_radius]
     assert [float(value) for value in values] == pytest.approx([0.5, 0.1, 2.0, 0.25, 3.0, 1.5])
 
 
@@ -40,9 +46,13 @@ def test_every_scheme_has_a_name_and_a_default_step_size():
 
 
 def test_friction_and_adaptation_reach_the_schemes_that_have_them():
-    assert float(build_sampler("underdamped", 4, 1.0, 0.1, friction=3.0).friction) == 3.0
+    assert (
+        float(build_sampler("underdamped", 4, Coefficients(1.0, 0.1), friction=3.0).friction) == 3.0
+    )
     for name in EXACT_SCHEMES:
-        sampler = build_sampler(name, 4, 1.0, 0.1, adapt_steps=7, target_acceptance=0.65)
+        sampler = build_sampler(
+            name, 4, Coefficients(1.0, 0.1), adapt_steps=7, target_acceptance=0.65
+        )
         assert int(sampler.adapt_steps) == 7
         assert float(sampler.target_acceptance) == pytest.approx(0.65)
 
@@ -50,12 +60,12 @@ def test_friction_and_adaptation_reach_the_schemes_that_have_them():
 @pytest.mark.parametrize("name", ["underdamped", "leimkuhler-matthews"])
 def test_schemes_keep_their_state_in_the_precision_in_force(name):
     with jax.enable_x64(True):
-        assert build_sampler(name, 4, 1.0, 0.1).dtype == jnp.float64
-    assert build_sampler(name, 4, 1.0, 0.1).dtype == jnp.float32
+        assert build_sampler(name, 4, Coefficients(1.0, 0.1)).dtype == jnp.float64
+    assert build_sampler(name, 4, Coefficients(1.0, 0.1)).dtype == jnp.float32
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(
         ValueError, match=r"must be one of underdamped, .*metropolis-within-gibbs; got 'hmc'"
     ):
-        build_sampler("hmc", 4, 1.0, 0.1)
+        build_sampler("hmc", 4, Coefficients(1.0, 0.1))

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from builders import sampler_of
 from sphere_ebm.geometry.sphere import exponential_map, project_tangent
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.schedules import Switch
 from sphere_ebm.sampling.underdamped import Underdamped
 
@@ -46,7 +48,7 @@ def radius_covariance(
 
 
 def sampler(temperature: float, n_nodes: int, **options: float) -> Underdamped:
-    return Underdamped(n_nodes, temperature, STEP, **{"friction": FRICTION, **options})
+    return sampler_of(Underdamped, n_nodes, temperature, STEP, **{"friction": FRICTION, **options})
 
 
 def mean_step_cosine(spread: float) -> float:
@@ -136,7 +138,9 @@ def test_a_free_direction_diffuses_by_half_and_whole_steps_under_strong_friction
     # is n - 1 whole Gaussian steps of spread h sqrt(T) and one half step
     steps = 4
     step_size = 0.5
-    strong = Underdamped(wells.start.radius.size, temperature, step_size, friction=60.0)
+    strong = Underdamped(
+        Coefficients(temperature, step_size), wells.start.radius.size, friction=60.0
+    )
     cosine = np.asarray(wells.simulate(strong, steps, seed=5).state.direction[:, 2], np.float64)
     exact = mean_step_cosine(step_size) ** (steps - 1) * mean_step_cosine(step_size / 2)
     z = (cosine.mean() - exact) / (cosine.std() / np.sqrt(cosine.size))
@@ -156,7 +160,7 @@ def test_free_directions_become_uniform(wells):
 
 def test_without_friction_a_free_point_follows_its_great_circle(wells):
     n = wells.start.radius.size
-    flight = Underdamped(n, 0.0, 0.1, friction=0.0)
+    flight = Underdamped(Coefficients(0.0, 0.1), n, friction=0.0)
     velocity = project_tangent(wells.start.direction, jax.random.normal(jax.random.key(0), (n, 3)))
     thrown = flight.init()._replace(velocity=SphereState(velocity, jnp.zeros(n)))
     end = wells.simulate(flight, 10, sampler_state=thrown).state.direction
@@ -168,7 +172,7 @@ def test_a_harmonic_pair_follows_its_truncated_exponential(
     pairs, normal_p_value, temperature, passes
 ):
     carry = pairs.simulate(
-        Underdamped(pairs.start.radius.size, temperature, 0.15, friction=1.0), 100
+        Underdamped(Coefficients(temperature, 0.15), pairs.start.radius.size, friction=1.0), 100
     )
     direction = np.asarray(carry.state.direction, np.float64)
     cosine = np.sum(direction[::2] * direction[1::2], axis=1)
@@ -180,7 +184,7 @@ def test_a_harmonic_pair_follows_its_truncated_exponential(
 
 def test_the_cosine_of_a_pair_has_the_shape_of_its_law(pairs):
     carry = pairs.simulate(
-        Underdamped(pairs.start.radius.size, 1.0, 0.15, friction=1.0), 100, seed=1
+        Underdamped(Coefficients(1.0, 0.15), pairs.start.radius.size, friction=1.0), 100, seed=1
     )
     direction = np.asarray(carry.state.direction, np.float64)
     cosine = np.sum(direction[::2] * direction[1::2], axis=1)
@@ -196,7 +200,7 @@ def test_a_wall_folds_the_law_where_it_is_symmetric_and_truncates_it_elsewhere(w
     square = np.sum((np.asarray(folded, np.float64) - IDEAL_RADIUS) ** 2)
     assert chi2_p_value(square / radius_covariance(40)[0][0, 0], n) > 1e-3
     wall = IDEAL_RADIUS - 0.5
-    small = Underdamped(n, 1.0, 0.1, friction=1.0, minimum_radius=wall)
+    small = Underdamped(Coefficients(1.0, 0.1, minimum_radius=wall), n, friction=1.0)
     truncated = np.asarray(wells.simulate(small, 150, seed=8).state.radius, np.float64)
     assert truncated.min() >= wall
     law = stats.truncnorm(-0.5 * np.sqrt(STIFFNESS), np.inf, IDEAL_RADIUS, 1 / np.sqrt(STIFFNESS))
@@ -210,7 +214,7 @@ def test_a_step_is_closed_with_its_own_step_size(wells):
     """
     n = wells.start.radius.size
     start = SphereState(wells.start.direction, jnp.full(n, IDEAL_RADIUS + 1.0))
-    cold = Underdamped(n, 0.0, Switch(0.1, 0.8, 3), friction=0.0)
+    cold = Underdamped(Coefficients(0.0, Switch(0.1, 0.8, 3)), n, friction=0.0)
     found = wells.simulate(cold, 6, start=start).state.radius
     stretch = 1.0
     velocity = 0.0

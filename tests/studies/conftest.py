@@ -1,27 +1,9 @@
-"""A small system of all three terms."""
+"""The systems of which chains are drawn: small ones of two terms and of three."""
 
-from typing import Any
-
-import pytest
-from thrml import Block
-
-from builders import small_hamiltonian, small_state
-from sphere_ebm.hamiltonian import SphereState
-from sphere_ebm.sampling.programs import sphere_block
-
-SMALL_POINTS = 30
-
-
-@pytest.fixture(scope="session")
-def small_block() -> Block:
-    return sphere_block(SMALL_POINTS)
-
-
-@pytest.fixture(scope="session")
-def small_factors(small_block: Block) -> list[Any]:
-    return small_hamiltonian(small_block)
-
-
-@pytest.fixture(scope="session")
-def small_start() -> SphereState:
-    return small_state(SMALL_POINTS)
+from chain_system import draw as draw
+from chain_system import program as program
+from chain_system import start as start
+from chain_system import terms as terms
+from small_system import small_block as small_block
+from small_system import small_factors as small_factors
+from small_system import small_start as small_start

@@ -3,27 +3,22 @@
 Independent of their number and length, bounded memory, refusals.
 """
 
-from typing import Any, final
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from thrml import AbstractObserver, Block
 
 import sphere_ebm.studies.chains as chains_module
+from chain_system import DRAWS, KEY, N, assert_same_draws
 from sphere_ebm.errors import NonFiniteEnergyError
-from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.hamiltonian.gravity import GravityFactor
-from sphere_ebm.hamiltonian.lateral import LateralFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.mala import MALA
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import (
-    SphereNode,
     advance,
     build_coloured_program,
     build_program,
@@ -32,59 +27,8 @@ from sphere_ebm.sampling.programs import (
 from sphere_ebm.sampling.run import Carry, run_chunk
 from sphere_ebm.sampling.schedules import Linear, Switch
 from sphere_ebm.studies.chains import advance_chains, sample_chains
-from sphere_ebm.studies.observers import AcceptanceObserver, DisplacementObserver, OrderObserver
+from sphere_ebm.studies.observers import AcceptanceObserver
 from sphere_ebm.studies.samples import Samples
-
-N = 8
-KEY = jax.random.key(7)
-# as many draws as are recorded at once: fewer would be another compilation
-DRAWS = 100
-
-
-@pytest.fixture(scope="module")
-def terms() -> tuple[Block, list[Any]]:
-    """Gravity, and attraction along a star: node 0 is everybody's neighbour."""
-    block = Block([SphereNode() for _ in range(N)])
-    hub = np.zeros(N - 1, np.int64)
-    leaves = np.arange(1, N)
-    lateral = LateralFactor(block, hub, leaves, np.ones(N - 1, np.float32), sharpness=2.0)
-    return block, [GravityFactor(block, np.linspace(2, 3, N).astype(np.float32), 2.0), lateral]
-
-
-@pytest.fixture(scope="module")
-def program(terms) -> Any:
-    return build_program(*terms, EulerMaruyama(0.5, 0.02))
-
-
-@pytest.fixture(scope="module")
-def start() -> SphereState:
-    return SphereState(
-        normalise(jax.random.normal(jax.random.key(1), (N, 3))), jnp.linspace(1.0, 3.0, N)
-    )
-
-
-@pytest.fixture(scope="module")
-def draw(program, start) -> Any:
-    """`sample_chains` of two chains, without a warm-up; the options are those that change."""
-
-    def drawn(sampler: Any = None, **options: Any) -> Samples:
-        using = (
-            program if sampler is None else eqx.tree_at(lambda p: p.samplers, program, [sampler])
-        )
-        begin = options.pop("start", start)
-        return sample_chains(
-            KEY, using, begin, **{"chains": 2, "warmup": 0, "draws": DRAWS} | options
-        )
-
-    return drawn
-
-
-def assert_same_draws(
-    one: Samples, other: Samples, chains: Any = slice(None), draws: Any = slice(None)
-) -> None:
-    """Those of `one` are these chains and draws of `other`, bit for bit."""
-    for name, values in one.energy.items():
-        np.testing.assert_array_equal(values, other.energy[name][chains, draws])
 
 
 def test_no_chain_depends_on_how_many_there_are_but_for_rounding(draw):
@@ -131,67 +75,11 @@ def test_another_key_gives_other_draws(program, draw, start):
     assert not np.any(draw().energy["gravity"] == other.energy["gravity"])
 
 
-@final
-class Counter(AbstractObserver):
-    """Counts its observations and records nothing at all, or the iteration it is told."""
-
-    silent: bool = eqx.field(static=True)
-
-    def init(self) -> jax.Array:
-        return jnp.zeros((), jnp.int32)
-
-    def __call__(
-        self, program: Any, free: Any, clamped: Any, carry: Any, iteration: Any
-    ) -> tuple[Any, Any]:
-        record = {"iteration": iteration.astype(jnp.float32), "looks": carry.astype(jnp.float32)}
-        return carry + 1, None if self.silent else record
-
-
-@pytest.fixture(scope="module")
-def kept(draw, start) -> Samples:
-    """Every state kept, and several observers."""
-    observers = [Counter(True), OrderObserver(), DisplacementObserver(start), Counter(False)]
-    return draw(warmup=120, draws=250, keep_states=True, observers=observers)
-
-
-def test_looking_and_keeping_states_changes_no_draw(draw, kept):
-    plain = draw(warmup=120, draws=250)
-    for name, values in kept.energy.items():
-        np.testing.assert_allclose(values, plain.energy[name], rtol=1e-3, atol=1e-3)
-    assert (kept.states.direction.shape, kept.states.radius.shape) == ((2, 250, N, 3), (2, 250, N))
-    np.testing.assert_array_equal(kept.states.direction[:, -1], kept.last.direction)
-    np.testing.assert_array_equal(kept.states.radius[:, -1], kept.last.radius)
-
-
-def test_energies_are_those_of_the_states(terms, kept):
-    for factor, name in zip(terms[1], ("gravity", "lateral"), strict=True):
-        exact = jax.jit(jax.vmap(jax.vmap(factor.energy)))(jax.tree.map(jnp.asarray, kept.states))
-        np.testing.assert_allclose(kept.energy[name], exact, rtol=2e-5, atol=1e-5)
-
-
-def test_moments_are_those_of_the_states_of_each_chain(kept):
-    np.testing.assert_array_equal(kept.moments.count, [250, 250])
-    for values, mean, deviation in zip(
-        kept.states, kept.moments.mean, kept.moments.deviation, strict=True
-    ):
-        exact = values.astype(np.float64)
-        np.testing.assert_allclose(mean, exact.mean(axis=1), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(deviation / 250, exact.var(axis=1), rtol=1e-3, atol=1e-6)
-
-
-def test_without_asking_no_configuration_is_kept(program, draw, start):
-    drawn = draw(draws=250)
-    assert drawn.states is None
-    sizes = [x.size for x in jax.tree.leaves((drawn.energy, drawn.observables))]
-    assert max(sizes) == 2 * 250
-    assert {x.shape[:2] for x in jax.tree.leaves(tuple(drawn.last))} == {(2, N)}
-
-
 def test_each_chain_may_start_elsewhere(draw, start):
     starts = SphereState(
         jnp.stack([start.direction, -start.direction]), jnp.stack([start.radius, start.radius + 1])
     )
-    still = draw(EulerMaruyama(0.5, 0.0), start=starts)
+    still = draw(EulerMaruyama(Coefficients(0.5, 0.0)), start=starts)
     np.testing.assert_allclose(still.last.direction, starts.direction, atol=1e-6)
     np.testing.assert_array_equal(still.last.radius, starts.radius)
     # and one start for all is the same start for each
@@ -200,10 +88,12 @@ def test_each_chain_may_start_elsewhere(draw, start):
 
 
 def test_each_chain_may_have_its_own_temperature(draw):
-    ladder = draw(samplers=[EulerMaruyama(0.1, 0.02), EulerMaruyama(2.0, 0.02)])
+    ladder = draw(
+        samplers=[EulerMaruyama(Coefficients(0.1, 0.02)), EulerMaruyama(Coefficients(2.0, 0.02))]
+    )
     np.testing.assert_allclose(ladder.temperature, [0.1, 2.0], rtol=1e-6)
     for chain, temperature in enumerate((0.1, 2.0)):
-        both = draw(EulerMaruyama(temperature, 0.02))
+        both = draw(EulerMaruyama(Coefficients(temperature, 0.02)))
         np.testing.assert_allclose(both.temperature, temperature, rtol=1e-6)
         for name, values in ladder.energy.items():
             np.testing.assert_array_equal(values[chain], both.energy[name][chain])
@@ -218,48 +108,53 @@ def test_each_chain_may_have_its_own_temperature(draw):
         (None, {"warmup": -1}, "`warmup` must be at least 0, an integer; got -1"),
         (
             None,
-            {"chains": 3, "samplers": [EulerMaruyama(1.0, 0.1)] * 2},
+            {"chains": 3, "samplers": [EulerMaruyama(Coefficients(1.0, 0.1))] * 2},
             "one for each of chains=3; got 2",
         ),
         (
-            EulerMaruyama(Linear(1.0, 0.1, 10), 0.1),
+            EulerMaruyama(Coefficients(Linear(1.0, 0.1, 10), 0.1)),
             {"warmup": 9},
             r"`temperature` must be constant after .* of 9",
         ),
         (
-            EulerMaruyama(1.0, Switch(0.1, 0.2, 150)),
+            EulerMaruyama(Coefficients(1.0, Switch(0.1, 0.2, 150))),
             {"warmup": 100},
             "`step_size` must be constant after",
         ),
         (
-            EulerMaruyama(1.0, 0.1, Linear(2.0, 1.0, 20)),
+            EulerMaruyama(Coefficients(1.0, 0.1, Linear(2.0, 1.0, 20))),
             {"warmup": 5},
             "`coupling` must be constant and 1 after",
         ),
-        (EulerMaruyama(1.0, 0.1, 2.0), {}, "`coupling` must be constant and 1 after"),
+        (EulerMaruyama(Coefficients(1.0, 0.1, 2.0)), {}, "`coupling` must be constant and 1 after"),
         (
-            EulerMaruyama(1.0, float("nan")),
+            EulerMaruyama(Coefficients(1.0, float("nan"))),
             {},
             "`step_size` must be a number that makes a law; got nan",
         ),
         (
-            MALA(Linear(1.0, 0.0, 5), 0.1),
+            MALA(Coefficients(Linear(1.0, 0.0, 5), 0.1)),
             {"warmup": 10},
             "`temperature` must be a number that makes a law; got 0",
         ),
         (
-            MALA(1.0, 0.1, adapt_steps=11),
+            MALA(Coefficients(1.0, 0.1), adapt_steps=11),
             {"warmup": 10},
             "`adapt_steps` must be at most warmup=10; got 11",
         ),
         (
             None,
-            {"samplers": [MALA(1.0, 0.1)] * 2},
+            {"samplers": [MALA(Coefficients(1.0, 0.1))] * 2},
             "of the program's own scheme; got EulerMaruyama, MALA",
         ),
         (
             None,
-            {"samplers": [EulerMaruyama(1.0, 0.1), EulerMaruyama(1.0, 0.1, 2.0)]},
+            {
+                "samplers": [
+                    EulerMaruyama(Coefficients(1.0, 0.1)),
+                    EulerMaruyama(Coefficients(1.0, 0.1, 2.0)),
+                ]
+            },
             "`coupling` must be constant and 1 after",
         ),
     ],
@@ -286,7 +181,7 @@ def test_an_energy_that_is_not_finite_names_its_chain(draw, start, warmup):
 
 
 def test_one_bad_draw_among_many_is_found(draw):
-    absurd = EulerMaruyama(0.5, 1e4)
+    absurd = EulerMaruyama(Coefficients(0.5, 1e4))
     with pytest.raises(NonFiniteEnergyError, match=r"chain 0.*after 128 steps"):
         draw(absurd, draws=250)
 
@@ -312,42 +207,22 @@ def test_one_compilation_serves_warmup_and_draws_and_all_values(draw, start, mon
     seen = [
         draw(warmup=150, draws=250),
         draw(warmup=10, draws=120, thin=3),
-        draw(EulerMaruyama(0.7, 0.01, direction_mobility=0.3)),
-        draw(samplers=[EulerMaruyama(0.1, 0.02), EulerMaruyama(2.0, 0.02)]),
+        draw(EulerMaruyama(Coefficients(0.7, 0.01, direction_mobility=0.3))),
+        draw(
+            samplers=[
+                EulerMaruyama(Coefficients(0.1, 0.02)),
+                EulerMaruyama(Coefficients(2.0, 0.02)),
+            ]
+        ),
         draw(start=starts, warmup=1),
         draw(start=start._replace(radius=weak)),
     ]
     assert len({float(each.last.radius.sum()) for each in seen}) == len(seen)
 
 
-def test_observers_may_record_nothing_or_numbers_of_their_own(kept):
-    assert set(kept.observables) == {
-        "polar_order",
-        "nematic_order",
-        "squared_displacement",
-        "iteration",
-        "looks",
-    }
-    # both begin with the first draw: what was seen in the warm-up is forgotten
-    for name in ("iteration", "looks"):
-        np.testing.assert_array_equal(
-            kept.observables[name], np.broadcast_to(np.arange(250), (2, 250))
-        )
-
-
-def test_what_observers_see_are_the_draws(kept):
-    mean = kept.states.direction.mean(axis=2)
-    np.testing.assert_allclose(
-        kept.observables["polar_order"], np.linalg.norm(mean, axis=-1), rtol=1e-4
-    )
-    away = kept.observables["squared_displacement"]
-    assert not np.any(away[:, 0]), "the first draw, not the start of the warm-up"
-    assert np.all(away[:, 1:] > 0)
-
-
 @pytest.fixture(scope="module")
 def cooled(terms, start) -> Samples:
-    program = build_program(*terms, MALA(Linear(3.0, 0.5, 100), 0.1))
+    program = build_program(*terms, MALA(Coefficients(Linear(3.0, 0.5, 100), 0.1)))
     return sample_chains(
         KEY, program, start, chains=2, warmup=100, draws=1000, observers=[AcceptanceObserver(start)]
     )
@@ -370,7 +245,7 @@ def test_the_share_of_moves_is_the_mean_acceptance(cooled):
 
 def test_statistics_of_colours_are_averaged_over_the_points(terms, start):
     """The hub is one point in eight, not one block in two."""
-    sampler = MetropolisWithinGibbs(0.5, 0.5)
+    sampler = MetropolisWithinGibbs(Coefficients(0.5, 0.5))
     program = build_coloured_program(*terms, sampler, np.asarray([1] + [0] * (N - 1)))
     drawn = sample_chains(KEY, program, start, chains=1, warmup=0, draws=1)
     key = jax.random.fold_in(jax.random.fold_in(KEY, 0), 0)
@@ -380,41 +255,6 @@ def test_statistics_of_colours_are_averaged_over_the_points(terms, start):
     assert drawn.observables["acceptance"][0, 0] == pytest.approx((7 * leaves + hub) / 8, rel=1e-4)
     assert drawn.observables["step_size"][0, 0] == pytest.approx(0.5)
     assert drawn.acceptance == pytest.approx(drawn.observables["acceptance"][:, 0])
-
-
-@final
-class Silent(AbstractObserver):
-    """Counts looks and records them without a name."""
-
-    def init(self):
-        return jnp.zeros((), jnp.int32)
-
-    def __call__(self, program, state_free, state_clamped, carry, iteration):
-        return carry + 1, state_free[0].radius[:2]
-
-
-@final
-class Impostor(AbstractObserver):
-    """Records under the name of a sampler's own statistic."""
-
-    def __call__(self, program, state_free, state_clamped, carry, iteration):
-        return None, {"acceptance": jnp.asarray(7.0)}
-
-
-def test_what_an_observer_records_without_a_name_and_carries_is_kept(terms, start):
-    program = build_program(*terms, EulerMaruyama(1.0, 0.02))
-    drawn = sample_chains(
-        KEY, program, start, chains=2, warmup=3, draws=5, observers=[Silent()], keep_states=True
-    )
-    np.testing.assert_array_equal(drawn.records[0], drawn.states.radius[:, :, :2])
-    np.testing.assert_array_equal(drawn.memory[0], [5, 5])
-    assert drawn.observables == {}
-
-
-def test_two_observers_of_one_name_are_refused(terms, start):
-    program = build_program(*terms, MALA(1.0, 0.02))
-    with pytest.raises(ValueError, match="names of their own; got acceptance twice"):
-        sample_chains(KEY, program, start, chains=1, warmup=0, draws=2, observers=[Impostor()])
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -17,6 +17,7 @@ from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, AbstractSphere
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
 from sphere_ebm.sampling.mala import MALA
 from sphere_ebm.sampling.programs import build_program, energies, sphere_block
@@ -65,7 +66,7 @@ def pair_program():
         ),
         OsmoticFactor(block, sharpness=SHARPNESS, evaluator="direct"),
     ]
-    return build_program(block, factors, MALA(1.0, 0.15))
+    return build_program(block, factors, MALA(Coefficients(1.0, 0.15)))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,7 @@ def test_a_ladder_crosses_a_barrier_that_single_chains_do_not():
     ladders = 200
     temperatures = np.geomspace(cold, 1.5, 5)
     block = sphere_block(1)
-    program = build_program(block, [DoubleWellFactor(block)], MALA(cold, 0.03))
+    program = build_program(block, [DoubleWellFactor(block)], MALA(Coefficients(cold, 0.03)))
     inside = SphereState(jnp.asarray([[0.0, 0.0, 1.0]]), jnp.asarray([MIDDLE - 1]))
     alone = sample_chains(jax.random.key(1), program, inside, chains=ladders, warmup=2000, draws=1)
     assert np.mean(alone.last.radius > MIDDLE) < 0.02, "the barrier is fifteen times T"
@@ -231,7 +232,10 @@ def test_temperatures_that_make_no_ladder_are_refused(pair_program, temperatures
         replica_exchange(jax.random.key(0), pair_program, start, temperatures)
 
 
-@pytest.mark.parametrize("sampler", [Underdamped(2, 1.0, 0.1), LeimkuhlerMatthews(2, 1.0, 0.1)])
+@pytest.mark.parametrize(
+    "sampler",
+    [Underdamped(Coefficients(1.0, 0.1), 2), LeimkuhlerMatthews(Coefficients(1.0, 0.1), 2)],
+)
 def test_schemes_that_carry_tangent_vectors_are_refused(sampler):
     block = sphere_block(2)
     program = build_program(block, [GravityFactor(block, np.ones(2, np.float32))], sampler)

@@ -12,6 +12,7 @@ from thrml import SamplingSchedule, sample_with_observation
 
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
 from sphere_ebm.sampling.programs import build_coloured_program, build_program, split_blocks
@@ -31,7 +32,7 @@ LATER = jnp.asarray(5, jnp.int32)
 
 @pytest.fixture(scope="module")
 def program(small_block, small_factors) -> Any:
-    return build_program(small_block, small_factors, EulerMaruyama(1.0, 0.02))
+    return build_program(small_block, small_factors, EulerMaruyama(Coefficients(1.0, 0.02)))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def coloured(small_block, small_factors) -> Any:
     colour = np.arange(30) % 2
     colour[4] = 2
     return build_coloured_program(
-        small_block, small_factors[:2], MetropolisWithinGibbs(1.0, 0.02), colour
+        small_block, small_factors[:2], MetropolisWithinGibbs(Coefficients(1.0, 0.02)), colour
     )
 
 

@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from builders import close_folder
 from sphere_ebm.errors import ShardError
 from sphere_ebm.text import documents
 from sphere_ebm.text.documents import TextItem, find_texts, read_texts
@@ -137,14 +138,7 @@ def test_a_folder_that_cannot_be_searched_is_a_problem_and_stops_no_other(
 ):
     good = write("good.txt")
     closed = write("closed/a.txt").parent
-    scandir = os.scandir
-
-    def guarded(path="."):
-        if os.path.basename(path) == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", guarded)
+    close_folder(monkeypatch, "closed")
     bad, found = find_texts([tmp_path / pattern])
     assert found == TextItem("good", good)
     assert (

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import contents
+from builders import Spaces, contents
 from sphere_ebm import LabelError
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
-from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
+from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.folder import MANIFEST, claim_shards, read_manifest, write_manifest
 from sphere_ebm.text.ingest import IngestRun, ingest
 from sphere_ebm.text.patching import Patching
@@ -26,20 +26,6 @@ TEXTS = {
     "c.md": "# A title\n",
 }
 SHARDS = ["a.safetensors", "b.safetensors", "c.safetensors"]
-
-
-class Spaces(AbstractEntropyModel):
-    """Uncertain behind spaces, certain everywhere else."""
-
-    def __init__(self, name: str = "spaces") -> None:
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def read(self, octets: np.ndarray) -> Reading:
-        return Reading((octets == 32).astype(np.float32), np.ones(len(octets), np.float32))
 
 
 class Lengths(AbstractEmbedder):

@@ -6,7 +6,8 @@ import pytest
 
 from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.text import byte_model, models
-from sphere_ebm.text.blt import BltEmbedder, BltEntropyModel, BltNetwork, BltSettings
+from sphere_ebm.text.blt import BltEmbedder, BltEntropyModel, BltNetwork
+from sphere_ebm.text.blt_weights import BltSettings
 from sphere_ebm.text.byte_model import ByteModel
 from sphere_ebm.text.models import EMBEDDERS, ENTROPY_MODELS, make_models
 from sphere_ebm.text.passage_embedder import PassageEmbedder

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from builders import Letters, Spaces
 from sphere_ebm import __version__, read_shard
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.atomic import sha256_of
@@ -35,32 +36,8 @@ BLOCK = 3
 PROSE = "The quick brown fox jumps over the lazy dog, and nobody minds.\n" * 4
 
 
-class Spaces(AbstractEntropyModel):
-    """Uncertain behind spaces, and a little so everywhere else."""
-
-    name = "spaces"
-
-    def read(self, octets: np.ndarray) -> Reading:
-        entropies = np.where(octets == 32, 2 + octets.cumsum() % 5 / 8, octets % 7 / 20)
-        return Reading(
-            entropies.astype(np.float32), np.where(octets == 32, 3, 1).astype(np.float32)
-        )
-
-
-class Letters(AbstractEmbedder):
-    """Counts of bytes by their last three bits, three patches at a time."""
-
-    name = "letters"
-    width = WIDTH
-
-    def embed(self, octets: np.ndarray, lengths: np.ndarray) -> Any:
-        patches = np.split(octets, np.cumsum(lengths)[:-1])
-        for begin in range(0, len(patches), BLOCK):
-            block = patches[begin : begin + BLOCK]
-            counts = np.array(
-                [np.bincount(patch & 7, minlength=WIDTH) for patch in block], np.float32
-            )
-            yield counts, np.array([prominence_of(patch) for patch in block], np.float32)
+def letters() -> Letters:
+    return Letters(WIDTH, block=BLOCK, prominence=prominence_of)
 
 
 def prominence_of(patch: np.ndarray) -> float:
@@ -92,8 +69,8 @@ def write(tmp_path: Path) -> Write:
         given = {
             "patching": Patching("global"),
             "mean_length": 8.0,
-            "entropy": Spaces(),
-            "embedder": Letters(),
+            "entropy": Spaces(noise=True),
+            "embedder": letters(),
         } | options
         digest = write_shard(path, text, metadata={"made_with": "a test"}, **given)
         return Written(path, read_shard(path), read_container(path).metadata, digest)
@@ -147,7 +124,7 @@ def test_starts_and_lengths_point_into_the_file_at_whole_characters(
 
 def test_entropies_are_those_of_the_model_and_of_a_patch_their_mean(write: Write) -> None:
     done = write("notes.txt")
-    expected = Spaces().read(np.frombuffer(PROSE.encode(), np.uint8)).entropies
+    expected = Spaces(noise=True).read(np.frombuffer(PROSE.encode(), np.uint8)).entropies
     np.testing.assert_array_equal(read_container(done.path).floats("entropies"), expected)
     starts = done.table.patch_start
     means = [
@@ -247,7 +224,7 @@ def test_metadata_tell_all_that_the_shard_was_made_with(write: Write) -> None:
     }
     assert (held["entropy_model"], held["embedding_model"]) == ("spaces", "letters")
     patching = Patching(**json.loads(held["patching"]))
-    entropies = Spaces().read(octets).entropies
+    entropies = Spaces(noise=True).read(octets).entropies
     assert patching.threshold == find_threshold([(octets, entropies)], 8.0, patching)
     np.testing.assert_array_equal(
         patch_lengths(octets, entropies, patching), done.table.patch_length
@@ -324,7 +301,7 @@ class Spoilt(AbstractEmbedder):
         self._spoil = spoil
 
     def embed(self, octets: np.ndarray, lengths: np.ndarray) -> Any:
-        for embeddings, prominence in Letters().embed(octets, lengths):
+        for embeddings, prominence in letters().embed(octets, lengths):
             yield self._spoil(embeddings, prominence)
 
 
@@ -394,7 +371,7 @@ class Unsure(AbstractEntropyModel):
     name = "unsure"
 
     def read(self, octets: np.ndarray) -> Reading:
-        reading = Spaces().read(octets)
+        reading = Spaces(noise=True).read(octets)
         return Reading(with_value(reading.entropies, np.nan), reading.surprisals)
 
 

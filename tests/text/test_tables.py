@@ -270,7 +270,9 @@ def test_a_table_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch)
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     path = parquet(tmp_path / "a.parquet", text=["a"])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert "pip install 'sphere-ebm[parquet]'" in refusal(path)
+    assert refusal(path).endswith(
+        "reading Parquet needs the package `pyarrow`; pip install 'sphere-ebm[parquet]'"
+    )
 
 
 # both kinds of rows

@@ -1,6 +1,8 @@
-"""Entry point of the command `sphere-ebm`, beside the package.
+"""Entry point of the command `sphere-ebm`.
 
-Importing that takes seconds, and may be interrupted.
+Importing this module costs next to nothing, since the package imports what it holds only when it is
+asked for. `run` first sees to interruptions and only then imports the command itself, with JAX and
+all, which takes seconds.
 """
 
 import os
@@ -43,25 +45,26 @@ def keep_programs() -> None:
 
     A folder (or none: an empty value) that the user has named in JAX_COMPILATION_CACHE_DIR is left
     as it is. Without a folder that belongs to the user and can be written, nothing is kept. JAX
-    neither bounds its cache (but with `filelock`, which we do without) nor writes a file in one go,
-    so both are seen to here: a run that meets a file which another is writing, or cannot write one,
+    bounds its cache only under a lock that runs wait for, and does not write a file in one go, so
+    both are seen to here: a run that meets a file which another is writing, or cannot write one,
     compiles as if there were none.
     """
     if _CACHE in os.environ:
         return
+    import platformdirs
+
     try:
-        folder = _cache_folder() / "sphere_ebm" / "jax"
+        # `opinion`: on Windows no folder `Cache` in that of the package
+        home = platformdirs.user_cache_path("sphere_ebm", appauthor=False, opinion=False)
+        folder = home / "jax"
         # programs are run as they are: nobody else may put one there
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK) or (
-            hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
-        ):
+        if not os.access(folder, os.W_OK | os.X_OK) or not _belongs_to_the_user(folder):
             return
         _tidy(folder)
     except (OSError, RuntimeError):  # RuntimeError: there is no home
         return
-    # not by the environment: JAX has read that already where the package was imported first, as by
-    # `python -m`
+    # not by the environment, which JAX reads only once, when it is imported
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -73,15 +76,9 @@ def keep_programs() -> None:
     )
 
 
-def _cache_folder() -> Path:
-    """Where the user's programs keep what can be made again."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # the specification wants a relative path to be ignored
-    return named if named.is_absolute() else Path.home() / ".cache"
+def _belongs_to_the_user(folder: Path) -> bool:
+    # Windows has no numbers of users; there the folder lies in the user's own profile.
+    return sys.platform == "win32" or folder.stat().st_uid == os.getuid()
 
 
 def _tidy(folder: Path) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sphere_ebm import __version__
-from sphere_ebm.cli.options import add_config_options, config_of
+from sphere_ebm.cli.options import add_config_options, add_output, add_report, config_of
 from sphere_ebm.cli.output import (
     INTERRUPTED,
     NOTHING,
@@ -59,9 +59,11 @@ _COMPARED = (
     ("s", "seconds", 1),
 )
 
-_EXIT_CODES = """\
-exit codes: 0 all labelled; 1 nobody read the output; 2 wrong usage; 3 nothing could be labelled; 4 some inputs were
-refused (all others are labelled); 130 interrupted (the same command continues)."""
+_EXIT_CODES = (
+    "exit codes: 0 all labelled; 1 nobody read the output; 2 wrong usage; 3 nothing could be"
+    " labelled; 4 some inputs were refused (all others are labelled); 130 interrupted (the same"
+    " command continues)."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,7 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sphere-ebm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_label(commands)
+    _add_compare(commands)
+    add_text_commands(commands, _EXIT_CODES)
+    _add_readers(commands)
+    return parser
 
+
+def _add_label(commands: Any) -> None:
     labels = commands.add_parser(
         "label", help="place shards on one sphere and write their labels", epilog=_EXIT_CODES
     )
@@ -136,12 +145,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="INPUT",
         help="shard files, folders (searched recursively), globs",
     )
-    labels.add_argument(
-        "--output", "-o", required=True, type=Path, metavar="DIR", help="folder for the labels"
-    )
-    labels.add_argument(
-        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
-    )
+    add_output(labels, "folder for the labels")
+    _add_pooling(labels)
     labels.add_argument(
         "--sidecar-edges", action="store_true", help="add the edges of *.hypergraph.db sidecars"
     )
@@ -171,11 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     labels.add_argument(
         "--overwrite", action="store_true", help="replace another map in the output folder"
     )
-    labels.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
-    labels.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    add_report(labels)
     add_config_options(labels.add_argument_group("configuration of the placement"))
     labels.set_defaults(run=_label, parser=labels)
 
+
+def _add_compare(commands: Any) -> None:
     compared = commands.add_parser(
         "compare",
         help="place the same shards by heuristics and by Langevin, and measure all",
@@ -184,30 +190,27 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="shard files, folders (recursive), globs"
     )
-    compared.add_argument(
-        "--output",
-        "-o",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="folder for table and figure",
-    )
+    add_output(compared, "folder for table and figure")
     compared.add_argument(
         "--methods", metavar="NAME,...", help=f"of: {', '.join(METHODS)}; default: all"
     )
-    compared.add_argument(
-        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
-    )
-    compared.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
-    compared.add_argument("--json", action="store_true", help="print the table as one JSON object")
+    _add_pooling(compared)
+    add_report(compared, "table")
     add_config_options(
         compared.add_argument_group("configuration of Hamiltonian, shells and Langevin runs"),
         {"start"},
     )
     compared.set_defaults(run=_compare, parser=compared)
 
-    add_text_commands(commands, _EXIT_CODES)
 
+def _add_pooling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
+    )
+
+
+def _add_readers(commands: Any) -> None:
+    """Add the commands that write nothing."""
     inspect = commands.add_parser("inspect", help="what is in a shard or label file")
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
@@ -219,7 +222,6 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_argument("folder", type=Path, metavar="DIR")
     quality.add_argument("--json", action="store_true", help="print one JSON object")
     quality.set_defaults(run=_quality)
-    return parser
 
 
 def _label(options: argparse.Namespace, errors: Console) -> int:

@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Literal
 
 from sphere_ebm.maps.config import PlacementConfig
@@ -42,6 +43,19 @@ def add_config_options(group: Any, left_out: Collection[str] = ()) -> None:
         )
 
 
+def add_output(parser: argparse.ArgumentParser, help: str) -> None:
+    """The option `--output`, without which a command that writes does not run."""
+    parser.add_argument("--output", "-o", required=True, type=Path, metavar="DIR", help=help)
+
+
+def add_report(parser: argparse.ArgumentParser, printed: str = "summary") -> None:
+    """Options for how much is printed, and how."""
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
+    parser.add_argument(
+        "--json", action="store_true", help=f"print the {printed} as one JSON object"
+    )
+
+
 def _field_texts(docstring: str) -> dict[str, str]:
     """Field name -> its description, from the `name: text` or `a, b: text` lines of a docstring."""
     # cleandoc: from Python 3.13 on the compiler strips the indentation itself
@@ -59,7 +73,7 @@ def config_of(options: argparse.Namespace) -> PlacementConfig:
     """The configuration that the options ask for; ends the program for a wrong one."""
     names = [field.name for field in dataclasses.fields(PlacementConfig) if field.name in options]
     try:
-        return PlacementConfig(**{name: getattr(options, name) for name in names})
+        return PlacementConfig(**{name: vars(options)[name] for name in names})
     except ValueError as error:
         parser: argparse.ArgumentParser = options.parser
         parser.error(str(error))

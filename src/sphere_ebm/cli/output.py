@@ -55,6 +55,7 @@ def progress_bars(shown: bool) -> Iterator[StageProgress | None]:
 
 
 def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
+    """What `--json` prints of a map."""
     return {
         "map": run.map_id,
         "output": str(run.output),
@@ -74,6 +75,7 @@ def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
 
 
 def print_run(run: LabelRun, seconds: float) -> None:
+    """The table of a map."""
     placement = run.placement
     table = Table(title=f"map {run.map_id[:8]}", show_header=False)
     table.add_row("points", f"{run.points:,} in {len(run.files)} files")
@@ -95,11 +97,15 @@ def print_run(run: LabelRun, seconds: float) -> None:
 
 def add_quality(table: Table, quality: QualityReport) -> None:
     """A row for every measure that is defined for these points."""
-    by_size = ("recall", "trustworthiness", "continuity")
+    by_size = {
+        "recall": quality.recall,
+        "trustworthiness": quality.trustworthiness,
+        "continuity": quality.continuity,
+    }
     rows = [
         (f"{name}@{k}", value, ".3f")
-        for name in by_size
-        for k, value in getattr(quality, name).items()
+        for name, values in by_size.items()
+        for k, value in values.items()
     ]
     rows += [
         ("distance correlation (Spearman)", quality.distance_spearman, ".3f"),

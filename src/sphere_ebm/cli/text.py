@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sphere_ebm.cli.options import add_config_options, config_of
+from sphere_ebm.cli.options import add_config_options, add_output, add_report, config_of
 from sphere_ebm.cli.output import (
     OK,
     PARTLY,
@@ -51,9 +51,7 @@ def add_text_commands(commands: Any, exit_codes: str) -> None:
         "ingest", help="cut texts into patches, write their shards", epilog=exit_codes
     )
     ingested.add_argument("inputs", nargs="+", metavar="FILE", help=_INPUTS)
-    ingested.add_argument(
-        "--output", "-o", required=True, type=Path, metavar="DIR", help="folder for the shards"
-    )
+    add_output(ingested, "folder for the shards")
     _add_common_options(ingested)
     ingested.set_defaults(run=_ingest, parser=ingested)
 
@@ -66,14 +64,7 @@ def add_text_commands(commands: Any, exit_codes: str) -> None:
         metavar="FILE",
         help=f"{_INPUTS}; none: ask a map that is there already",
     )
-    mapped.add_argument(
-        "--output",
-        "-o",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="folder for labels and figure",
-    )
+    add_output(mapped, "folder for labels and figure")
     mapped.add_argument(
         "--show-neighbours", metavar="TEXT", help="print what lies around this passage on the map"
     )
@@ -86,9 +77,13 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what another run has left in the folder"
     )
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
-    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
-    texts = parser.add_argument_group("texts")
+    add_report(parser)
+    _add_reading(parser.add_argument_group("texts"))
+    _add_cutting(parser.add_argument_group("patches"))
+    _add_models(parser.add_argument_group("models"))
+
+
+def _add_reading(texts: Any) -> None:
     texts.add_argument(
         "--column", metavar="NAME", help="text column of .jsonl and .parquet [text, else content]"
     )
@@ -102,7 +97,9 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"of text in one file [{MAX_BYTES}]",
     )
-    cuts = parser.add_argument_group("patches")
+
+
+def _add_cutting(cuts: Any) -> None:
     cuts.add_argument(
         "--rule", choices=RULES, default="monotonic", help="where a patch starts [monotonic]"
     )
@@ -132,7 +129,9 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     cuts.add_argument(
         "--cut-characters", action="store_true", help="let patches begin inside UTF-8 characters"
     )
-    models = parser.add_argument_group("models")
+
+
+def _add_models(models: Any) -> None:
     models.add_argument(
         "--entropy", choices=ENTROPY_MODELS, default="bytes", help="of the next byte [bytes]"
     )

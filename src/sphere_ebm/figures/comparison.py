@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sphere_ebm.figures.colours import INK, QUIET, STYLE, TERM_COLOURS, point_colours
 from sphere_ebm.figures.legend import plain, thousands
-from sphere_ebm.figures.map import INK, QUIET, STYLE, TERM_COLOURS, draw_world, point_colours
+from sphere_ebm.figures.world import draw_world
 from sphere_ebm.heuristics.compare import Compared
 
 _MAPS = ("random", "pca", "lateral_jit", "langevin-pca")

@@ -23,7 +23,8 @@ def atomic_write(path: Path, writer: Callable[[BinaryIO], object]) -> None:
     Temporary file in the same folder, fsync, rename, fsync of the folder. On any exception, an
     interrupt included, the temporary is removed and an older file at `path` is untouched.
 
-    **Raises:** `OSError` from the file system, and whatever `writer` raises.
+    Raises:
+        OSError: from the file system; and whatever `writer` raises.
     """
     # The target's name is not part of the temporary's: together they could exceed the file system's
     # limit.
@@ -56,7 +57,8 @@ def sha256_of(*paths: Path) -> str:
 
     Streaming.
 
-    **Raises:** `OSError` if a file cannot be read.
+    Raises:
+        OSError: a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:

@@ -2,8 +2,15 @@
 
 Nothing is allocated or believed that the file's size does not bear out.
 
-Format: https://huggingface.co/docs/safetensors/index#format. The library's own reader is not used,
-because its errors name neither file nor tensor, and numpy behind it has no BF16.
+Format: https://huggingface.co/docs/safetensors/index#format. The library's own reader gives BF16 as
+NumPy arrays, too (by `ml_dtypes`), and serves where files are our own (`tensors.read_tensors`) or
+a model's weights (`text.blt`). It does not serve for files from anywhere:
+
+- It gives a tensor whole. Embeddings in BF16 would be held twice while they become float32; here
+  they are converted in blocks, and no more than one block is held besides.
+- It maps the file into memory: one that is cut short while it is read ends the process by a signal,
+  where this reader raises an error.
+- Its errors name neither the file nor the tensor, and it checks no values.
 """
 
 import json
@@ -88,8 +95,8 @@ class Container:
 
         F32 is read in place, the rest converted in blocks.
 
-        **Raises:** `ShardError` for a dtype that is no float, and at the first value that is no
-        finite float32.
+        Raises:
+            ShardError: a dtype that is no float, or a value that is no finite float32.
         """
         info = self.tensors[name]
         dtype = self._dtype(info, _FLOATS)
@@ -193,9 +200,10 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 def read_container(path: Path) -> Container:
     """Read and verify the header of a safetensors file; tensor data are not touched.
 
-    **Raises:** `ShardError` for a file that is truncated, has an impossible header length, a header
-    that is no JSON or names a tensor twice, or tensors whose shape, dtype and offsets contradict
-    each other or the file's size.
+    Raises:
+        ShardError: a file that is truncated, has an impossible header length, a header that is no
+            JSON or names a tensor twice, or tensors whose shape, dtype and offsets contradict each
+            other or the file's size.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size

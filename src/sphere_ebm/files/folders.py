@@ -1,36 +1,44 @@
-"""A folder that one run works in at a time."""
+"""A folder that one run works in at a time.
 
-import os
+What is locked is a file in the folder, by `filelock`, so that the system lets go of it when the
+process ends, however it ends. The file is removed while it is still locked. Whoever opened it just
+before that locks a file without a name, which `filelock` notices and takes for a refusal; whoever
+comes after that makes a new one. So two runs never hold the folder together, and a finished map has
+no lock file among its own. (A file outside of the folder that is never removed would do as well,
+but it would not be seen by another machine that works in the same folder, or by another user.) On
+Windows a file that is open cannot be removed: there `filelock` itself removes it after it let go.
+
+A killed run leaves the file behind, unlocked; the run that takes over removes it.
+"""
+
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from sphere_ebm.errors import LabelError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+LOCK = ".sphere-lock"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder`, made when missing, for one run.
 
-    The lock goes with the process, however it ends.
+    Where files cannot be locked (some network file systems), or none can be made, nothing is held.
 
-    Raises LabelError while another run holds it. Where folders cannot be locked (Windows, some
-    network file systems) nothing is held.
+    Raises:
+        LabelError: another run holds the folder.
+        OSError: the folder cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    path = folder / LOCK
+    # Without flock, filelock would rely on the file's existence, which outlives a killed process.
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
+        lock.acquire()
+    except Timeout as error:
         raise LabelError(
             f"another run is working in {folder}; wait for it, or choose another --output"
         ) from error
@@ -39,4 +47,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        # Also where nothing is held: the attempt may have made the file.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()

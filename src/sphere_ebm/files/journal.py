@@ -34,6 +34,7 @@ class Journal:
 
     @property
     def path(self) -> Path:
+        """The journal's own file."""
         return self.folder / JOURNAL
 
     def resume(self, known: Mapping[str, str] | None = None) -> None:

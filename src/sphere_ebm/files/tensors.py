@@ -88,10 +88,10 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     try:
         with safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(
-                file.metadata() or {}
-            )
-    except (SafetensorError, OSError) as error:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    # AttributeError: for a type that NumPy lacks, such as F8_E4M3, which we never write.
+    except (SafetensorError, OSError, AttributeError) as error:
         raise ShardError(
             path, str(error), cure="check the path, or write the file again"
         ) from error

@@ -1,6 +1,6 @@
 """Rules of water-filling, by name.
 
-Docs/heuristics.md tells what each preset was and what it reaches.
+`docs/heuristics.md` tells what each preset was and what it reaches.
 """
 
 import math
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sphere_ebm.filling.engine import Law
+from sphere_ebm.rules import Range, checked_fields
 
 RadialStart = Literal["norm", "information", "rank"]
 
@@ -52,28 +53,20 @@ class Preset:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the rule that is broken."""
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(choices)}; got {getattr(self, name)!r}."
-                )
-        for name, low in _LEAST.items():
-            if not getattr(self, name) >= low:
-                raise ValueError(
-                    f"`{name}` must be a number >= {low:g}; got {getattr(self, name)!r}."
-                )
+        checked_fields(self, choices=_CHOICES, ranges=_RANGES)
 
 
 _CHOICES = {"start": ("norm", "information", "rank"), "relative_to": ("deviation", "mean")}
 
-_LEAST = {
-    "osmotic_rate": 0,
-    "passes": 0,
-    "threshold": 0,
-    "overload_limit": 0,
-    "push": 1,
-    "excess_gain": 0,
-    "lateral_threshold": 0,
+_NOT_NEGATIVE = Range(0, math.inf, "a number >= 0")
+_RANGES = {
+    "osmotic_rate": _NOT_NEGATIVE,
+    "passes": _NOT_NEGATIVE,
+    "threshold": _NOT_NEGATIVE,
+    "overload_limit": _NOT_NEGATIVE,
+    "push": Range(1, math.inf, "a number >= 1"),
+    "excess_gain": _NOT_NEGATIVE,
+    "lateral_threshold": _NOT_NEGATIVE,
 }
 
 PRESETS: dict[str, Preset] = {
@@ -90,11 +83,15 @@ reaches.
 """
 
 PATIENCE = 3
+"""Passes without gain after which a run ends."""
 
 TOLERANCE = 0.05
+"""Share of its capacity by which a shell may miss it."""
 
 
 def law_of(rules: Preset, seed: int) -> Law:
+    """The numbers of a preset as arrays for the engine, which does not compile again for them."""
+
     def number(value: float) -> Float[Array, ""]:
         return jnp.asarray(value, jnp.float32)
 

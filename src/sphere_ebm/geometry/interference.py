@@ -27,6 +27,7 @@ from sphere_ebm.geometry.harmonics import (
     evaluate_many,
     gradient_coefficients,
 )
+from sphere_ebm.geometry.maxima import highest_around
 from sphere_ebm.geometry.sphere import exponential_map, project_tangent, squared_chord
 
 # Side lobes of one source over its peak, by the cut at the band limit.
@@ -235,29 +236,10 @@ def _grid_maxima(density: Float[Array, "batch rows columns"]) -> Float[Array, "b
     """The density at nodes that no neighbour exceeds, -inf elsewhere.
 
     It is -inf, too, where all nine are equal to rounding.
-
-    Beyond a pole the next row is the same row half a turn further.
     """
-    across = density.shape[1]
-    padded = jnp.concatenate(
-        [
-            jnp.roll(density[:, :1], across, axis=2),
-            density,
-            jnp.roll(density[:, -1:], across, axis=2),
-        ],
-        axis=1,
-    )
-    rows = density.shape[1]
-    around = jnp.stack(
-        [
-            jnp.roll(padded, column, axis=2)[:, 1 + row : 1 + row + rows]
-            for row in (-1, 0, 1)
-            for column in (-1, 0, 1)
-            if (row, column) != (0, 0)
-        ]
-    )
     flat = density * (1 - 32 * float(jnp.finfo(density.dtype).eps))
-    peak = (density >= jnp.max(around, axis=0)) & (jnp.min(around, axis=0) < flat)
+    lowest = -highest_around(-density)
+    peak = (density >= highest_around(density)) & (lowest < flat)
     return jnp.where(peak, density, -jnp.inf).reshape(density.shape[0], -1)
 
 

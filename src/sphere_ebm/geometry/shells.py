@@ -232,6 +232,7 @@ def ideal_radii(
         prominence: (N,) any finite real numbers; only their order counts, in float64. Equal values
             are ranked by a random permutation, since neither their index nor anything else orders
             them.
+        shells: their edges and capacities.
         order: `outer` ranks upwards, so that high prominence lies outside; `core` downwards, so
             that it lies inside.
         seed: >= 0, of that permutation; the same seed and N give the same one.

@@ -9,7 +9,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64
+from jaxtyping import Array, Float, Float64, Shaped
 
 TWO_PI = 2.0 * math.pi
 
@@ -44,6 +44,18 @@ def normalise(vector: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
     norm = jnp.linalg.norm(vector, axis=-1, keepdims=True)
     pole = jnp.asarray([0.0, 0.0, 1.0], vector.dtype).reshape((1,) * (vector.ndim - 1) + (3,))
     return jnp.where(norm == 0, pole, vector / jnp.where(norm == 0, 1, norm))
+
+
+def unit_rows(
+    rows: Float[np.ndarray, "*rows width"], norm: Shaped[np.ndarray, "*rows 1"] | None = None
+) -> Float[np.ndarray, "*rows width"]:
+    """Rows of any width divided by their norms, in the rows' own precision.
+
+    Zero rows stay zero, and what is not a number stays so. `norm` are the norms of the rows, where
+    the caller has them already.
+    """
+    length = np.linalg.norm(rows, axis=-1, keepdims=True) if norm is None else norm
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length != 0)
 
 
 def exponential_map(

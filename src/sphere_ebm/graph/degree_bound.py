@@ -37,6 +37,7 @@ class DegreeBound:
         self.weight = weight
         self.cosine = cosine
         sent, received = (np.bincount(ends, minlength=n_points) for ends in (senders, receivers))
+        # first the plain rule: an edge must be among the strongest of both its ends
         self.kept = np.ones(len(senders), bool)
         self.kept[self._beyond(sent + received > max_degree)] = False
         kept = [np.bincount(ends[self.kept], minlength=n_points) for ends in (senders, receivers)]
@@ -44,11 +45,15 @@ class DegreeBound:
         isolated = np.flatnonzero((self.degree == 0) & (sent + received > 0))
         if not isolated.size:
             return
+        # Where each point's edges are: those it sends lie together, since edges are sorted by
+        # sender, and those it receives lie together in `incoming`. `sent` and `received` become
+        # the places where they begin.
         self.rows: dict[int, tuple[Int[np.ndarray, " here"], Int[np.ndarray, " here"]]] = {}
         self.sent, self.received = (
             np.concatenate([[0], np.cumsum(count)]) for count in (sent, received)
         )
         self.incoming = np.argsort(receivers, kind="stable")
+        # who lost the strongest edge is served first, before room is taken by weaker ones
         best = np.array([self._row(point)[0][0] for point in isolated.tolist()])
         for point in isolated[np.lexsort((best, -cosine[best], -weight[best]))].tolist():
             if self.degree[point] == 0:
@@ -56,9 +61,13 @@ class DegreeBound:
 
     def _beyond(self, above: Bool[np.ndarray, " points"]) -> Int[np.ndarray, " cut"]:
         """Edges that are not among the `max_degree` strongest of an end that has more."""
+        # Only edges with a crowded end can go, a small part of all; each is listed once for every
+        # crowded end that it has.
         out, into = (np.flatnonzero(above[ends]) for ends in (self.senders, self.receivers))
         heads = np.concatenate([self.senders[out], self.receivers[into]])
         edge = np.concatenate([out, into])
+        # Sorted by end and, within each, from the strongest to the weakest: an edge's rank at its
+        # end is its place in this order less the place where the end's edges begin.
         order = np.lexsort((edge, -self.cosine[edge], -self.weight[edge], heads))
         count = np.bincount(heads, minlength=1)
         rank = np.arange(len(heads)) - (np.cumsum(count) - count)[heads[order]]
@@ -80,12 +89,16 @@ class DegreeBound:
 
         By the shortest chain of exchanges, above the bound where there is none.
         """
+        # How a leaf was reached: the hub that could give it up, the edge it would lose, the edge
+        # the hub would gain instead, and the point at the other end of that.
         exchange: dict[int, tuple[int, int, int, int]] = {}
         queue = deque([point])
         full = set[int]()
         while queue:
             here = queue.popleft()
             if self._attach(here):
+                # `here` no longer needs its old hub, whose place goes to the point before it in
+                # the chain, and so on back to where the search began
                 while here != point:
                     hub, lost, gained, taker = exchange[here]
                     self._switch(lost, here, hub, False)
@@ -100,6 +113,7 @@ class DegreeBound:
                     if self.kept[lost] and leaf not in exchange:
                         exchange[leaf] = (hub, lost, gained, here)
                         queue.append(leaf)
+        # no chain exists: the bound gives way for the strongest edge
         self.exhausted |= full
         edges, others = self._row(point)
         self._switch(int(edges[0]), point, int(others[0]), True)
@@ -117,6 +131,7 @@ class DegreeBound:
             if self.degree[hub] < self.max_degree:
                 self._switch(edge, point, hub, True)
                 return True
+        # nobody has room: a hub may drop an edge to a point that has others, its weakest such
         for edge, hub in options:
             edges, others = self._row(hub)
             spare = np.flatnonzero(self.kept[edges] & (self.degree[others] > 1))
@@ -127,5 +142,6 @@ class DegreeBound:
         return False
 
     def _switch(self, edge: int, one: int, other: int, kept: bool) -> None:
+        """Keep an edge, or drop it, and count it at both its ends."""
         self.kept[edge] = kept
         self.degree[[one, other]] += 1 if kept else -1

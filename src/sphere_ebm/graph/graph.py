@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sphere_ebm.errors import require
 from sphere_ebm.graph.degree_bound import DegreeBound
-from sphere_ebm.graph.neighbours import Neighbours, nearest_neighbours
+from sphere_ebm.graph.index import nearest_neighbours
+from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.graph.search import SearchProgress
 
 _PRECISION_RANGE = (1e-3, 1e5)
@@ -37,6 +39,7 @@ class NeighbourGraph:
     weights: Float32[np.ndarray, " edges"]
 
     def __post_init__(self) -> None:
+        # one number for each edge, which rises strictly where edges are sorted without repetition
         key = self.senders.astype(np.int64) * self.n_points + self.receivers
         inside = (
             (self.senders >= 0) & (self.senders < self.receivers) & (self.receivers < self.n_points)
@@ -94,6 +97,9 @@ class NeighbourGraph:
         Every edge is listed under both of its ends. Empty slots hold the point itself, weight 0 and
         `active` False.
         """
+        # Every edge seen from both its ends, sorted by the point it is seen from and then by its
+        # other end. A point's slots are numbered from 0: the place in this order less the number
+        # of all edges seen from points before it.
         heads = np.concatenate([self.senders, self.receivers])
         others = np.concatenate([self.receivers, self.senders])
         order = np.lexsort((others, heads))
@@ -263,6 +269,7 @@ def _conditional(
     precision: Float[np.ndarray, " points"],
 ) -> Float[np.ndarray, "points k"]:
     """p_{j|i} ∝ exp(-precision_i d²_ij) over the neighbours found; rows without any are 0."""
+    # relative to the nearest, so that the largest term is 1 and no row underflows as a whole
     nearest = np.min(squared, axis=1, keepdims=True, where=found, initial=4.0)
     kernel = np.where(found, np.exp(-precision[:, None] * np.maximum(squared - nearest, 0)), 0)
     return kernel / np.maximum(kernel.sum(axis=1, keepdims=True), 1)
@@ -277,7 +284,7 @@ def _precision(
     """
     low = np.full(len(squared), np.log(_PRECISION_RANGE[0]))
     high = np.full(len(squared), np.log(_PRECISION_RANGE[1]))
-    for _ in range(36):
+    for _ in range(36):  # the range of 18.4 is halved to 3e-10
         middle = (low + high) / 2
         p = _conditional(squared, found, np.exp(middle))
         entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=1)
@@ -303,13 +310,17 @@ def _merged(
 
     Weights add up, the larger cosine counts, weights that underflow are dropped.
     """
+    # One number for each undirected edge, whichever end it was found from: equal numbers come
+    # together when they are sorted, `first` is where each run of them begins, and `reduceat`
+    # takes the sum and the maximum of the runs.
     listed = weight > np.finfo(np.float32).tiny
     key = (np.minimum(near, far) * n_points + np.maximum(near, far))[listed]
     if not key.size:
         return key, key, np.zeros(0), np.zeros(0)
     order = np.argsort(key)
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    if np.diff(first, append=len(key)).max() > 2:  # a sum of two is the same in either order
+    # a sum of two is the same in either order; longer runs are added in the order of the input
+    if np.diff(first, append=len(key)).max() > 2:
         order = np.argsort(key, kind="stable")
     senders, receivers = np.divmod(key[order[first]], n_points)
     return (
@@ -347,13 +358,7 @@ def proper_colouring(
     Greedy, points of large degree first (Welsh & Powell 1967), so at most the largest degree + 1
     colours; by NetworkX (extra `studies`). Cost: Python, linear in points and edges.
     """
-    try:
-        import networkx
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "networkx is not installed: colouring a graph needs it. Install the extra: "
-            "pip install 'sphere-ebm[studies]'."
-        ) from None
+    networkx = require("networkx", "studies", "colouring a graph")
     graph = networkx.empty_graph(n_points)
     graph.add_edges_from(zip(senders.tolist(), receivers.tolist(), strict=True))
     colours = networkx.greedy_color(graph, strategy="largest_first")

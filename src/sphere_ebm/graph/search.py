@@ -4,7 +4,6 @@ Exact blocks on JAX, or inverted lists of faiss, re-ranked.
 """
 
 import functools
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any, final
@@ -12,136 +11,37 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt64
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer
+
+from sphere_ebm.errors import MissingPackageError, require
+from sphere_ebm.graph.directions import Hits
 
 SearchProgress = Callable[[int, int], None]
 """Called as `progress(done, total)` while a search runs; `done` grows from call to call and ends at
 `total`.
 """
 
-Hits = tuple[Int32[np.ndarray, "queries k"], Float32[np.ndarray, "queries k"]]
-"""Nearest points and their cosines, in order of falling cosine."""
-
 MIN_LISTED = 1024
 """Fewer directions than this are searched exactly, whatever was asked: lists would save nothing."""
 
+# queries in a block of the exact search, and the most that its cosines may take
 _BLOCK_ROWS = 256
 _BLOCK_BYTES = 128 * 2**20
+# queries that faiss is asked at once
 _CHUNK = 16_384
+# directions become integers of this size; see `ListedSearch`
 _SCALE = 4000.0
+# lists that a query scans, points in them for each neighbour at least, candidates for each that are
+# ranked by their cosines
 _PROBES = 48
 _SPARE = 4
 _CANDIDATES = 6.0
+# rounds of k-means, and points for each of its centres
 _ROUNDS = 6
 _SAMPLE = 64
+# components that share a 4-bit code, and points that the codes are fitted to
 _CODE_WIDTH = 4
 _CODE_SAMPLE = 8192
-
-
-@final
-class DistinctDirections:
-    """Groups of bitwise equal rows, numbered by their first member.
-
-    `first` of each group, `group` of each row.
-
-    Cost: O(N D) and a sort of N hashes; only rows whose hash occurs twice are compared.
-    """
-
-    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
-        n = len(unit)
-        equal = np.arange(n)
-        _, hashed, times = np.unique(_hashes(unit), return_inverse=True, return_counts=True)
-        suspect = np.flatnonzero(times[hashed] > 1)
-        if suspect.size:
-            rows = unit[suspect].view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
-            _, first, same = np.unique(rows, return_index=True, return_inverse=True)
-            equal[suspect] = suspect[first[same]]
-        self.first = np.flatnonzero(equal == np.arange(n))
-        self.group = np.searchsorted(self.first, equal)
-        self._count = np.bincount(self.group, minlength=len(self.first))
-        self._start = np.cumsum(self._count) - self._count
-        self._members = np.argsort(self.group, kind="stable")
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def with_duplicates(
-        self,
-        local: Int32[np.ndarray, "groups near"],
-        cosine: Float32[np.ndarray, "groups near"],
-        k: int,
-    ) -> Hits:
-        """Neighbours of rows from those of groups.
-
-        First a row's own copies, then the members of the nearest groups.
-
-        Own copies are taken around the circle of the group in the order +1, -1, +2, -2, ..., so
-        that the choice is mutual and no copy is preferred; copies in another group from a place
-        that varies with the row.
-        """
-        n = len(self.group)
-        place = np.empty(n, np.int64)
-        place[self._members] = np.arange(n) - np.repeat(self._start, self._count)
-        near = np.concatenate([np.arange(len(self), dtype=np.int32)[:, None], local], axis=1)
-        level = np.concatenate([np.ones((len(self), 1), np.float32), cosine], axis=1)
-        index = np.empty((n, k), np.int32)
-        similarity = np.empty((n, k), np.float32)
-        for begin in range(0, n, _CHUNK):
-            row = np.arange(begin, min(begin + _CHUNK, n))
-            groups = near[self.group[row]]
-            available = self._count[groups]
-            available[:, 0] -= 1
-            which, chosen, step = _taken(groups, available, k)
-            circle = place[row, None] + np.where(step % 2, -1, 1) * (step // 2 + 1)
-            member = np.where(which == 0, circle, row[:, None] + step) % self._count[chosen]
-            index[row] = self._members[self._start[chosen] + member]
-            similarity[row] = np.take_along_axis(level[self.group[row]], which, axis=1)
-        return index, similarity
-
-    def members_of(
-        self,
-        local: Int32[np.ndarray, "queries near"],
-        cosine: Float32[np.ndarray, "queries near"],
-        k: int,
-    ) -> Hits:
-        """The k nearest rows from the nearest groups, the members of a group in rising order."""
-        index = np.empty((len(local), k), np.int32)
-        similarity = np.empty((len(local), k), np.float32)
-        for begin in range(0, len(local), _CHUNK):
-            rows = slice(begin, begin + _CHUNK)
-            which, chosen, step = _taken(local[rows], self._count[local[rows]], k)
-            index[rows] = self._members[self._start[chosen] + step]
-            similarity[rows] = np.take_along_axis(cosine[rows], which, axis=1)
-        return index, similarity
-
-
-def _taken(
-    groups: Int[np.ndarray, "rows near"], available: Int[np.ndarray, "rows near"], k: int
-) -> tuple[Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"]]:
-    """For k slots filled from the first group on.
-
-    Which of the row's groups, its number, how many of it before.
-    """
-    slot = np.arange(k)
-    end = np.cumsum(available, axis=1)
-    which = np.sum(slot[None, :, None] >= end[:, None, :], axis=2)
-    step = slot - np.take_along_axis(end - available, which, axis=1)
-    return which, np.take_along_axis(groups, which, axis=1), step
-
-
-def _hashes(unit: Float32[np.ndarray, "points width"]) -> UInt64[np.ndarray, " points"]:
-    """Equal for equal bytes, and hardly ever otherwise."""
-    factor = np.random.default_rng(0).integers(
-        2**64, size=unit.shape[1], dtype=np.uint64
-    ) | np.uint64(1)
-    hashed = np.empty(len(unit), np.uint64)
-    for start in range(0, len(unit), _CHUNK):
-        bits = np.ascontiguousarray(unit[start : start + _CHUNK]).view(np.uint32).astype(np.uint64)
-        bits *= factor
-        hashed[start : start + _CHUNK] = (bits ^ (bits >> np.uint64(29))).sum(
-            axis=1, dtype=np.uint64
-        )
-    return hashed
 
 
 @final
@@ -169,6 +69,7 @@ class ExactSearch:
         A query is answered alike in every batch: it is padded to the shape of a block, whose rows
         do not meet.
         """
+        # as many rows as keep a block of cosines small, and always the same number of them
         columns = self._points.shape[0]
         rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * columns)))
         index = np.empty((len(queries), k), np.int32)
@@ -295,11 +196,14 @@ class ListedSearch:
         k: int,
     ) -> Hits:
         faiss = self._faiss
+        # Where lists are short more of them are scanned, so that they hold enough candidates; k + 1
+        # are wanted, since a query may meet itself.
         n = len(self.unit)
         lists = self._index.nlist
         self._index.nprobe = min(lists, max(_PROBES, math.ceil(_SPARE * (k + 1) * lists / n)))
         candidates = math.ceil(_CANDIDATES * max(1.0, (n / 50_000) ** (1 / 3)) * (k + 1))
         _, near = self._index.search(_rounded(queries, self._index.d), min(n, candidates))
+        # in rising order, so that the stable sort by cosine below gives ties to the lower index
         near = np.sort(near, axis=1)
         cosine = np.empty(near.shape, np.float32)
         pointer = faiss.swig_ptr
@@ -346,6 +250,7 @@ def _centres(
         _, nearest = faiss.knn(
             points, _rounded(centres, width), 1, metric=faiss.METRIC_INNER_PRODUCT
         )
+        # points of one list brought together, so that each list's sum is one of neighbouring rows
         order = np.argsort(nearest[:, 0], kind="stable")
         found, first = np.unique(nearest[order, 0], return_index=True)
         total = np.add.reduceat(points[order], first, axis=0, dtype=np.float64)
@@ -359,18 +264,14 @@ def index_library(search: str, n_points: int, limit: int) -> tuple[Any, str | No
     if search == "exact" or (search == "auto" and n_points <= limit):
         return None, None
     try:
-        return importlib.import_module("faiss"), None
-    except ImportError as error:
+        return require("faiss", "ann", "`search='approximate'`"), None
+    except MissingPackageError as missing:
         if search == "approximate":
-            raise ValueError(
-                "`search='approximate'` needs faiss, which could not be imported. "
-                "Install it with: pip install 'sphere-ebm[ann]', or choose search='exact'."
-            ) from error
+            raise
         return (
             None,
             (
                 f"faiss could not be imported: the neighbours of {n_points} points were searched"
-                " exactly, in O(N²). For a faster approximate search: pip install"
-                " 'sphere-ebm[ann]'."
+                f" exactly, in O(N²). For a faster approximate search: {missing.cure}."
             ),
         )

@@ -1,4 +1,9 @@
-"""The Hamiltonian, one file per energy term."""
+"""The Hamiltonian: energy terms, and the contract between them and samplers.
+
+`gravity.py`, `lateral.py` and `osmotic.py` hold the three terms of a map, `frozen.py` the pressure
+of a finished map on newcomers; `base.py` is the contract, `blocks.py` the blocks of nodes that terms
+act on, `fields` what evaluates the osmotic term.
+"""
 
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction as AbstractLocalInteraction
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor as AbstractSphereFactor

@@ -13,7 +13,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-from thrml import AbstractFactor
+from thrml import AbstractFactor, Block, InteractionGroup
+from typing_extensions import override
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -27,6 +28,16 @@ class SphereState(NamedTuple):
 
     direction: Array
     radius: Array
+
+
+Tails = list[SphereState]
+"""The other ends of each head node's slots, shapes (nodes, k, 3) and (nodes, k)."""
+
+Slots = Bool[Array, "nodes k"]
+"""Which slots are real; the others are padding."""
+
+LocalTerms = tuple[Float[Array, " nodes"], SphereState]
+"""The energy of each node, and the force on it."""
 
 
 @final
@@ -118,19 +129,27 @@ class AbstractLocalInteraction(AbstractSphereInteraction):
     share: eqx.AbstractClassVar[float]
 
     @abc.abstractmethod
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         """All of the term's energy that depends on each head node, and minus its gradient.
 
         Pairs count whole.
         """
 
+    @override
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, ""], SphereState]:
         energy, force = self.local_energy_and_force(here, there, active)
         return self.share * jnp.sum(energy), force
+
+
+class AbstractPairInteraction(AbstractLocalInteraction):
+    """A sum over pairs of `n_nodes` nodes.
+
+    A block that holds all of them holds neighbours: they cannot be moved one by one at once.
+    """
+
+    n_nodes: eqx.AbstractVar[int]
 
 
 class AbstractSphereFactor(AbstractFactor):
@@ -142,3 +161,40 @@ class AbstractSphereFactor(AbstractFactor):
     @abc.abstractmethod
     def energy(self, state: SphereState) -> Float[Array, ""]:
         """The term's energy for the configuration `state` of the factor's nodes, in their order."""
+
+
+class AbstractFieldFactor(AbstractSphereFactor):
+    """A term that every node of one block feels, as one interaction without tails.
+
+    Everything that the interaction holds belongs to the whole term.
+    """
+
+    @abc.abstractmethod
+    def interaction(self) -> AbstractSphereInteraction:
+        """What samplers are handed."""
+
+    @override
+    def to_interaction_groups(self) -> list[InteractionGroup]:
+        return [InteractionGroup(self.interaction(), self.node_groups[0], [])]
+
+    @override
+    def energy(self, state: SphereState) -> Float[Array, ""]:
+        active = jnp.ones((len(self.node_groups[0]), 1), bool)
+        return self.interaction().energy(state, [], active)
+
+
+class AbstractPlacedFactor(AbstractSphereFactor):
+    """A term that knows its nodes by their positions in `block`.
+
+    A program of one block must hold the same nodes in the same order.
+    """
+
+    block: eqx.AbstractVar[Block]
+
+    @abc.abstractmethod
+    def to_whole_groups(self) -> list[InteractionGroup]:
+        """The term for a program whose only block is `block`.
+
+        A sampler sees the whole configuration there, which may serve a layout of its own;
+        `to_interaction_groups` will do where there is none.
+        """

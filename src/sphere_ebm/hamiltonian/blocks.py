@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int
 from thrml import AbstractNode, Block
+from typing_extensions import override
 
 
 @final
@@ -61,6 +62,7 @@ class SelectedBlock(Block):
         self.nodes = nodes
 
     @property
+    @override
     def node_type(self) -> type[AbstractNode]:
         return self.origin.node_type
 

@@ -11,15 +11,19 @@ from typing import ClassVar, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
-from thrml import Block, InteractionGroup
+from jaxtyping import Array, Float
+from thrml import Block
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.hamiltonian.base import (
+    AbstractFieldFactor,
     AbstractLocalInteraction,
-    AbstractSphereFactor,
+    LocalTerms,
     Shared,
+    Slots,
     SphereState,
+    Tails,
     opened,
 )
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, DirectField, grid_rows
@@ -50,20 +54,20 @@ class FrozenPressure(AbstractLocalInteraction):
     annealed: ClassVar[bool] = False
     share: ClassVar[float] = 1.0
 
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    @override
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         strength = opened(self.strength)
         grid = opened(self.grid)
         values = strength * interpolate(grid, self.rows, here.direction)
         return values[:, 0], SphereState(-values[:, 1:], jnp.zeros_like(here.radius))
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 
 
 @final
-class FrozenPressureFactor(AbstractSphereFactor):
+class FrozenPressureFactor(AbstractFieldFactor):
     """Pressure on the nodes of `block` by points that are no nodes of it.
 
     Their directions are `fixed`.
@@ -114,13 +118,8 @@ class FrozenPressureFactor(AbstractSphereFactor):
         self.emptiest = places[jnp.argmin(interpolate(self.grid, rows, places)[:, 0])]
         self.rows = rows
 
-    def to_interaction_groups(self) -> list[InteractionGroup]:
-        return [InteractionGroup(self._interaction(), self.node_groups[0], [])]
-
-    def energy(self, state: SphereState) -> Float[Array, ""]:
-        return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
-
-    def _interaction(self) -> FrozenPressure:
+    @override
+    def interaction(self) -> FrozenPressure:
         return FrozenPressure(
             Shared(self.strength), Shared(self.emptiest), Shared(self.grid), self.rows
         )

@@ -4,10 +4,18 @@ from typing import ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from thrml import Block, InteractionGroup
+from typing_extensions import override
 
-from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, AbstractSphereFactor, SphereState
+from sphere_ebm.hamiltonian.base import (
+    AbstractLocalInteraction,
+    AbstractSphereFactor,
+    LocalTerms,
+    Slots,
+    SphereState,
+    Tails,
+)
 
 
 @final
@@ -20,14 +28,14 @@ class RadialGravity(AbstractLocalInteraction):
     annealed: ClassVar[bool] = False
     share: ClassVar[float] = 1.0
 
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    @override
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         stretch = here.radius[:, None] - self.ideal_radius
         pull = jnp.where(active, self.stiffness * stretch, 0)
         force = SphereState(jnp.zeros_like(here.direction), -jnp.sum(pull, axis=1))
         return jnp.sum(pull * stretch, axis=1) / 2, force
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 
@@ -69,6 +77,7 @@ class GravityFactor(AbstractSphereFactor):
             jnp.asarray(values, self.ideal_radius.dtype), self.ideal_radius.shape
         )
 
+    @override
     def to_interaction_groups(self) -> list[InteractionGroup]:
         return [
             InteractionGroup(
@@ -76,6 +85,7 @@ class GravityFactor(AbstractSphereFactor):
             )
         ]
 
+    @override
     def energy(self, state: SphereState) -> Float[Array, ""]:
         interaction = RadialGravity(self.stiffness[:, None], self.ideal_radius[:, None])
         return interaction.energy(state, [], jnp.ones((len(self.stiffness), 1), bool))

@@ -7,16 +7,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 from scipy.sparse import csr_array
 from thrml import Block, InteractionGroup
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.hamiltonian.base import (
-    AbstractLocalInteraction,
-    AbstractSphereFactor,
+    AbstractPairInteraction,
+    AbstractPlacedFactor,
+    LocalTerms,
     Shared,
+    Slots,
     SphereState,
+    Tails,
     opened,
 )
 from sphere_ebm.hamiltonian.blocks import LazyNodes as LazyNodes
@@ -44,7 +48,7 @@ slots is padding.
 
 
 @final
-class LateralAttraction(AbstractLocalInteraction):
+class LateralAttraction(AbstractPairInteraction):
     """Pairs (head node, neighbour), one slot per neighbour.
 
     `weight` holds w_ij, `strength` α, `sharpness` s.
@@ -52,19 +56,18 @@ class LateralAttraction(AbstractLocalInteraction):
     `tail` is the neighbour's position among the factor's `n_nodes` nodes.
     """
 
+    n_nodes: int = eqx.field(static=True)
     weight: Float[Array, "nodes *k"]
     tail: Int[Array, "nodes *k"]
     strength: Float[Array, ""] | Shared[Array]
     sharpness: Float[Array, ""] | Shared[Array]
     kernel: str = eqx.field(static=True)
-    n_nodes: int = eqx.field(static=True)
     name: ClassVar[str] = "lateral"
     annealed: ClassVar[bool] = True
     share: ClassVar[float] = 0.5
 
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    @override
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         value, slope = _POTENTIALS[self.kernel]
         dtype = here.direction.dtype
         stretch = opened(self.sharpness).astype(dtype) ** 2
@@ -75,6 +78,7 @@ class LateralAttraction(AbstractLocalInteraction):
         direction = 2 * stretch * strength * jnp.einsum("nk,nkc->nc", pull, there[0].direction)
         return energy, SphereState(direction, jnp.zeros_like(here.radius))
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         _check_whole(whole.radius.shape[0], self.n_nodes)
         return [jax.tree.map(lambda x: x[self.tail], whole)]
@@ -99,7 +103,7 @@ class DegreeClasses(NamedTuple):
 
 
 @final
-class WholeAttraction(AbstractLocalInteraction):
+class WholeAttraction(AbstractPairInteraction):
     """The attraction of all `n_nodes` points of one block, which gathers tails itself.
 
     Each coordinate is gathered once per slot.
@@ -109,18 +113,17 @@ class WholeAttraction(AbstractLocalInteraction):
     slots are summed as they are gathered. Four to six times faster on a CPU.
     """
 
+    n_nodes: int = eqx.field(static=True)
     classes: DegreeClasses | Shared[DegreeClasses]
     strength: Float[Array, ""] | Shared[Array]
     sharpness: Float[Array, ""] | Shared[Array]
     kernel: str = eqx.field(static=True)
-    n_nodes: int = eqx.field(static=True)
     name: ClassVar[str] = "lateral"
     annealed: ClassVar[bool] = True
     share: ClassVar[float] = 0.5
 
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    @override
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         _check_whole(here.radius.shape[0], self.n_nodes)
         dtype = here.direction.dtype
         stretch = opened(self.sharpness).astype(dtype) ** 2
@@ -133,6 +136,7 @@ class WholeAttraction(AbstractLocalInteraction):
         direction = 2 * stretch * strength * jnp.stack(pull, axis=1)
         return strength * energy, SphereState(direction, jnp.zeros_like(here.radius))
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         _check_whole(whole.radius.shape[0], self.n_nodes)
         return []
@@ -168,7 +172,9 @@ def degree_classes(
 
     Cost: O(entries + nodes log nodes).
     """
-    # columns of a matrix with one weight in each row list the entries of each head, in O(entries)
+    # A stable sort by head without a sort: entry e is row e of a sparse matrix, with its weight in
+    # column heads[e]. Turned into columns, it lists the entries of each head in their order, in
+    # O(entries); `indices` are then the entries, and node i has those from indptr[i] on.
     starts = np.arange(
         len(heads) + 1, dtype=np.int32 if len(heads) < np.iinfo(np.int32).max else np.int64
     )
@@ -177,13 +183,18 @@ def degree_classes(
     ordered = tails.astype(np.int32)[columns.indices]
     first = columns.indptr[:-1]
     degree = np.diff(columns.indptr)
+    # classes are stretches of the nodes in order of degree: where degrees are alike, padding to the
+    # largest of them costs little
     by_degree = np.argsort(degree, kind="stable")
     parts = []
     start = 0
     for end in (round(share * n_nodes) for share in CLASS_ENDS):
+        # nodes of a class in their own order, so that neighbouring rows read neighbouring memory
         head = np.sort(by_degree[start:end]).astype(np.int32)
         slot = np.arange(max(1, degree[head].max(initial=0)), dtype=starts.dtype)
         filled = slot < degree[head][:, None]
+        # empty slots point at an entry that exists, which the two `where` below then overwrite with
+        # the node itself and weight 0
         entry = np.minimum(first[head][:, None] + slot, len(heads) - 1)
         parts.append(
             (
@@ -193,6 +204,7 @@ def degree_classes(
             )
         )
         start = end
+    # the inverse permutation: rows lie class after class, and node i wants its own back
     place = np.empty(n_nodes, np.int32)
     place[np.concatenate([head for head, _, _ in parts])] = np.arange(n_nodes)
     return DegreeClasses(
@@ -214,7 +226,7 @@ def _check_whole(held: int, n_nodes: int) -> None:
 
 
 @final
-class LateralFactor(AbstractSphereFactor):
+class LateralFactor(AbstractPlacedFactor):
     """Attraction along the edges of a neighbour graph, by the angle between the ends.
 
     Kernels, with x = s² chord² and s = `sharpness` the inverse interaction length (per unit chord):
@@ -271,7 +283,9 @@ class LateralFactor(AbstractSphereFactor):
             raise ValueError(
                 f"edge ends must lie in [0, {len(block)}); got {ends.min()} to {ends.max()}."
             )
-        super().__init__([SelectedBlock(block, senders), SelectedBlock(block, receivers)])
+        # mypy takes the abstract field `block` for an argument
+        ends_of_edges: list[Block] = [SelectedBlock(block, each) for each in (senders, receivers)]
+        super().__init__(ends_of_edges)  # type: ignore[call-arg]
         self.block = block
         self.senders = senders
         self.receivers = receivers
@@ -280,6 +294,7 @@ class LateralFactor(AbstractSphereFactor):
         self.sharpness = sharpness
         self.kernel = kernel
 
+    @override
     def to_interaction_groups(self) -> list[InteractionGroup]:
         heads = self.node_groups[0] + self.node_groups[1]
         tails = self.node_groups[1] + self.node_groups[0]
@@ -292,10 +307,9 @@ class LateralFactor(AbstractSphereFactor):
             )
         ]
 
+    @override
     def to_whole_groups(self) -> list[InteractionGroup]:
         """The same term for a program whose only block is `block`.
-
-        A sampler sees the whole configuration there.
 
         Its slots are held by degree class (`WholeAttraction`) from `WHOLE_FROM` nodes on.
         """
@@ -307,10 +321,11 @@ class LateralFactor(AbstractSphereFactor):
             heads, tails, np.concatenate([self.weight, self.weight]), len(self.block)
         )
         interaction = WholeAttraction(
-            Shared(classes), *self._numbers(), self.kernel, len(self.block)
+            len(self.block), Shared(classes), *self._numbers(), self.kernel
         )
         return [InteractionGroup(interaction, self.block, [])]
 
+    @override
     def energy(self, state: SphereState) -> Float[Array, ""]:
         here = jax.tree.map(lambda x: x[self.senders], state)
         there = jax.tree.map(lambda x: x[self.receivers][:, None], state)
@@ -324,11 +339,11 @@ class LateralFactor(AbstractSphereFactor):
         self, weight: Float[np.ndarray, "slots *k"], tail: Int[np.ndarray, "slots *k"]
     ) -> LateralAttraction:
         return LateralAttraction(
+            len(self.block),
             jnp.asarray(weight),
             jnp.asarray(tail, jnp.int32),
             *self._numbers(),
             self.kernel,
-            len(self.block),
         )
 
     def _numbers(self) -> tuple[Shared[Array], Shared[Array]]:

@@ -10,10 +10,11 @@ from typing import ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-from thrml import Block, InteractionGroup
+from thrml import Block
+from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import (
-    AbstractSphereFactor,
+    AbstractFieldFactor,
     AbstractSphereInteraction,
     Shared,
     SphereState,
@@ -38,6 +39,7 @@ class OsmoticPressure(AbstractSphereInteraction):
     name: ClassVar[str] = "osmotic"
     annealed: ClassVar[bool] = False
 
+    @override
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, ""], SphereState]:
@@ -53,12 +55,13 @@ class OsmoticPressure(AbstractSphereInteraction):
         force = SphereState(-2 * strength * n / total * gradient, jnp.zeros_like(here.radius))
         return strength * n * jnp.log(total / (n * (n - 1.0))), force
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 
 
 @final
-class OsmoticFactor(AbstractSphereFactor):
+class OsmoticFactor(AbstractFieldFactor):
     """Pressure that keeps the map open, from the logarithm of the mean repulsion over all pairs.
 
     `strength` is Π (energy per point), `sharpness` s, shared with the lateral term. `evaluator` is
@@ -89,12 +92,7 @@ class OsmoticFactor(AbstractSphereFactor):
         self.strength = strength
         self.field = make_field(evaluator, sharpness, len(block))
 
-    def to_interaction_groups(self) -> list[InteractionGroup]:
-        return [InteractionGroup(self._interaction(), self.node_groups[0], [])]
-
-    def energy(self, state: SphereState) -> Float[Array, ""]:
-        return self._interaction().energy(state, [], jnp.ones((len(self.node_groups[0]), 1), bool))
-
-    def _interaction(self) -> OsmoticPressure:
+    @override
+    def interaction(self) -> OsmoticPressure:
         strength = Shared(jnp.asarray(self.strength, jnp.result_type(float)))
         return OsmoticPressure(strength, Shared(self.field), len(self.node_groups[0]))

@@ -1,27 +1,36 @@
-"""Where the tasks of a run are worked on: in this process, in several, or on a Ray cluster.
+"""Where the tasks of a run are worked on.
+
+In this process, in several, on a Ray cluster, or by an executor of the caller's.
 
 A task is a function of this package and one picklable argument; it writes a file that depends on
 nothing else. So it may be repeated, and it does not matter where it runs.
 """
 
 import abc
-import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import queue
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, final
 
 import jax
+from typing_extensions import override
 
-from sphere_ebm.errors import EngineError
+from sphere_ebm.errors import EngineError, require
 
 EngineName = Literal["local", "ray"]
 ENGINES: tuple[str, ...] = ("local", "ray")
@@ -30,31 +39,40 @@ RETRIES = 3
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_Outcome = tuple[Any, Exception | None]
 
 
-class Engine(abc.ABC):
+class AbstractEngine(abc.ABC):
     """Works on tasks in any order."""
 
+    @abc.abstractmethod
     def prepare(self) -> None:
         """Find out whether tasks could be run now, before hours of other work.
 
-        Raises EngineError if not.
+        Raises:
+            EngineError: they could not.
         """
-        return
-
-    def close(self) -> None:
-        """Give back what `prepare` took."""
-        return
 
     @abc.abstractmethod
-    def run(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def close(self) -> None:
+        """Give back what `prepare` took."""
+
+    @abc.abstractmethod
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[tuple[int, Result]]:
         """Number and result of every task, as they get done.
 
-        What a task raises is raised here. Raises EngineError when workers are lost again and again.
+        What a task raises is raised here.
+
+        Raises:
+            EngineError: workers are lost, again and again where the engine can replace them.
         """
 
 
-def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = None) -> Engine:
+def make_engine(
+    name: str = "local", jobs: int = 1, ray_address: str | None = None
+) -> AbstractEngine:
     """The engine called `name`.
 
     Args:
@@ -63,8 +81,8 @@ def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = No
         ray_address: of a Ray cluster that runs already; None: one on this machine.
 
     Raises:
-        ValueError: an unknown name, `jobs` < 1, an address for another engine, or Ray is not
-            installed.
+        ValueError: an unknown name, `jobs` < 1, or an address for another engine.
+        MissingPackageError: Ray is not installed.
     """
     if name not in ENGINES:
         raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}; got {name!r}.")
@@ -74,17 +92,11 @@ def make_engine(name: str = "local", jobs: int = 1, ray_address: str | None = No
         if ray_address is not None:
             raise ValueError("`ray_address` is for engine='ray'; got it for engine='local'.")
         return LocalEngine(jobs)
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError as error:
-        raise ValueError(
-            "`engine='ray'` needs Ray, which could not be imported. Install it with: pip install"
-            " 'sphere-ebm[ray]', or choose engine='local'."
-        ) from error
-    return RayEngine(ray, jobs, ray_address)
+    return RayEngine(require("ray", "ray", "`engine='ray'`"), jobs, ray_address)
 
 
-class LocalEngine(Engine):
+@final
+class LocalEngine(AbstractEngine):
     """This process for one job, else so many new ones.
 
     Tasks of a process that was killed go to new processes.
@@ -93,6 +105,15 @@ class LocalEngine(Engine):
     def __init__(self, jobs: int = 1):
         self.jobs = jobs
 
+    @override
+    def prepare(self) -> None:
+        pass
+
+    @override
+    def close(self) -> None:
+        pass
+
+    @override
     def run(
         self, work: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[int, Result]]:
@@ -131,18 +152,78 @@ class LocalEngine(Engine):
             processes, mp_context=context, initializer=_begin, initargs=compiled
         ) as pool:
             with _interruptions_ignored():
-                futures = {
-                    pool.submit(_guarded, work, task): number for number, task in tasks.items()
-                }
+                futures = _submitted(pool, work, tasks)
             try:
-                for future in as_completed(futures):
-                    result: Any
-                    result, problem = future.result()
-                    if problem is not None:
-                        raise problem
-                    yield futures[future], result
+                yield from _completed(futures)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+@final
+class ExecutorEngine(AbstractEngine):
+    """An executor that the caller has made and will end: of threads, of processes, of a cluster.
+
+    Its processes must not be made by `fork`, which may hang beside XLA's threads; give a
+    `ProcessPoolExecutor` the context `multiprocessing.get_context("spawn")`. Workers of other
+    machines need a file system with inputs and output that all of them share. A worker that is lost
+    is not replaced: that ends the run, which the same command continues.
+    """
+
+    def __init__(self, executor: Executor):
+        self.executor = executor
+
+    @override
+    def prepare(self) -> None:
+        try:
+            self.executor.submit(int).result()
+        except (RuntimeError, CancelledError) as error:
+            raise _lost(error) from error
+
+    @override
+    def close(self) -> None:
+        pass
+
+    @override
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[tuple[int, Result]]:
+        try:
+            futures = _submitted(self.executor, work, dict(enumerate(tasks)))
+        except RuntimeError as error:  # it was shut down, or is broken
+            raise _lost(error) from error
+        try:
+            yield from _completed(futures)
+        except (BrokenExecutor, CancelledError) as error:
+            raise _lost(error) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _lost(error: Exception) -> EngineError:
+    reason = str(error) or "its tasks were cancelled"
+    return EngineError(f"the executor cannot work: {reason}. What is finished is kept")
+
+
+def _submitted(
+    executor: Executor, work: Callable[[Task], Result], tasks: dict[int, Task]
+) -> dict["Future[_Outcome]", int]:
+    """The number of each task by what will be its outcome."""
+    return {executor.submit(_guarded, work, task): number for number, task in tasks.items()}
+
+
+def _completed(futures: dict["Future[_Outcome]", int]) -> Iterator[tuple[int, Any]]:
+    """Number and result of every task, as they get done; raises what a task has raised."""
+    # Not by `as_completed`, which waits for ever for what a `shutdown` elsewhere has cancelled.
+    done: queue.SimpleQueue[Future[_Outcome]] = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    for _ in futures:
+        future = done.get()
+        result, problem = future.result()
+        if problem is not None:
+            raise problem
+        yield futures[future], result
 
 
 @contextmanager
@@ -191,7 +272,7 @@ def _begin(compiled: str | None, shortest: float) -> None:
 
 
 @final
-class RayEngine(Engine):
+class RayEngine(AbstractEngine):
     """Ray tasks (Moritz et al. 2018). Those of a worker or node that was lost are repeated by Ray.
 
     Inputs and output must lie on a file system that all nodes share.
@@ -203,12 +284,14 @@ class RayEngine(Engine):
         self.address = address
         self._ours = False
 
+    @override
     def close(self) -> None:
         """Disconnect, and end the cluster if it was started here."""
         if self._ours:
             self.ray.shutdown()
             self._ours = False
 
+    @override
     def prepare(self) -> None:
         """Connect to the cluster, or start one here, unless this process is connected already."""
         if self.ray.is_initialized():
@@ -229,6 +312,7 @@ class RayEngine(Engine):
                 ) from error
         self._ours = True
 
+    @override
     def run(
         self, work: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[int, Result]]:

@@ -1,6 +1,7 @@
 """Labels of shards whose points join a map of landmarks: one task a shard, on any engine."""
 
 import functools
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from sphere_ebm.files.shards.discovery import WorkItem
 from sphere_ebm.files.shards.labels import write_labels
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii
-from sphere_ebm.labelling.engines import Engine
+from sphere_ebm.labelling.engines import AbstractEngine
 from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.frozen_map import FrozenMap
@@ -76,12 +77,22 @@ def join_shard(task: JoinTask) -> str:
     )
 
 
-@functools.lru_cache(maxsize=1)
+_LOADING = threading.Lock()
+
+
 def _frozen_map(path: Path, digest: str) -> FrozenMap:
     """Once a process: the index and the program of the landmarks' map.
 
-    Raises ShardError for another map.
+    Raises:
+        ShardError: `path` is another map.
     """
+    # Of several threads, one loads it and the others wait: twice might not fit in the memory.
+    with _LOADING:
+        return _loaded_map(path, digest)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded_map(path: Path, digest: str) -> FrozenMap:
     if sha256_of(path) != digest:
         raise ShardError(path, "is not the placement that this run has made", cure="label again")
     return FrozenMap(Placement.load(path))
@@ -97,7 +108,7 @@ def join_all(
     finished: set[str],
     *,
     pooling: Pooling,
-    engine: Engine,
+    engine: AbstractEngine,
     progress: StageProgress | None,
 ) -> dict[Path, Path]:
     """Label every source that is not finished; returns the label file of each input.
@@ -137,6 +148,6 @@ def join_all(
     except EngineError as error:
         raise LabelError(str(error)) from error
     finally:
-        _frozen_map.cache_clear()
+        _loaded_map.cache_clear()
     clean_leftovers(journal.folder)  # of workers that were killed while they wrote
     return {source.table.source: journal.folder / source.name for source in sources}

@@ -11,6 +11,7 @@ and the configuration, so an interrupted run ends with the same bytes.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,7 +20,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from sphere_ebm.errors import EngineError, LabelError, NonFiniteEnergyError, Refused, ShardError
+from sphere_ebm.errors import (
+    EngineError,
+    LabelError,
+    MissingPackageError,
+    NonFiniteEnergyError,
+    Refused,
+    ShardError,
+)
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import CHECKPOINT, MAP, MAP_FORMAT, PLACEMENT
@@ -27,7 +35,7 @@ from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import write_labels
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
-from sphere_ebm.labelling.engines import Engine, LocalEngine
+from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
 from sphere_ebm.labelling.folder import Claim, claim, label_files, read_map
 from sphere_ebm.labelling.join import join_all
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
@@ -82,7 +90,7 @@ def label(
     sidecar_edges: bool = False,
     overwrite: bool = False,
     landmarks: int | None = None,
-    engine: Engine | None = None,
+    engine: AbstractEngine | Executor | None = None,
     progress: StageProgress | None = None,
 ) -> LabelRun:
     """Place the patches of all shards on one sphere and write their labels.
@@ -104,7 +112,8 @@ def label(
         landmarks: the most points that are fitted; None: as many as suit this machine's memory
             (`most_fitted`).
         engine: where shards join a map of landmarks, see
-            `sphere_ebm.labelling.engines.make_engine`; None: in this process.
+            `sphere_ebm.labelling.engines.make_engine`, or an executor of the caller's, see
+            `ExecutorEngine` there; None: in this process.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
             `"steps"`, `"quality"`, `"writing"`, `"figure"`; with done = 0 before a stage begins.
             Only done / total means anything.
@@ -127,6 +136,8 @@ def label(
     if not sources:
         raise nothing_usable(refused)
     chosen = _landmarks(sources, config, edges, most)
+    if isinstance(engine, Executor):
+        engine = ExecutorEngine(engine)
     engine = engine or LocalEngine()
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
     map_id = _map_id(sources, config, pooling, edges, chosen)
@@ -177,7 +188,7 @@ def label(
 
 
 @contextmanager
-def _ready(engine: Engine, needed: bool) -> Iterator[None]:
+def _ready(engine: AbstractEngine, needed: bool) -> Iterator[None]:
     """Hold the engine where it is `needed`.
 
     Raises LabelError where it cannot work, before anything is fitted.
@@ -315,7 +326,7 @@ def _placement(
             progress=progress,
             checkpoint=checkpoint,
         )
-    except NonFiniteEnergyError:
+    except (NonFiniteEnergyError, MissingPackageError):
         claimed.give_up()
         raise
     except ValueError as error:

@@ -20,7 +20,10 @@ from sphere_ebm.text.folder import SHARDS, read_manifest
 from sphere_ebm.text.static_embedder import StaticEmbedder
 
 # what `str.split` splits at, in UTF-8
-_SPACES = rb"(?:\s|[\x1c-\x1f]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)+"
+_SPACES = (
+    rb"(?:\s|[\x1c-\x1f]|\xc2[\x85\xa0]|\xe1\x9a\x80"
+    rb"|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)+"
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def surroundings(
     as it is.
 
     Args:
+        folder: of the map.
+        passage: the text to look for.
         embedder: called only for a passage that no text holds; must make the embedder of the map's
             shards.
         count: of neighbours.

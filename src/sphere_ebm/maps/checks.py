@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, Float64, Shaped
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.maps.config import PlacementConfig
 
 EQUAL_NORMS = 1e-5
@@ -80,6 +81,34 @@ def checked_embeddings(embeddings: ArrayLike) -> Float32[np.ndarray, "points wid
         raise ValueError(f"`embeddings` must have shape (points, width); got {given.shape}.")
     _refuse_non_finite("embeddings", array)
     return array
+
+
+def checked_queries(queries: ArrayLike, width: int) -> Float32[np.ndarray, "queries width"]:
+    """Queries of norm 1 in float32.
+
+    Raises ValueError for another width, rows that are zero or not finite.
+    """
+    given = real_array("queries", queries)
+    if given.ndim != 2 or given.shape[1] != width:
+        raise ValueError(
+            f"`queries` must have shape (queries, {width}), the width of the map's embeddings; got"
+            f" {given.shape}. Embed them as the map's points were; one query is queries[None]."
+        )
+    rows = given.astype(np.float64)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"`queries` must be finite; got NaN or infinity in row {finite.argmin()}. Drop that"
+            " query."
+        )
+    peak = np.abs(rows).max(axis=1, initial=0)
+    if not (peak > 0).all():
+        raise ValueError(
+            f"`queries` must not be zero; row {(peak > 0).argmin()} is. A zero vector is like no"
+            " point."
+        )
+    rows /= peak[:, None]
+    return unit_rows(rows).astype(np.float32)
 
 
 def checked_prominence(
@@ -156,7 +185,7 @@ def checked_start(start: ArrayLike, n_points: int) -> Float32[np.ndarray, "point
     length = np.linalg.norm(array, axis=1, keepdims=True)
     if not (length > 0).all():
         raise ValueError(f"`start` must have no zero rows; row {int(np.argmin(length))} is zero.")
-    return (array / length).astype(np.float32)
+    return unit_rows(array, length).astype(np.float32)
 
 
 def checked_edges(edges: Any) -> ExtraEdges | None:

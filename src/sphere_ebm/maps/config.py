@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import numbers
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,10 +14,11 @@ from sphere_ebm.hamiltonian.fields.evaluators import (
     Evaluator,
 )
 from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
+from sphere_ebm.rules import Range, checked_fields
+from sphere_ebm.sampling.schemes import LANGEVIN_SCHEMES as SCHEMES
+from sphere_ebm.sampling.schemes import Scheme as Scheme
 
-Scheme = Literal["underdamped", "leimkuhler-matthews", "euler-maruyama"]
 Start = Literal["pca", "random", "spectral", "water-filling"]
-SCHEMES: tuple[str, ...] = ("underdamped", "leimkuhler-matthews", "euler-maruyama")
 STARTS: tuple[str, ...] = ("pca", "random", "spectral", "water-filling")
 
 
@@ -115,19 +115,8 @@ class PlacementConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the parameter, its rule and what was received."""
-        for name, choices in _CHOICES.items():
-            choice = getattr(self, name)
-            if not isinstance(choice, str) or choice not in choices:
-                raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {choice!r}.")
-            object.__setattr__(self, name, str(choice))
-        for name, (low, high, rule) in _RANGES.items():
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            fits = isinstance(value, numbers.Integral if name in _WHOLE else numbers.Real)
-            if not fits or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"`{name}` must be {rule}; got {value!r}.")
-            object.__setattr__(self, name, int(value) if name in _WHOLE else float(value))
+        for name, value in checked_fields(self, choices=_CHOICES, ranges=_RANGES).items():
+            object.__setattr__(self, name, value)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -210,29 +199,27 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _LARGE = 1e9
 _TINY = 1e-9
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "seed": (0, 2**32 - 1, "an integer in [0, 2^32)"),
-    "neighbours": (1, _LARGE, "an integer >= 1"),
-    "perplexity": (1, _LARGE, "a number >= 1"),
-    "max_degree": (2, _LARGE, "an integer >= 2"),
-    "lateral_strength": (0, _LARGE, "a number >= 0"),
-    "osmotic_strength": (0, _LARGE, "a number >= 0"),
-    "interaction_length": (1e-4, 2, "a number in [0.0001, 2], or None"),
-    "radius_stiffness": (_TINY, _LARGE, "a positive number"),
-    "shells": (1, 1_000_000, "an integer in [1, 1000000]"),
-    "inner_radius": (_TINY, _LARGE, "a positive number, or None"),
-    "outer_radius": (_TINY, _LARGE, "a positive number, or None"),
-    "capacity_exponent": (-_LARGE, _LARGE, "a finite number"),
-    "steps": (0, _LARGE, "an integer >= 0"),
-    "average": (2, _LARGE, "an integer >= 2"),
-    "step_size": (_TINY, _LARGE, "a positive number"),
-    "step_size_growth": (_TINY, _LARGE, "a positive number"),
-    "friction": (_TINY, _LARGE, "a positive number"),
-    "temperature_start": (0, _LARGE, "a number >= 0"),
-    "temperature_end": (0, _LARGE, "a number >= 0"),
-    "coupling_start": (0, _LARGE, "a number >= 0"),
-    "cooling": (0, 1, "a number in [0, 1]"),
-    "tolerance": (0, _LARGE, "a number >= 0"),
+_RANGES: dict[str, Range] = {
+    "seed": Range(0, 2**32 - 1, "an integer in [0, 2^32)", whole=True),
+    "neighbours": Range(1, _LARGE, "an integer >= 1", whole=True),
+    "perplexity": Range(1, _LARGE, "a number >= 1"),
+    "max_degree": Range(2, _LARGE, "an integer >= 2", whole=True),
+    "lateral_strength": Range(0, _LARGE, "a number >= 0"),
+    "osmotic_strength": Range(0, _LARGE, "a number >= 0"),
+    "interaction_length": Range(1e-4, 2, "a number in [0.0001, 2], or None", optional=True),
+    "radius_stiffness": Range(_TINY, _LARGE, "a positive number"),
+    "shells": Range(1, 1_000_000, "an integer in [1, 1000000]", whole=True),
+    "inner_radius": Range(_TINY, _LARGE, "a positive number, or None", optional=True),
+    "outer_radius": Range(_TINY, _LARGE, "a positive number, or None", optional=True),
+    "capacity_exponent": Range(-_LARGE, _LARGE, "a finite number"),
+    "steps": Range(0, _LARGE, "an integer >= 0", whole=True),
+    "average": Range(2, _LARGE, "an integer >= 2", whole=True),
+    "step_size": Range(_TINY, _LARGE, "a positive number"),
+    "step_size_growth": Range(_TINY, _LARGE, "a positive number"),
+    "friction": Range(_TINY, _LARGE, "a positive number"),
+    "temperature_start": Range(0, _LARGE, "a number >= 0"),
+    "temperature_end": Range(0, _LARGE, "a number >= 0"),
+    "coupling_start": Range(0, _LARGE, "a number >= 0"),
+    "cooling": Range(0, 1, "a number in [0, 1]"),
+    "tolerance": Range(0, _LARGE, "a number >= 0"),
 }
-_WHOLE = {"seed", "neighbours", "max_degree", "shells", "steps", "average"}
-_OPTIONAL = {"interaction_length", "inner_radius", "outer_radius"}

@@ -1,7 +1,4 @@
-"""`SphereMap`: `place` as an estimator with the conventions of scikit-learn.
-
-scikit-learn itself is not needed.
-"""
+"""`SphereMap`: `place` as an estimator for scikit-learn's pipelines, which itself is not needed."""
 
 import dataclasses
 import inspect
@@ -21,16 +18,21 @@ from sphere_ebm.maps.placement import Placement
 
 @final
 class SphereMap:
-    """`place` as an estimator with scikit-learn's conventions.
+    """`place` as an estimator that works within scikit-learn.
 
-    Keyword arguments are the fields of `PlacementConfig`, refused at once when unknown or out of
-    range.
+    It has what pipelines, `clone` and searches over parameters call: `get_params`, `set_params`,
+    `fit`, `transform`, `fit_transform`, tags, and `__sklearn_is_fitted__` for `check_is_fitted`.
+    Keyword arguments are the fields of `PlacementConfig`.
+
+    It departs from the conventions in five ways. Parameters are checked at once, when it is built
+    and by `set_params`, not by `fit`. They are kept as fields of `config` and not as attributes of
+    the estimator, integers and real numbers as `int` and `float`. `fit_transform(X)` does not give
+    what `fit(X).transform(X)` gives. Before `fit`, `transform` raises `ValueError` and not
+    `NotFittedError`, which is one of scikit-learn's own. There are no names of features, neither of
+    those that come in nor of those that go out.
 
     Attributes:
         config: the configuration.
-        placement_: the `Placement` (after `fit`).
-        n_features_in_: width of the embeddings (after `fit`).
-        frozen_: the `FrozenMap` that `transform` uses (made when it is first asked for).
     """
 
     def __init__(self, **parameters: Any) -> None:
@@ -38,11 +40,25 @@ class SphereMap:
         if unknown:
             raise TypeError(unknown)
         self.config = PlacementConfig(**parameters)
+        self._placement: Placement | None = None
         self._frozen: FrozenMap | None = None
 
+    @property
+    def placement_(self) -> Placement:
+        """The fitted `Placement`. Raises AttributeError before `fit`, as if it were not there."""
+        if self._placement is None:
+            raise AttributeError("this SphereMap has no `placement_` yet: call `fit` first.")
+        return self._placement
+
+    @property
+    def n_features_in_(self) -> int:
+        """Width of the fitted embeddings. Raises AttributeError before `fit`."""
+        held = self.placement_.embeddings
+        return 0 if held is None else int(held.shape[1])
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """All parameters by name."""
-        return {name: getattr(self.config, name) for name in _NAMES}
+        """All parameters by name; no parameter is an estimator, so `deep` changes nothing."""
+        return dict(vars(self.config))
 
     def set_params(self, **parameters: Any) -> "SphereMap":
         """Change parameters by name.
@@ -85,23 +101,26 @@ class SphereMap:
 
     @property
     def frozen_(self) -> FrozenMap:
-        """The fitted map for others to join. Raises ValueError before `fit`."""
-        if not hasattr(self, "placement_"):
+        """The fitted map for others to join, made when it is first asked for.
+
+        Raises ValueError before `fit`.
+        """
+        if self._placement is None:
             raise ValueError(
                 "this SphereMap has no map yet: call `fit` first, or `SphereMap.load` a saved one."
             )
         if self._frozen is None:
-            self._frozen = FrozenMap(self.placement_)
+            self._frozen = FrozenMap(self._placement)
         return self._frozen
 
     def save(self, path: Path | str) -> str:
         """Write the fitted map with its embeddings to one safetensors file, atomically.
 
-        Returns its SHA-256.
+        Returns its SHA-256. Raises ValueError before `fit`.
         """
-        if not hasattr(self, "placement_"):
+        if self._placement is None:
             raise ValueError("this SphereMap has no map to save: call `fit` first.")
-        return self.placement_.save(path, embeddings=True)
+        return self._placement.save(path, embeddings=True)
 
     @classmethod
     def load(cls, path: Path | str) -> "SphereMap":
@@ -121,14 +140,11 @@ class SphereMap:
         return loaded
 
     def _take(self, placement: Placement) -> None:
-        self.placement_ = placement
+        self._placement = placement
         self._frozen = None
-        self.n_features_in_ = (
-            0 if placement.embeddings is None else int(placement.embeddings.shape[1])
-        )
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "placement_")
+        return self._placement is not None
 
     def __sklearn_tags__(self) -> Any:
         # scikit-learn (1.6 and later) calls this: where it is not installed, nobody does
@@ -145,8 +161,8 @@ class SphereMap:
         return self.__dict__ | {"_frozen": None}
 
     def __repr__(self) -> str:
-        default = PlacementConfig()
-        changed = {k: v for k, v in self.get_params().items() if v != getattr(default, k)}
+        default = vars(PlacementConfig())
+        changed = {name: v for name, v in self.get_params().items() if v != default[name]}
         return f"SphereMap({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
 
 

@@ -24,13 +24,14 @@ from thrml import Block, FactorSamplingProgram, InteractionGroup
 
 from sphere_ebm.geometry.shells import assign_shells, radii_at_ranks
 from sphere_ebm.graph.graph import affinities
-from sphere_ebm.graph.neighbours import Nearest, NeighbourIndex
+from sphere_ebm.graph.index import Nearest, NeighbourIndex
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.maps.checks import checked_embeddings, checked_numbers, checked_prominence
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.sampling.clamped import attraction_by_fitted, build_clamped_program
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.joining import Newcomers, settle
 from sphere_ebm.sampling.programs import SphereBlock, sphere_block
 from sphere_ebm.sampling.underdamped import Underdamped
@@ -254,15 +255,13 @@ class FrozenMap:
             )
             groups += field.to_interaction_groups()
         stiffness = max(config.lateral_strength, config.osmotic_strength / 2) or 1.0
-        sampler = Underdamped(
-            self.batch,
-            0.0,
-            _STEP_SIZE,
-            _FRICTION,
+        coefficients = Coefficients(
+            temperature=0.0,
+            step_size=_STEP_SIZE,
             direction_mobility=1 / (sharpness**2 * stiffness),
             radius_mobility=1 / config.radius_stiffness,
-            dtype=self._dtype,
         )
+        sampler = Underdamped(coefficients, self.batch, friction=_FRICTION, dtype=self._dtype)
         return build_clamped_program(free, clamped, groups, sampler, self._dtype)
 
     def _lateral(self, free: Block, clamped: Block, sharpness: float) -> list[InteractionGroup]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram
 
 from sphere_ebm.geometry.shells import assign_shells
-from sphere_ebm.geometry.sphere import squared_chord
+from sphere_ebm.geometry.sphere import squared_chord, unit_rows
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
@@ -41,14 +41,15 @@ from sphere_ebm.maps.starts import (
     water_filling_directions,
 )
 from sphere_ebm.progress import StageProgress as StageProgress
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.devices import Devices as Devices
 from sphere_ebm.sampling.devices import device_mesh, over_devices
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program, sphere_block
 from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, run_chunk, run_program
+from sphere_ebm.sampling.samplers import build_sampler
 from sphere_ebm.sampling.schedules import Linear
-from sphere_ebm.sampling.schemes import build_sampler
 
 
 def place(
@@ -83,7 +84,7 @@ def place(
         neighbours: nearest neighbours found before, by this package or another
             (`Neighbours.from_arrays`), instead of a search; at most `config.neighbours` of each
             point are taken.
-        progress: called while neighbours are searched and while the sampler runs.
+        progress: called as progress(stage, done, total), stages `"neighbours"` and `"steps"`.
         checkpoint: file to continue from, when it belongs to this very run_program, and to write
             after every chunk; removed at the end. The result is the same with and without it.
         devices: how many devices to split the points over, or which (`jax.devices()`); by default
@@ -186,22 +187,15 @@ def make_sampler(
     size.
     """
     ramp = config.cooling * config.steps
-    temperature = Linear(config.temperature_start, config.temperature_end, ramp)
-    coupling = Linear(config.coupling_start, 1.0, ramp)
-    step_size = Linear(config.step_size, config.step_size * config.step_size_growth, ramp)
-    direction_mobility = 1.0 / config.sharpness(n_points) ** 2
-    radius_mobility = 1.0 / config.radius_stiffness
-    return build_sampler(
-        config.scheme,
-        n_points,
-        temperature,
-        step_size,
-        coupling,
-        friction=config.friction,
-        direction_mobility=direction_mobility,
-        radius_mobility=radius_mobility,
+    coefficients = Coefficients(
+        temperature=Linear(config.temperature_start, config.temperature_end, ramp),
+        step_size=Linear(config.step_size, config.step_size * config.step_size_growth, ramp),
+        coupling=Linear(config.coupling_start, 1.0, ramp),
+        direction_mobility=1.0 / config.sharpness(n_points) ** 2,
+        radius_mobility=1.0 / config.radius_stiffness,
         minimum_radius=minimum_radius,
     )
+    return build_sampler(config.scheme, n_points, coefficients, friction=config.friction)
 
 
 def _start(
@@ -323,8 +317,7 @@ class _Points(NamedTuple):
 def _mean_and_spread(result: RunResult) -> _Points:
     """Mean configuration and the spread about it; see `Placement` for what `angle_std` means."""
     moments = jax.tree.map(lambda x: np.asarray(x, np.float64), result.carry.moments)
-    mean = moments.mean.direction
-    mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    mean = unit_rows(moments.mean.direction)
     angle = np.sqrt(moments.deviation.direction.sum(axis=1) / (moments.count - 1))
     radius = np.sqrt(moments.deviation.radius / (moments.count - 1))
     return _Points(*(x.astype(np.float32) for x in (mean, moments.mean.radius, angle, radius)))

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from sphere_ebm.geometry.shells import Shells, ideal_radii
 from sphere_ebm.graph.graph import NeighbourGraph, add_edges, graph_from_neighbours
-from sphere_ebm.graph.neighbours import Neighbours, nearest_neighbours
+from sphere_ebm.graph.index import nearest_neighbours
+from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.maps.checks import ExtraEdges, checked_prominence
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.progress import StageProgress

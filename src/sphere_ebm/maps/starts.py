@@ -11,6 +11,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sphere_ebm.filling.pour import pour, spread_of
 from sphere_ebm.filling.presets import PRESETS
 from sphere_ebm.geometry.shells import minimum_radius
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 
@@ -118,9 +119,7 @@ def _unit_blocks(
 ) -> Iterator[Float[np.ndarray, "rows width"]]:
     """Blocks of rows in float64, normalised; zero rows stay zero."""
     for start in range(0, len(embeddings), _ROWS):
-        rows = embeddings[start : start + _ROWS].astype(np.float64)
-        norm = np.linalg.norm(rows, axis=1, keepdims=True)
-        yield np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
+        yield unit_rows(embeddings[start : start + _ROWS].astype(np.float64))
 
 
 def _to_sphere(
@@ -131,7 +130,7 @@ def _to_sphere(
     scores = scores.copy()
     scores[empty] = rng.standard_normal((int(empty.sum()), 3))
     scores /= np.maximum(np.abs(scores).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return (scores / np.linalg.norm(scores, axis=1, keepdims=True)).astype(np.float32)
+    return unit_rows(scores).astype(np.float32)
 
 
 def likeness_features(
@@ -148,8 +147,7 @@ def likeness_features(
         angle[np.argsort(score)] = (np.arange(n) + 0.5) * (np.pi / max(n, 1))
         return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     scores, _ = principal_components(embeddings, _FEATURES)
-    length = np.linalg.norm(scores, axis=1, keepdims=True)
-    return np.divide(scores, length, out=np.zeros_like(scores), where=length > 0).astype(np.float32)
+    return unit_rows(scores).astype(np.float32)
 
 
 def roomy(config: PlacementConfig, n_points: int) -> PlacementConfig:

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Shaped
+from jaxtyping import Float, Float64, Shaped
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from sphere_ebm.geometry.sphere import fibonacci_lattice
-from sphere_ebm.quality.points import unit_directions
+from sphere_ebm.quality.points import nearest_on_map, unit_directions
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def label_accuracy(
         raise ValueError(
             f"`labels` must have one entry per direction ({len(direction)}); got {len(labels)}."
         )
-    neighbours = _nearest(unit_directions(direction), k, seed)
+    neighbours = nearest_on_map(unit_directions(direction), k, seed)
     if not neighbours.size:
         return math.nan
     code = np.unique(labels, return_inverse=True)[1]
@@ -151,8 +151,8 @@ def agreement(
         )
     a = unit_directions(direction_a)
     b = unit_directions(direction_b)
-    near_a = _nearest(a, k, seed)
-    near_b = _nearest(b, k, seed)
+    near_a = nearest_on_map(a, k, seed)
+    near_b = nearest_on_map(b, k, seed)
     if not len(a):
         return Agreement(mean_cosine=math.nan, median_degrees=math.nan, neighbour_overlap=math.nan)
     left, _, right = np.linalg.svd(a.T @ b)
@@ -166,25 +166,3 @@ def agreement(
         median_degrees=math.degrees(np.median(angle)),
         neighbour_overlap=float(shared / near_a.size) if near_a.size else math.nan,
     )
-
-
-def _nearest(
-    unit: Float64[np.ndarray, "points 3"], k: int, seed: int
-) -> Int[np.ndarray, "points neighbours"]:
-    """The min(k, N - 1) nearest of every point, itself left out by index.
-
-    A shuffle makes the order of ties random.
-    """
-    if k < 1:
-        raise ValueError(f"`k` must be at least 1; got {k}.")
-    n = len(unit)
-    k = min(k, n - 1)
-    if k < 1:
-        return np.empty((n, 0), dtype=np.int64)
-    shuffle = np.random.default_rng(seed).permutation(n)
-    found = cKDTree(unit[shuffle]).query(unit[shuffle], k=k + 1)[1]
-    # Among many copies of one direction a point need not be found itself: then the farthest goes.
-    itself_last = np.argsort(found == np.arange(n)[:, None], axis=1, kind="stable")
-    nearest = np.empty((n, k), dtype=np.int64)
-    nearest[shuffle] = shuffle[np.take_along_axis(found, itself_last[:, :k], axis=1)]
-    return nearest

@@ -7,7 +7,10 @@ import math
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Shaped
+from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
+
+from sphere_ebm.geometry.sphere import unit_rows
 
 
 def unit_embeddings(
@@ -35,7 +38,7 @@ def unit_embeddings(
         norm = np.linalg.norm(rows, axis=1, keepdims=True)
         kept[block] = norm[:, 0] > 0
         # Adding zero turns -0.0 into 0.0: equal rows then have equal bytes.
-        unit[block] = rows / np.where(norm > 0, norm, 1.0) + 0.0
+        unit[block] = unit_rows(rows, norm) + 0.0
     return (unit if kept.all() else unit[kept]), np.flatnonzero(kept)
 
 
@@ -49,7 +52,29 @@ def unit_directions(direction: Float[np.ndarray, "points 3"]) -> Float64[np.ndar
     norm = np.linalg.norm(direction, axis=1, keepdims=True)
     if not (np.abs(norm - 1) < 1e-3).all():
         raise ValueError("`direction` must hold unit vectors; divide it by its norms.")
-    return direction / norm
+    return unit_rows(direction, norm)
+
+
+def nearest_on_map(
+    unit: Float64[np.ndarray, "points 3"], k: int, seed: int
+) -> Int[np.ndarray, "points neighbours"]:
+    """The min(k, N - 1) nearest of every point, itself left out by index.
+
+    A shuffle makes the order of ties random.
+    """
+    if k < 1:
+        raise ValueError(f"`k` must be at least 1; got {k}.")
+    n = len(unit)
+    k = min(k, n - 1)
+    if k < 1:
+        return np.empty((n, 0), dtype=np.int64)
+    shuffle = np.random.default_rng(seed).permutation(n)
+    found = cKDTree(unit[shuffle]).query(unit[shuffle], k=k + 1)[1]
+    # Among many copies of one direction a point need not be found itself: then the farthest goes.
+    itself_last = np.argsort(found == np.arange(n)[:, None], axis=1, kind="stable")
+    nearest = np.empty((n, k), dtype=np.int64)
+    nearest[shuffle] = shuffle[np.take_along_axis(found, itself_last[:, :k], axis=1)]
+    return nearest
 
 
 def rank_correlation(

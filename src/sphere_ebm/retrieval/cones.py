@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.maps.checks import real_array
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.quality.points import unit_directions
@@ -160,6 +161,9 @@ def top_k(
     """The k points of largest score within each cone; ties go to the lower index.
 
     Args:
+        placement: the map.
+        cones: (*b) of them.
+        k: points to return for each cone, at least 1.
         score: (N,) for all cones, or (*b, N); larger is better, NaN is refused.
         queries: (*b, D) or (D,), instead: the score is the cosine to the embeddings of the
             placement, computed only for the points of the cone; a zero vector has the cosine 0 with
@@ -297,8 +301,8 @@ def _cosines(placement: Placement, cones: Cones, queries: ArrayLike | None) -> _
         raise ValueError(
             "`queries` must be finite; got NaN or infinity. Repair or drop that query."
         )
-    unit = _unit_rows(rows)
-    return lambda row, points: _unit_rows(embeddings[points].astype(np.float64)) @ unit[row]
+    unit = unit_rows(rows)
+    return lambda row, points: unit_rows(embeddings[points].astype(np.float64)) @ unit[row]
 
 
 def _rows(
@@ -317,12 +321,6 @@ def _rows(
             " out."
         )
     return np.broadcast_to(array.reshape(-1, width), (len(cones), width))
-
-
-def _unit_rows(rows: Float64[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
-    """Rows of norm 1; zero rows stay zero."""
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
 
 
 def _flat(
@@ -361,7 +359,7 @@ def _axes(name: str, given: ArrayLike) -> Float64[np.ndarray, "*b 3"]:
     length = np.linalg.norm(axis, axis=-1, keepdims=True)
     usable = np.isfinite(length) & (length > 0)
     _refuse(name, ~usable[..., 0], "be finite and not zero", length[..., 0], "drop it")
-    return axis / length
+    return unit_rows(axis, length)
 
 
 def _refuse(

@@ -1,5 +1,6 @@
 """Dynamics: samplers for THRML programs of `SphereNode`s, schedules and cooling runs."""
 
+from sphere_ebm.sampling.coefficients import Coefficients as Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama as EulerMaruyama
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyamaState as EulerMaruyamaState
 from sphere_ebm.sampling.langevin import AbstractLangevin as AbstractLangevin
@@ -19,7 +20,6 @@ from sphere_ebm.sampling.programs import build_coloured_program as build_coloure
 from sphere_ebm.sampling.programs import build_program as build_program
 from sphere_ebm.sampling.programs import energies as energies
 from sphere_ebm.sampling.programs import node_template as node_template
-from sphere_ebm.sampling.programs import own_state_group as own_state_group
 from sphere_ebm.sampling.programs import sphere_block as sphere_block
 from sphere_ebm.sampling.run import Carry as Carry
 from sphere_ebm.sampling.run import RunPlan as RunPlan
@@ -32,5 +32,6 @@ from sphere_ebm.sampling.schedules import Constant as Constant
 from sphere_ebm.sampling.schedules import Exponential as Exponential
 from sphere_ebm.sampling.schedules import Linear as Linear
 from sphere_ebm.sampling.schedules import Switch as Switch
+from sphere_ebm.sampling.terms import own_state_group as own_state_group
 from sphere_ebm.sampling.underdamped import Underdamped as Underdamped
 from sphere_ebm.sampling.underdamped import UnderdampedState as UnderdampedState

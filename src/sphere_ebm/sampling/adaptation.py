@@ -21,6 +21,7 @@ class DualAveraging(NamedTuple):
 
     @classmethod
     def start(cls, dtype: Any) -> "DualAveraging":
+        """Before the first step."""
         zero = jnp.zeros((), dtype)
         return cls(zero, zero, zero)
 

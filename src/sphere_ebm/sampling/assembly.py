@@ -14,6 +14,8 @@ THRML's builder is used: for groups over nodes that were not taken from the bloc
 for a THRML whose programs have another layout, which is found out by building a small program both
 ways.
 
+With `programs.py`, `clamped.py` and `devices.py` this is all that knows THRML's internals.
+
 Source: `thrml.BlockSamplingProgram.__init__` of THRML 0.1.4.
 """
 

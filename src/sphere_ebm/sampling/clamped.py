@@ -2,7 +2,8 @@
 
 Their structure depends on numbers of nodes and slots alone. So a program is built once, by THRML,
 with slots that name any fitted points; `bound` then puts the neighbours of a batch into it, as
-arrays.
+arrays. For that it knows where THRML keeps interactions, slots and tails, as `programs.py`,
+`assembly.py` and `devices.py` do.
 """
 
 import functools
@@ -26,7 +27,8 @@ from sphere_ebm.hamiltonian.base import Shared, SphereState, unwrap_shared
 from sphere_ebm.hamiltonian.blocks import SelectedBlock
 from sphere_ebm.hamiltonian.gravity import RadialGravity
 from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction
-from sphere_ebm.sampling.programs import Terms, node_template, own_state_group
+from sphere_ebm.sampling.programs import node_template
+from sphere_ebm.sampling.terms import Terms, own_state_group
 
 
 def attraction_by_fitted(
@@ -49,7 +51,7 @@ def attraction_by_fitted(
     heads = np.repeat(np.arange(len(free)), fitted.shape[1])
     alpha, s = (Shared(jnp.asarray(x, values.dtype)) for x in (strength, sharpness))
     tail = jnp.asarray(fitted.ravel(), jnp.int32)
-    interaction = LateralAttraction(values, tail, alpha, s, kernel, len(clamped))
+    interaction = LateralAttraction(len(clamped), values, tail, alpha, s, kernel)
     return InteractionGroup(
         interaction, SelectedBlock(free, heads), [SelectedBlock(clamped, fitted.ravel())]
     )

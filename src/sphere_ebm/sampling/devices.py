@@ -13,6 +13,9 @@ A step is the same to rounding: sums are taken in another order, and random numb
 where an array lies (`jax_threefry_partitionable`, JAX's default). Over many steps single points may
 part ways, as they do for any change of rounding; energies do not.
 
+What THRML keeps inside a program is known here too, as in `programs.py`, `assembly.py` and
+`clamped.py`: the interactions of each block are exchanged for their split forms.
+
 Points need not be divisible by devices. Terms fill the last shares up with rows that nothing reads
 (attraction) or that weigh zero (field); arrays of points are then whole on every device between
 chunks, and split within.
@@ -27,12 +30,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 from numpy.typing import ArrayLike
 from thrml import FactorSamplingProgram
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import squared_chord
-from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState, opened
+from sphere_ebm.hamiltonian.base import (
+    AbstractPairInteraction,
+    LocalTerms,
+    Slots,
+    SphereState,
+    Tails,
+    opened,
+)
 from sphere_ebm.hamiltonian.fields.evaluators import DirectField, GridField
 from sphere_ebm.hamiltonian.fields.grid import (
     Basis,
@@ -94,6 +105,7 @@ def over_devices(
     """
     if mesh is None:
         return program, carry
+    # before arrays are put in place: terms split in their own way say so
     if mesh.size > 1:
         terms = [
             [_split_term(term, mesh) for term in block] for block in program.per_block_interactions
@@ -104,6 +116,8 @@ def over_devices(
 
 
 def _put(leaf: Any, n_points: int, mesh: Mesh) -> Any:
+    # what the terms have split already stays where it is; a row for each point is how arrays of
+    # points are told from tables and numbers
     if not eqx.is_array(leaf) or len(leaf.sharding.device_set) > 1:
         return leaf
     by_point = leaf.ndim > 0 and leaf.shape[0] == n_points and n_points % mesh.size == 0
@@ -140,6 +154,7 @@ class SplitProduct(eqx.Module):
 
         Whole on each of them when its rows cannot be divided.
         """
+        # leading axes of the tables stay whole; the one of the rows is split
         divisible = product.coupling.decay.shape[by] % mesh.size == 0
         spec = PartitionSpec(*(None,) * by, AXIS) if divisible else _WHOLE
         return cls(jax.device_put(product, NamedSharding(mesh, spec)), mesh)
@@ -168,7 +183,7 @@ def _by_row(field: PyramidField, mesh: Mesh) -> PyramidField:
 
 
 @final
-class SplitAttraction(AbstractLocalInteraction):
+class SplitAttraction(AbstractPairInteraction):
     """`WholeAttraction` over several devices.
 
     Each sums the slots of an equal share of every degree class.
@@ -177,12 +192,12 @@ class SplitAttraction(AbstractLocalInteraction):
     point's row is in the rows of all devices, one device after the other.
     """
 
+    n_nodes: int = eqx.field(static=True)
     parts: tuple[DegreeClass, ...]
     place: Int[Array, " padded"]
     strength: Float[Array, ""]
     sharpness: Float[Array, ""]
     kernel: str = eqx.field(static=True)
-    n_nodes: int = eqx.field(static=True)
     mesh: Mesh = eqx.field(static=True)
     name: ClassVar[str] = "lateral"
     annealed: ClassVar[bool] = True
@@ -198,6 +213,9 @@ class SplitAttraction(AbstractLocalInteraction):
             jax.tree.map(lambda x: jax.device_put(_filled(x, size), sharding), part)
             for part in classes.parts
         )
+        # Each device computes the rows of its share of every class, and all of them are then laid
+        # end to end: device 0's rows of class 0, of class 1, ..., then device 1's. `place` says
+        # where in that order each point's row is.
         shares = [part.head.shape[0] // size for part in parts]
         rows = [np.arange(part.head.shape[0]) for part in classes.parts]
         # row i of a class is row i % share of device i // share, after the device's rows of the
@@ -208,18 +226,17 @@ class SplitAttraction(AbstractLocalInteraction):
         ]
         place = np.concatenate(where).astype(np.int32)[np.asarray(classes.place)]
         return cls(
+            term.n_nodes,
             parts,
             jax.device_put(_filled(place, size), sharding),
             opened(term.strength),
             opened(term.sharpness),
             term.kernel,
-            term.n_nodes,
             mesh,
         )
 
-    def local_energy_and_force(
-        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
-    ) -> tuple[Float[Array, " nodes"], SphereState]:
+    @override
+    def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
         dtype = here.direction.dtype
         stretch = self.sharpness.astype(dtype) ** 2
         strength = self.strength.astype(dtype)
@@ -233,6 +250,7 @@ class SplitAttraction(AbstractLocalInteraction):
             2 * stretch * strength * pull, jnp.zeros_like(here.radius)
         )
 
+    @override
     def gather(self, whole: SphereState) -> list[SphereState]:
         return []
 
@@ -268,6 +286,7 @@ class SplitDirectField(eqx.Module):
     def __call__(
         self, direction: Float[Array, "n 3"]
     ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        """As `DirectField.__call__`."""
         n = direction.shape[0]
         stretch = self.field.sharpness.astype(direction.dtype) ** 2
         summed = functools.partial(_summed, n_points=n, batch=self.field.block_size)
@@ -283,6 +302,7 @@ def _summed(
     """Q and ∇Q at this device's points."""
     everyone = jax.lax.all_gather(local, AXIS, tiled=True)[:n_points]
     position = jnp.arange(n_points, dtype=jnp.int32)
+    # the numbers of this device's points: each leaves itself out of its own sum
     own = jax.lax.axis_index(AXIS) * local.shape[0] + jnp.arange(local.shape[0], dtype=jnp.int32)
 
     def at(head: tuple[Int[Array, ""], Float[Array, "3"]]) -> Float[Array, "4"]:
@@ -306,6 +326,7 @@ class SplitGridField(eqx.Module):
     def __call__(
         self, direction: Float[Array, "n 3"]
     ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        """As the `__call__` of `GridField` and `PyramidField`."""
         n = direction.shape[0]
         grid = self.field.zonal if isinstance(self.field, GridField) else self.field
         basis = lagrange if isinstance(grid, ZonalField) else b_spline
@@ -313,6 +334,7 @@ class SplitGridField(eqx.Module):
         at, density = jax.shard_map(
             deposited, mesh=self.mesh, in_specs=_SPLIT, out_specs=(_SPLIT, _WHOLE)
         )(_shares(direction, self.mesh))
+        # the grid is small beside the points, so every device convolves all of it
         fields = bordered_fields(grid.convolve(density))
         seen = functools.partial(interpolated, rows=grid.rows)
         values = jax.shard_map(seen, mesh=self.mesh, in_specs=(_WHOLE, _SPLIT), out_specs=_SPLIT)(

@@ -15,7 +15,8 @@ from sphere_ebm.geometry.sphere import tangent_basis
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState, opened
 from sphere_ebm.hamiltonian.frozen import FrozenPressure
 from sphere_ebm.sampling.clamped import advance_clamped, bound, clamped_terms
-from sphere_ebm.sampling.programs import Terms, initial_sampler_states, total_force
+from sphere_ebm.sampling.programs import initial_sampler_states
+from sphere_ebm.sampling.terms import Terms, total_force
 from sphere_ebm.sampling.underdamped import UnderdampedState
 
 # Step of the finite differences, in interaction lengths: far below the width of any well, far above

@@ -8,16 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 from thrml import AbstractConditionalSampler
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import geodesic_flow, project_tangent, reflect_radius
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.programs import Terms, split_own_state
-from sphere_ebm.sampling.schedules import AbstractSchedule, Constant, Number
-
-
-def as_schedule(value: AbstractSchedule | Number) -> AbstractSchedule:
-    """A number becomes a constant schedule."""
-    return value if isinstance(value, AbstractSchedule) else Constant(value)
+from sphere_ebm.sampling.coefficients import Coefficients
+from sphere_ebm.sampling.schedules import AbstractSchedule, Constant
+from sphere_ebm.sampling.terms import Terms, split_own_state
 
 
 def check_warm(temperature: AbstractSchedule) -> None:
@@ -33,24 +30,19 @@ def check_warm(temperature: AbstractSchedule) -> None:
 class AbstractLangevin(AbstractConditionalSampler):
     """A THRML conditional sampler that moves a whole block of `SphereNode`s by one Langevin step.
 
-    Schedules are read at the step counter in the sampler state. `temperature` T has units of energy
-    per point; `coupling` multiplies the annealed terms (the lateral attraction); `step_size` h is a
-    time. The mobilities μ turn forces into velocities, separately for directions and radii (for
-    underdamped dynamics 1 / μ is the mass): they set how fast each part moves and leave the Gibbs
-    law p ∝ exp(-H / T) unchanged. A free direction diffuses with D = μ T. Radii are reflected at
-    `minimum_radius`.
+    A scheme says with `move` how. Its law and its pace are in its `coefficients`, whose schedules
+    are read at the step counter in the sampler state.
     """
 
-    temperature: eqx.AbstractVar[AbstractSchedule]
-    step_size: eqx.AbstractVar[AbstractSchedule]
-    coupling: eqx.AbstractVar[AbstractSchedule]
-    direction_mobility: eqx.AbstractVar[Float[Array, ""]]
-    radius_mobility: eqx.AbstractVar[Float[Array, ""]]
-    minimum_radius: eqx.AbstractVar[Float[Array, ""]]
+    coefficients: eqx.AbstractVar[Coefficients]
 
     @abc.abstractmethod
     def init(self) -> Any:
         """The sampler state before the first step; it has a field `step`."""
+
+    @abc.abstractmethod
+    def move(self, key: Key[Array, ""], stage: "Stage", carried: Any) -> tuple[SphereState, Any]:
+        """The configuration after one step from `stage`, and the sampler state after `carried`."""
 
     @abc.abstractmethod
     def statistics(self, state: Any) -> dict[str, Float[Array, ""]]:
@@ -66,27 +58,53 @@ class AbstractLangevin(AbstractConditionalSampler):
         At the scheduled temperature.
         """
 
-    def begin(
+    @override
+    def sample(
         self,
-        step: Int[Array, ""],
+        key: Key[Array, ""],
         interactions: list[Any],
-        active: list[Array],
+        active_flags: list[Array],
         states: list[list[SphereState]],
-    ) -> "Stage":
-        """What every scheme needs first, from what THRML hands to `sample`."""
-        here, terms = split_own_state(interactions, active, states)
+        sampler_state: Any,
+        output_sd: SphereState,
+    ) -> tuple[SphereState, Any]:
+        here, terms = split_own_state(interactions, active_flags, states)
+        stage = self._stage(sampler_state.step, here, terms)
+        return self.move(key, stage, sampler_state)
+
+    def _stage(self, step: Int[Array, ""], here: SphereState, terms: Terms) -> "Stage":
+        """What every scheme needs first, in the precision of the state."""
+        own = self.coefficients
         dtype = here.radius.dtype
         mobility = SphereState(
-            self.direction_mobility.astype(dtype), self.radius_mobility.astype(dtype)
+            own.direction_mobility.astype(dtype), own.radius_mobility.astype(dtype)
         )
         return Stage(
             here,
             terms,
-            self.temperature(step).astype(dtype),
-            self.step_size(step).astype(dtype),
-            self.coupling(step).astype(dtype),
+            own.temperature(step).astype(dtype),
+            own.step_size(step).astype(dtype),
+            own.coupling(step).astype(dtype),
             mobility,
-            self.minimum_radius.astype(dtype),
+            own.minimum_radius.astype(dtype),
+        )
+
+
+class AbstractInertial(AbstractLangevin):
+    """A scheme that keeps vectors of every node from step to step: velocities, or noise.
+
+    THRML asks for the initial sampler state without telling the block, so the scheme holds the
+    number of its nodes, `n_nodes`, and the precision of its state, `dtype`. Such vectors are
+    tangent to one configuration of one block: it can neither be exchanged nor be coloured.
+    """
+
+    n_nodes: eqx.AbstractVar[int]
+    dtype: eqx.AbstractVar[Any]
+
+    def at_rest(self) -> SphereState:
+        """A vector of zeros for every node."""
+        return SphereState(
+            jnp.zeros((self.n_nodes, 3), self.dtype), jnp.zeros(self.n_nodes, self.dtype)
         )
 
 

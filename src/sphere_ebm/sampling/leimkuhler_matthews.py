@@ -6,11 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
+from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, flow, tangent_noise
-from sphere_ebm.sampling.programs import total_force
-from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
+from sphere_ebm.sampling.coefficients import Coefficients
+from sphere_ebm.sampling.langevin import AbstractInertial, Stage, flow, tangent_noise
+from sphere_ebm.sampling.terms import total_force
 
 
 class LeimkuhlerMatthewsState(NamedTuple):
@@ -24,7 +25,7 @@ class LeimkuhlerMatthewsState(NamedTuple):
 
 
 @final
-class LeimkuhlerMatthews(AbstractLangevin):
+class LeimkuhlerMatthews(AbstractInertial):
     """x ← x + h μ F(x) + sqrt(2 h μ T) (ξ_n + ξ_{n+1}) / 2.
 
     Every noise is used in two steps, half in each.
@@ -40,64 +41,32 @@ class LeimkuhlerMatthews(AbstractLangevin):
     everywhere, one factor, 1 + h μ T / 6 on the drift of directions, restores second order (ours;
     the second notebook computes it without sampling, and `python -m benchmarks.laws` measures it).
 
-    `n_nodes` is the size of the block: THRML asks for the initial sampler state without telling it.
+    `n_nodes` is the size of the block.
     """
 
+    coefficients: Coefficients
     n_nodes: int = eqx.field(static=True)
-    temperature: AbstractSchedule
-    step_size: AbstractSchedule
-    coupling: AbstractSchedule
-    direction_mobility: Float[Array, ""]
-    radius_mobility: Float[Array, ""]
-    minimum_radius: Float[Array, ""]
-    dtype: Any = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True, default=jnp.float32, kw_only=True)
 
-    def __init__(
-        self,
-        n_nodes: int,
-        temperature: AbstractSchedule | Number,
-        step_size: AbstractSchedule | Number,
-        coupling: AbstractSchedule | Number = 1.0,
-        *,
-        direction_mobility: Number = 1.0,
-        radius_mobility: Number = 1.0,
-        minimum_radius: Number = 0.0,
-        dtype: Any = jnp.float32,
-    ):
-        self.n_nodes = n_nodes
-        self.temperature = as_schedule(temperature)
-        self.step_size = as_schedule(step_size)
-        self.coupling = as_schedule(coupling)
-        self.direction_mobility = as_scalar(direction_mobility)
-        self.radius_mobility = as_scalar(radius_mobility)
-        self.minimum_radius = as_scalar(minimum_radius)
-        self.dtype = dtype
-
+    @override
     def init(self) -> LeimkuhlerMatthewsState:  # type: ignore[override]
-        silence = SphereState(
-            jnp.zeros((self.n_nodes, 3), self.dtype), jnp.zeros(self.n_nodes, self.dtype)
-        )
-        return LeimkuhlerMatthewsState(jnp.zeros((), jnp.int32), silence)
+        return LeimkuhlerMatthewsState(jnp.zeros((), jnp.int32), self.at_rest())
 
+    @override
     def statistics(self, state: LeimkuhlerMatthewsState) -> dict[str, Float[Array, ""]]:
         return {}
 
+    @override
     def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        own = self.coefficients
         # two degrees of freedom of variance h μ T each: two independent halves
-        return jnp.sqrt(2 * self.step_size(step) * self.direction_mobility * self.temperature(step))
+        return jnp.sqrt(2 * own.step_size(step) * own.direction_mobility * own.temperature(step))
 
-    def sample(  # type: ignore[override]
-        self,
-        key: Key[Array, ""],
-        interactions: list[Any],
-        active_flags: list[Array],
-        states: list[list[SphereState]],
-        sampler_state: LeimkuhlerMatthewsState,
-        output_sd: SphereState,
+    @override
+    def move(
+        self, key: Key[Array, ""], stage: Stage, carried: LeimkuhlerMatthewsState
     ) -> tuple[SphereState, LeimkuhlerMatthewsState]:
-        here, terms, temperature, h, coupling, mobility, minimum = self.begin(
-            sampler_state.step, interactions, active_flags, states
-        )
+        here, terms, temperature, h, coupling, mobility, minimum = stage
         one = SphereState(jnp.ones_like(h), jnp.ones_like(h))
         force = total_force(here, terms, coupling)
         spread = jax.tree.map(lambda mu: jnp.sqrt(2 * h * mu * temperature) / 2, mobility)
@@ -105,8 +74,8 @@ class LeimkuhlerMatthews(AbstractLangevin):
             (1 + h * mobility.direction * temperature / 6) * force.direction, force.radius
         )
         move = jax.tree.map(
-            lambda mu, f, s, xi: h * mu * f + s * xi, mobility, drift, spread, sampler_state.noise
+            lambda mu, f, s, xi: h * mu * f + s * xi, mobility, drift, spread, carried.noise
         )
         here, _ = flow(here, move, one, minimum)
         here, noise = flow(here, tangent_noise(key, here, one, temperature), spread, minimum)
-        return here, LeimkuhlerMatthewsState(sampler_state.step + 1, noise)
+        return here, LeimkuhlerMatthewsState(carried.step + 1, noise)

@@ -1,12 +1,17 @@
 """The Metropolis-adjusted Langevin algorithm on S² and the radii, all points at once."""
 
-from typing import Any, final
+from typing import final
 
-from jaxtyping import Array, Float, Key
+import equinox as eqx
+from jaxtyping import Array, Float
+from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
-from sphere_ebm.sampling.programs import total_energy_and_force
+from sphere_ebm.sampling.coefficients import Coefficients
+from sphere_ebm.sampling.langevin import Stage
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, Evaluate
+from sphere_ebm.sampling.schedules import Count, Scalar, as_count, as_scalar
+from sphere_ebm.sampling.terms import total_energy_and_force
 
 
 @final
@@ -28,17 +33,12 @@ class MALA(AbstractMetropolis):
     descent would be accepted, and no step proposed has noise.
     """
 
-    def sample(  # type: ignore[override]
-        self,
-        key: Key[Array, ""],
-        interactions: list[Any],
-        active_flags: list[Array],
-        states: list[list[SphereState]],
-        sampler_state: MetropolisState,
-        output_sd: SphereState,
-    ) -> tuple[SphereState, MetropolisState]:
-        stage = self.begin(sampler_state.step, interactions, active_flags, states)
+    coefficients: Coefficients
+    adapt_steps: Count = eqx.field(converter=as_count, default=0, kw_only=True)
+    target_acceptance: Scalar = eqx.field(converter=as_scalar, default=0.574, kw_only=True)
 
+    @override
+    def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:
         def at_proposal(there: SphereState) -> tuple[Float[Array, ""], SphereState]:
             terms = [(term, term.gather(there), active) for term, _, active in stage.terms]
             return total_energy_and_force(there, terms, stage.coupling)
@@ -46,4 +46,4 @@ class MALA(AbstractMetropolis):
         def at_present(here: SphereState) -> tuple[Float[Array, ""], SphereState]:
             return total_energy_and_force(here, stage.terms, stage.coupling)
 
-        return self.adjusted_step(key, stage, sampler_state, at_present, at_proposal)
+        return at_present, at_proposal

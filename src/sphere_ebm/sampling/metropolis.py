@@ -9,24 +9,26 @@ the length of d, also beyond half a turn and with reflections at the minimum rad
 Roberts & Tweedie 1996 (MALA); Green 1995 (involutions).
 """
 
+import abc
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
+from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.adaptation import DualAveraging
 from sphere_ebm.sampling.langevin import (
     AbstractLangevin,
     Stage,
-    as_schedule,
     check_warm,
     flow,
     tangent_noise,
 )
-from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
+from sphere_ebm.sampling.schedules import Number
 
 Evaluate = Callable[[SphereState], tuple[Float[Array, "*nodes"], SphereState]]
 """Energy and tangent force at a configuration: one energy for all nodes, shape (), or each node's,
@@ -49,7 +51,9 @@ class MetropolisState(NamedTuple):
 def check_target(acceptance: Number) -> None:
     """Raises ValueError for a wanted acceptance that no step size has."""
     if not isinstance(acceptance, jax.core.Tracer) and not 0 < float(acceptance) < 1:
-        raise ValueError(f"`target_acceptance` must lie between 0 and 1; got {acceptance}.")
+        raise ValueError(
+            f"`target_acceptance` must lie between 0 and 1; got {float(acceptance):g}."
+        )
 
 
 class AbstractMetropolis(AbstractLangevin):
@@ -60,66 +64,45 @@ class AbstractMetropolis(AbstractLangevin):
     law.
     """
 
-    temperature: AbstractSchedule
-    step_size: AbstractSchedule
-    coupling: AbstractSchedule
-    direction_mobility: Float[Array, ""]
-    radius_mobility: Float[Array, ""]
-    minimum_radius: Float[Array, ""]
-    adapt_steps: Int[Array, ""]
-    target_acceptance: Float[Array, ""]
+    adapt_steps: eqx.AbstractVar[Int[Array, ""]]
+    target_acceptance: eqx.AbstractVar[Float[Array, ""]]
 
-    def __init__(
-        self,
-        temperature: AbstractSchedule | Number,
-        step_size: AbstractSchedule | Number,
-        coupling: AbstractSchedule | Number = 1.0,
-        *,
-        adapt_steps: int = 0,
-        target_acceptance: Number = 0.574,
-        direction_mobility: Number = 1.0,
-        radius_mobility: Number = 1.0,
-        minimum_radius: Number = 0.0,
-    ):
-        self.temperature = as_schedule(temperature)
-        self.step_size = as_schedule(step_size)
-        self.coupling = as_schedule(coupling)
-        check_warm(self.temperature)
-        check_target(target_acceptance)
-        self.direction_mobility = as_scalar(direction_mobility)
-        self.radius_mobility = as_scalar(radius_mobility)
-        self.minimum_radius = as_scalar(minimum_radius)
-        self.adapt_steps = jnp.asarray(adapt_steps, jnp.int32)
-        self.target_acceptance = as_scalar(target_acceptance)
+    def __check_init__(self) -> None:
+        check_warm(self.coefficients.temperature)
+        check_target(self.target_acceptance)
 
+    @override
     def init(self) -> MetropolisState:  # type: ignore[override]
         zero = jnp.zeros((), jnp.result_type(float))
         return MetropolisState(
             jnp.zeros((), jnp.int32), DualAveraging.start(zero.dtype), zero, zero
         )
 
+    @override
     def statistics(self, state: MetropolisState) -> dict[str, Float[Array, ""]]:
         return {"acceptance": state.acceptance, "step_size": state.step_size}
 
+    @override
     def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
         # of a proposal at the scheduled step size
-        return jnp.sqrt(4 * self.step_size(step) * self.direction_mobility * self.temperature(step))
+        own = self.coefficients
+        return jnp.sqrt(4 * own.step_size(step) * own.direction_mobility * own.temperature(step))
 
-    def adjusted_step(
-        self,
-        key: Key[Array, ""],
-        stage: Stage,
-        state: MetropolisState,
-        here: Evaluate,
-        there: Evaluate,
+    @abc.abstractmethod
+    def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:
+        """How to evaluate the present configuration, and the proposed one."""
+
+    @override
+    def move(
+        self, key: Key[Array, ""], stage: Stage, carried: MetropolisState
     ) -> tuple[SphereState, MetropolisState]:
-        """Propose, evaluate at either end, accept or not.
-
-        All nodes together or each alone, as energies come.
-        """
+        # all nodes are accepted together or each alone, as energies come
+        here, there = self.ends(stage)
         key_move, key_accept = jax.random.split(key)
         dtype = stage.here.radius.dtype
-        h = stage.step_size * state.adaptation.factor(state.step, self.adapt_steps).astype(dtype)
+        h = stage.step_size * carried.adaptation.factor(carried.step, self.adapt_steps).astype(
+            dtype
+        )
         energy, force = here(stage.here)
         proposal = propose(key_move, stage, force, h)
         energy_there, force_there = there(proposal.there)
@@ -132,14 +115,14 @@ class AbstractMetropolis(AbstractLangevin):
         probability = jnp.mean(
             jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
         )
-        probability = probability.astype(state.acceptance.dtype)
-        adaptation = state.adaptation.after(
-            probability, self.target_acceptance, state.step, self.adapt_steps
+        probability = probability.astype(carried.acceptance.dtype)
+        adaptation = carried.adaptation.after(
+            probability, self.target_acceptance, carried.step, self.adapt_steps
         )
-        carried = MetropolisState(
-            state.step + 1, adaptation, probability, h.astype(probability.dtype)
+        after = MetropolisState(
+            carried.step + 1, adaptation, probability, h.astype(probability.dtype)
         )
-        return choose(accepted, proposal.there, stage.here), carried
+        return choose(accepted, proposal.there, stage.here), after
 
 
 class Proposal(NamedTuple):

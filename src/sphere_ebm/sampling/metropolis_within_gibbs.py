@@ -1,14 +1,26 @@
 """Metropolis-within-Gibbs on a coloured graph: every point is accepted or rejected on its own."""
 
-from typing import Any, final
+from typing import final
 
+import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
+from typing_extensions import override
 
-from sphere_ebm.geometry.sphere import project_tangent
-from sphere_ebm.hamiltonian.base import AbstractLocalInteraction, SphereState
-from sphere_ebm.sampling.metropolis import AbstractMetropolis, MetropolisState
-from sphere_ebm.sampling.programs import Terms
+from sphere_ebm.hamiltonian.base import (
+    AbstractLocalInteraction,
+    AbstractPairInteraction,
+    AbstractSphereInteraction,
+    LocalTerms,
+    Slots,
+    SphereState,
+    Tails,
+)
+from sphere_ebm.sampling.coefficients import Coefficients
+from sphere_ebm.sampling.langevin import Stage
+from sphere_ebm.sampling.metropolis import AbstractMetropolis, Evaluate
+from sphere_ebm.sampling.schedules import Count, Scalar, as_count, as_scalar
+from sphere_ebm.sampling.terms import Terms, sum_of_terms
 
 
 @final
@@ -28,46 +40,37 @@ class MetropolisWithinGibbs(AbstractMetropolis):
     (Gibbs sampling); Roberts & Tweedie 1996 (the proposal).
     """
 
-    def sample(  # type: ignore[override]
-        self,
-        key: Key[Array, ""],
-        interactions: list[Any],
-        active_flags: list[Array],
-        states: list[list[SphereState]],
-        sampler_state: MetropolisState,
-        output_sd: SphereState,
-    ) -> tuple[SphereState, MetropolisState]:
-        stage = self.begin(sampler_state.step, interactions, active_flags, states)
+    coefficients: Coefficients
+    adapt_steps: Count = eqx.field(converter=as_count, default=0, kw_only=True)
+    target_acceptance: Scalar = eqx.field(converter=as_scalar, default=0.574, kw_only=True)
 
+    @override
+    def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:
         def own(at: SphereState) -> tuple[Float[Array, " nodes"], SphereState]:
             return _local_energy_and_force(at, stage.terms, stage.coupling)
 
         # the tails belong to other colours: they are the same at either end
-        return self.adjusted_step(key, stage, sampler_state, own, own)
+        return own, own
 
 
 def _local_energy_and_force(
     here: SphereState, terms: Terms, coupling: Float[Array, ""]
 ) -> tuple[Float[Array, " nodes"], SphereState]:
     """What each node's own energy is, given the tails, and its tangent force."""
-    energy = jnp.zeros_like(here.radius)
-    direction = jnp.zeros_like(here.direction)
-    radius = jnp.zeros_like(here.radius)
-    for interaction, there, active in terms:
-        if not isinstance(interaction, AbstractLocalInteraction):
+
+    def of_term(term: AbstractSphereInteraction, there: Tails, active: Slots) -> LocalTerms:
+        if not isinstance(term, AbstractLocalInteraction):
             raise ValueError(
-                f"the {interaction.name} term couples all nodes at once, so they cannot be accepted"
+                f"the {term.name} term couples all nodes at once, so they cannot be accepted"
                 " one by one: leave it out (strength 0), or sample with MALA."
             )
-        if there and getattr(interaction, "n_nodes", None) == here.radius.shape[0]:
+        held = here.radius.shape[0]
+        if isinstance(term, AbstractPairInteraction) and term.n_nodes == held:
             raise ValueError(
-                f"the block holds all {here.radius.shape[0]} nodes of the {interaction.name} term,"
+                f"the block holds all {held} nodes of the {term.name} term,"
                 " so neighbours would move together: build the program with"
                 " build_coloured_program."
             )
-        value, force = interaction.local_energy_and_force(here, there, active)
-        scale = coupling if interaction.annealed else jnp.ones_like(coupling)
-        energy = energy + scale * value
-        direction = direction + scale * force.direction
-        radius = radius + scale * force.radius
-    return energy, SphereState(project_tangent(here.direction, direction), radius)
+        return term.local_energy_and_force(here, there, active)
+
+    return sum_of_terms(here, terms, coupling, jnp.zeros_like(here.radius), of_term)

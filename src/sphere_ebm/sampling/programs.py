@@ -1,9 +1,11 @@
-"""`SphereNode` and the THRML program: with `assembly.py`, all that knows THRML's internals.
+"""`SphereNode` and the THRML program of its blocks.
 
 A Langevin step moves all points at once, so they live in one free block; a coloured program has one
-block per colour of the neighbour graph, sampled in turn. A THRML sampler is handed interactions and
-tails but not its block's own state, so a program starts with one extra interaction group,
-`OwnState`, whose tail is the node itself.
+block per colour of the neighbour graph, sampled in turn. Either starts with the interaction group
+that hands samplers their block's own state, see `sphere_ebm.sampling.terms`.
+
+What THRML keeps inside a program is known to this file, `assembly.py`, `clamped.py` and
+`devices.py`, and to no other.
 
 Outside this file a configuration is always one `SphereState` of all points in the order they were
 given; blocks are cut out of it and put back here.
@@ -13,11 +15,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 from thrml import (
     AbstractConditionalSampler,
     AbstractNode,
@@ -25,24 +26,21 @@ from thrml import (
     BlockGibbsSpec,
     BlockSamplingProgram,
     FactorSamplingProgram,
-    InteractionGroup,
     sample_blocks,
 )
 from thrml.block_management import block_state_to_global
+from typing_extensions import override
 
-from sphere_ebm.geometry.sphere import project_tangent
 from sphere_ebm.hamiltonian.base import (
+    AbstractPlacedFactor,
     AbstractSphereFactor,
-    AbstractSphereInteraction,
     SphereState,
     unwrap_shared,
 )
 from sphere_ebm.hamiltonian.blocks import LazyNodes
 from sphere_ebm.sampling.assembly import one_block_spec, program_of_groups
-
-Terms = list[tuple[AbstractSphereInteraction, list[SphereState], Bool[Array, "nodes _"]]]
-"""Energy terms as a sampler sees them: interaction, tails of each head node, which slots are real.
-"""
+from sphere_ebm.sampling.langevin import AbstractInertial
+from sphere_ebm.sampling.terms import OwnState, own_state, own_state_group
 
 
 class SphereNode(AbstractNode):
@@ -68,6 +66,7 @@ class SphereBlock(Block):
         self.nodes = nodes
 
     @property
+    @override
     def node_type(self) -> type[AbstractNode]:
         return SphereNode
 
@@ -83,26 +82,6 @@ def sphere_block(n_points: int) -> Block:
     The same block for the same number, so that programs of one shape compile once.
     """
     return SphereBlock(n_points)
-
-
-@final
-class OwnState(eqx.Module):
-    """Marks the interaction whose single tail is the head node itself.
-
-    `position` is the node's place among all points.
-    """
-
-    position: Int[Array, "nodes *k"]
-
-
-def own_state_group(block: Block) -> InteractionGroup:
-    """The interaction group that hands samplers the state of their own block.
-
-    It must come first in a program.
-
-    `block` holds all points, whatever blocks they are sampled in.
-    """
-    return InteractionGroup(OwnState(jnp.arange(len(block), dtype=jnp.int32)), block, [block])
 
 
 @functools.lru_cache(maxsize=2)
@@ -125,20 +104,25 @@ def build_program(
     `dtype`, or a factor knows the nodes in another order.
     """
     for factor in factors:
-        given = getattr(factor, "block", block)
+        given = factor.block if isinstance(factor, AbstractPlacedFactor) else block
         if given is not block and list(map(id, given)) != list(map(id, block)):
             raise ValueError(
                 f"{type(factor).__name__} must be built on the nodes of `block` in their order:"
                 " proposals are looked up by position."
             )
-    if (kept := getattr(sampler, "dtype", dtype)) != dtype:
+    if isinstance(sampler, AbstractInertial) and sampler.dtype != dtype:
         raise ValueError(
-            f"`dtype` of the program and of its sampler must agree; got {dtype} and {kept}."
+            f"`dtype` of the program and of its sampler must agree; got {dtype} and"
+            f" {sampler.dtype}."
         )
     groups = [own_state_group(block)]
     for factor in factors:
         # a sampler of the only block sees the whole configuration, which some terms make use of
-        groups.extend(getattr(factor, "to_whole_groups", factor.to_interaction_groups)())
+        groups.extend(
+            factor.to_whole_groups()
+            if isinstance(factor, AbstractPlacedFactor)
+            else factor.to_interaction_groups()
+        )
     return unwrap_shared(program_of_groups(_block_spec(block, dtype), sampler, groups))
 
 
@@ -178,10 +162,10 @@ def build_coloured_program(
                     f"`colour` must differ at both ends of every edge; nodes {i} and {j} have"
                     f" {colour[i]}."
                 )
-    if (nodes := getattr(sampler, "n_nodes", None)) is not None:
+    if isinstance(sampler, AbstractInertial):
         raise ValueError(
-            f"{type(sampler).__name__} keeps velocities or noise for one block of {nodes} nodes:"
-            " use build_program."
+            f"{type(sampler).__name__} keeps velocities or noise for one block of"
+            f" {sampler.n_nodes} nodes: use build_program."
         )
     spec = _coloured_spec(block, tuple(colour.tolist()), dtype)
     samplers = [sampler] * len(spec.free_blocks)
@@ -226,7 +210,7 @@ def join_blocks(program: BlockSamplingProgram, blocks: list[SphereState]) -> Sph
 
 def _positions(program: BlockSamplingProgram) -> list[Int[Array, " nodes"]]:
     return [
-        _own_state(interactions).position[:, 0] for interactions in program.per_block_interactions
+        own_state(interactions).position[:, 0] for interactions in program.per_block_interactions
     ]
 
 
@@ -244,48 +228,6 @@ def advance(
         key, split_blocks(program, state), [], program, list(sampler_states)
     )
     return join_blocks(program, free), carried
-
-
-def _own_state(interactions: list[Any]) -> OwnState:
-    if not interactions or not isinstance(interactions[0], OwnState):
-        raise ValueError(
-            "the program's first interaction group must be own_state_group(block): pass it to"
-            " FactorSamplingProgram as `other_interaction_groups`."
-        )
-    return interactions[0]
-
-
-def split_own_state(
-    interactions: list[Any], active: list[Array], states: list[list[SphereState]]
-) -> tuple[SphereState, Terms]:
-    """Own configuration of the block and the energy terms, from what THRML hands to `sample`."""
-    _own_state(interactions)
-    here = jax.tree.map(lambda x: x[:, 0], states[0][0])
-    return here, list(zip(interactions[1:], states[1:], active[1:], strict=True))
-
-
-def total_force(here: SphereState, terms: Terms, coupling: Float[Array, ""]) -> SphereState:
-    """Sum of the forces of all terms, tangent to the sphere.
-
-    Annealed terms are multiplied by `coupling`.
-    """
-    return total_energy_and_force(here, terms, coupling)[1]
-
-
-def total_energy_and_force(
-    here: SphereState, terms: Terms, coupling: Float[Array, ""]
-) -> tuple[Float[Array, ""], SphereState]:
-    """Energy and tangent force of all terms; annealed ones are multiplied by `coupling`."""
-    energy = jnp.zeros((), here.radius.dtype)
-    direction = jnp.zeros_like(here.direction)
-    radius = jnp.zeros_like(here.radius)
-    for interaction, there, active in terms:
-        value, force = interaction.energy_and_force(here, there, active)
-        scale = coupling if interaction.annealed else jnp.ones_like(coupling)
-        energy = energy + scale * value
-        direction = direction + scale * force.direction
-        radius = radius + scale * force.radius
-    return energy, SphereState(project_tangent(here.direction, direction), radius)
 
 
 def energies(program: BlockSamplingProgram, state: SphereState) -> dict[str, Float[Array, ""]]:

@@ -80,6 +80,7 @@ class Trace:
     energy: dict[str, list[float]] = field(default_factory=dict)
 
     def append(self, step: int, values: dict[str, float]) -> None:
+        """Add the energies after `step` steps."""
         self.steps.append(step)
         for name, value in values.items():
             self.energy.setdefault(name, []).append(value)

@@ -5,11 +5,12 @@ them hold their last value once they are over.
 """
 
 import abc
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 
 class AbstractSchedule(eqx.Module):
@@ -23,21 +24,33 @@ class AbstractSchedule(eqx.Module):
 Number = float | int | Array
 """What becomes a scalar array."""
 
+# Fields with a converter take more than they hold. mypy knows no converters and would demand of
+# callers what is held, so it sees `Any`.
+if TYPE_CHECKING:
+    Scalar = Any
+    Count = Any
+else:
+    Scalar = Float[Array, ""]
+    Count = Int[Array, ""]
+
 
 def as_scalar(value: Number) -> Float[Array, ""]:
     """A number as an array of the default precision, so that changing it does not recompile."""
     return jnp.asarray(value, jnp.result_type(float))
 
 
+def as_count(value: int | Int[Array, ""]) -> Int[Array, ""]:
+    """A number of steps as an array, so that changing it does not recompile."""
+    return jnp.asarray(value, jnp.int32)
+
+
 @final
 class Constant(AbstractSchedule):
     """The same `value` at every step."""
 
-    value: Float[Array, ""]
+    value: Scalar = eqx.field(converter=as_scalar)
 
-    def __init__(self, value: Number):
-        self.value = as_scalar(value)
-
+    @override
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return self.value
 
@@ -57,15 +70,11 @@ class _AbstractRamp(AbstractSchedule):
 class Linear(_AbstractRamp):
     """From `start` to `end` in `steps` steps, along a straight line."""
 
-    start: Float[Array, ""]
-    end: Float[Array, ""]
-    steps: Float[Array, ""]
+    start: Scalar = eqx.field(converter=as_scalar)
+    end: Scalar = eqx.field(converter=as_scalar)
+    steps: Scalar = eqx.field(converter=as_scalar)
 
-    def __init__(self, start: Number, end: Number, steps: Number):
-        self.start = as_scalar(start)
-        self.end = as_scalar(end)
-        self.steps = as_scalar(steps)
-
+    @override
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return self.start + (self.end - self.start) * self._progress(step)
 
@@ -77,14 +86,9 @@ class Exponential(_AbstractRamp):
     Both ends must be positive.
     """
 
-    start: Float[Array, ""]
-    end: Float[Array, ""]
-    steps: Float[Array, ""]
-
-    def __init__(self, start: Number, end: Number, steps: Number):
-        self.start = as_scalar(start)
-        self.end = as_scalar(end)
-        self.steps = as_scalar(steps)
+    start: Scalar = eqx.field(converter=as_scalar)
+    end: Scalar = eqx.field(converter=as_scalar)
+    steps: Scalar = eqx.field(converter=as_scalar)
 
     def __check_init__(self) -> None:
         if not (self.start > 0 and self.end > 0):
@@ -93,25 +97,9 @@ class Exponential(_AbstractRamp):
                 " for 0."
             )
 
+    @override
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return self.start * (self.end / self.start) ** self._progress(step)
-
-
-@final
-class Cosine(_AbstractRamp):
-    """From `start` to `end` in `steps` steps along half a cosine: flat at both ends."""
-
-    start: Float[Array, ""]
-    end: Float[Array, ""]
-    steps: Float[Array, ""]
-
-    def __init__(self, start: Number, end: Number, steps: Number):
-        self.start = as_scalar(start)
-        self.end = as_scalar(end)
-        self.steps = as_scalar(steps)
-
-    def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        return self.end + (self.start - self.end) * (1 + jnp.cos(jnp.pi * self._progress(step))) / 2
 
 
 @final
@@ -121,14 +109,10 @@ class Switch(AbstractSchedule):
     As a coupling it is t-SNE's "early exaggeration".
     """
 
-    before: Float[Array, ""]
-    after: Float[Array, ""]
-    steps: Float[Array, ""]
+    before: Scalar = eqx.field(converter=as_scalar)
+    after: Scalar = eqx.field(converter=as_scalar)
+    steps: Scalar = eqx.field(converter=as_scalar)
 
-    def __init__(self, before: Number, after: Number, steps: Number):
-        self.before = as_scalar(before)
-        self.after = as_scalar(after)
-        self.steps = as_scalar(steps)
-
+    @override
     def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
         return jnp.where(step.astype(self.steps.dtype) < self.steps, self.before, self.after)

@@ -6,12 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import project_tangent
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.langevin import AbstractLangevin, as_schedule, flow, tangent_noise
-from sphere_ebm.sampling.programs import total_force
-from sphere_ebm.sampling.schedules import AbstractSchedule, Number, as_scalar
+from sphere_ebm.sampling.coefficients import Coefficients
+from sphere_ebm.sampling.langevin import AbstractInertial, Stage, flow, tangent_noise
+from sphere_ebm.sampling.schedules import Scalar, as_scalar
+from sphere_ebm.sampling.terms import total_force
 
 
 class UnderdampedState(NamedTuple):
@@ -30,7 +32,7 @@ class UnderdampedState(NamedTuple):
 
 
 @final
-class Underdamped(AbstractLangevin):
+class Underdamped(AbstractInertial):
     """Geodesic BAOAB for dx = v dt, dv = μ F dt - γ v dt + sqrt(2 γ μ T) dW.
 
     `friction` is γ, per time.
@@ -40,73 +42,39 @@ class Underdamped(AbstractLangevin):
     freedom, 3 per point. Positions are accurate to O(h²), and exact for a harmonic well.
     References: Leimkuhler & Matthews 2013 (BAOAB) and 2016 (geodesic integrator).
 
-    `n_nodes` is the size of the block: THRML asks for the initial sampler state without telling it.
+    `n_nodes` is the size of the block.
     """
 
+    coefficients: Coefficients
     n_nodes: int = eqx.field(static=True)
-    temperature: AbstractSchedule
-    step_size: AbstractSchedule
-    friction: Float[Array, ""]
-    coupling: AbstractSchedule
-    direction_mobility: Float[Array, ""]
-    radius_mobility: Float[Array, ""]
-    minimum_radius: Float[Array, ""]
-    dtype: Any = eqx.field(static=True)
+    friction: Scalar = eqx.field(converter=as_scalar, default=1.0, kw_only=True)
+    dtype: Any = eqx.field(static=True, default=jnp.float32, kw_only=True)
 
-    def __init__(
-        self,
-        n_nodes: int,
-        temperature: AbstractSchedule | Number,
-        step_size: AbstractSchedule | Number,
-        friction: Number = 1.0,
-        coupling: AbstractSchedule | Number = 1.0,
-        *,
-        direction_mobility: Number = 1.0,
-        radius_mobility: Number = 1.0,
-        minimum_radius: Number = 0.0,
-        dtype: Any = jnp.float32,
-    ):
-        self.n_nodes = n_nodes
-        self.temperature = as_schedule(temperature)
-        self.step_size = as_schedule(step_size)
-        self.friction = as_scalar(friction)
-        self.coupling = as_schedule(coupling)
-        self.direction_mobility = as_scalar(direction_mobility)
-        self.radius_mobility = as_scalar(radius_mobility)
-        self.minimum_radius = as_scalar(minimum_radius)
-        self.dtype = dtype
-
+    @override
     def init(self) -> UnderdampedState:  # type: ignore[override]
-        rest = SphereState(
-            jnp.zeros((self.n_nodes, 3), self.dtype), jnp.zeros(self.n_nodes, self.dtype)
-        )
         zero = jnp.zeros((), self.dtype)
-        return UnderdampedState(jnp.zeros((), jnp.int32), zero, rest, zero)
+        return UnderdampedState(jnp.zeros((), jnp.int32), zero, self.at_rest(), zero)
 
+    @override
     def statistics(self, state: UnderdampedState) -> dict[str, Float[Array, ""]]:
         return {"kinetic_energy": state.kinetic_energy}
 
+    @override
     def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        own = self.coefficients
         # two degrees of freedom of velocity variance μ T each
-        return self.step_size(step) * jnp.sqrt(2 * self.direction_mobility * self.temperature(step))
+        return own.step_size(step) * jnp.sqrt(2 * own.direction_mobility * own.temperature(step))
 
-    def sample(  # type: ignore[override]
-        self,
-        key: Key[Array, ""],
-        interactions: list[Any],
-        active_flags: list[Array],
-        states: list[list[SphereState]],
-        sampler_state: UnderdampedState,
-        output_sd: SphereState,
+    @override
+    def move(
+        self, key: Key[Array, ""], stage: Stage, carried: UnderdampedState
     ) -> tuple[SphereState, UnderdampedState]:
-        here, terms, temperature, h, coupling, mobility, minimum = self.begin(
-            sampler_state.step, interactions, active_flags, states
-        )
+        here, terms, temperature, h, coupling, mobility, minimum = stage
         force = total_force(here, terms, coupling)
         acceleration = jax.tree.map(jnp.multiply, mobility, force)
         # B of the step before, then B of this one
-        before = sampler_state.step_size
-        whole = jax.tree.map(lambda v, a: v + before / 2 * a, sampler_state.velocity, acceleration)
+        before = carried.step_size
+        whole = jax.tree.map(lambda v, a: v + before / 2 * a, carried.velocity, acceleration)
         kinetic = sum(
             jnp.sum(v**2) / (2 * mu) for v, mu in zip(whole, mobility, strict=True)
         ) / jnp.asarray(self.n_nodes, h.dtype)
@@ -115,7 +83,7 @@ class Underdamped(AbstractLangevin):
         here, velocity = flow(here, velocity, half, minimum)
         velocity = self._thermalise(key, here, velocity, temperature, h, mobility)
         here, velocity = flow(here, velocity, half, minimum)
-        return here, UnderdampedState(sampler_state.step + 1, h, velocity, kinetic)
+        return here, UnderdampedState(carried.step + 1, h, velocity, kinetic)
 
     def _thermalise(
         self,

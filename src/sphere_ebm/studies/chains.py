@@ -1,13 +1,11 @@
 """Sampling at equilibrium: several chains at a fixed temperature, observed as they go.
 
-Where `run` cools one configuration, `sample_chains` warms up several and then draws from the Gibbs
+Where `run_program` cools one configuration, `sample_chains` warms up several and then draws from the Gibbs
 law. Chain i takes its keys from `fold_in(key, i)`, and step t of it from `fold_in(..., t)`: no
 chain's random numbers depend on how many there are, and no draw on how many follow. (Compiled code
 may round differently for another number of chains.)
 """
 
-import math
-import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,11 +17,10 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 from thrml import AbstractObserver, FactorSamplingProgram
 
-from sphere_ebm.errors import NonFiniteEnergyError
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.programs import advance, initial_sampler_states, split_blocks
-from sphere_ebm.sampling.run import check_finite
+from sphere_ebm.studies.checks import check_counts, check_energies, check_settled
 from sphere_ebm.studies.observers import ConfigurationObserver, EnergyObserver, MomentObserver
 from sphere_ebm.studies.samples import Samples
 
@@ -152,11 +149,16 @@ def sample_chains(
     `warmup` steps that are thrown away, then `draws` draws, `thin` steps apart.
 
     Args:
+        key: of the whole run; chain i takes `fold_in(key, i)`.
         program: from `build_program` or `build_coloured_program`; its samplers' schedules must be
             constant, and any adaptation over, by the end of the warm-up.
         start: configuration to start from, shapes (n, 3) and (n,), the same for all chains, or one
             for each, shapes (chains, n, 3) and (chains, n). R-hat can only find what chains
             disagree about if they start far apart.
+        chains: how many run side by side.
+        warmup: steps of each chain that are thrown away.
+        draws: looks at each chain after that.
+        thin: steps from one draw to the next.
         observers: more of them; the energy of each term, moments and the samplers' statistics are
             always recorded. Scalars that they record by name add to `Samples.observables`;
             everything is in `Samples.records`, and what they carried at the end in
@@ -174,41 +176,22 @@ def sample_chains(
     """
     check_counts(chains, warmup, draws, thin)
     stacked = _stacked(program, samplers, chains)
-    _check_settled(
-        list(program.samplers) if samplers is None else list(samplers),
-        warmup,
-        warmup + draws * thin,
-    )
+    total = warmup + draws * thin
+    check_settled(list(program.samplers) if samplers is None else list(samplers), warmup, total)
     state = _started(start, chains, sum(len(block) for block in program.gibbs_spec.free_blocks))
-    like = jax.tree.map(lambda x: x[0], state)
     own = [
         EnergyObserver(),
-        MomentObserver(like),
+        MomentObserver(jax.tree.map(lambda x: x[0], state)),
         *([ConfigurationObserver()] if keep_states else []),
     ]
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(chains, dtype=jnp.uint32))
-    course = _Course(
-        keys, program, stacked, [*own, *observers], exchange, warmup + draws * thin, progress
-    )
-    memory = _one_each([each.init() for each in course.observers], chains)
-    sampler_states = _one_each(initial_sampler_states(program), chains)
-    carried = Chain(state, sampler_states, memory, jnp.arange(chains, dtype=jnp.int32))
-    # a power of two, so that few sizes are ever compiled
-    capacity = min(_CAPACITY, 1 << (draws - 1).bit_length())
-    for meetings, length in _warmup_chunks(warmup, thin, capacity, exchange is not None):
-        carried, _ = course.proceed(carried, 0, meetings, length, capacity)
-    carried = carried._replace(memory=memory)
-    parts = []
-    for first in range(0, draws, capacity):
-        carried, records = course.proceed(
-            carried, first, min(capacity, draws - first), thin, capacity
-        )
-        parts.append(records)
+    course = _Course(keys, program, stacked, [*own, *observers], exchange, total, progress)
+    carried, parts = course.run(state, warmup, draws, thin)
     records = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
     if exchange is None:
         del records[-1]["replica"]
     temperature = jax.vmap(
-        lambda sampler: sampler.temperature(jnp.asarray(course.total, jnp.int32))
+        lambda sampler: sampler.coefficients.temperature(jnp.asarray(course.total, jnp.int32))
     )(stacked[0])
     return Samples(
         temperature=np.asarray(temperature, np.float64),
@@ -236,7 +219,29 @@ class _Course:
     total: int
     progress: ChainProgress | None
 
-    def proceed(
+    def run(
+        self, state: SphereState, warmup: int, draws: int, thin: int
+    ) -> tuple[Chain, list[list[Any]]]:
+        """The chains at the end, and the records of all draws in pieces."""
+        chains = len(state.radius)
+        memory = _one_each([each.init() for each in self.observers], chains)
+        sampler_states = _one_each(initial_sampler_states(self.program), chains)
+        carried = Chain(state, sampler_states, memory, jnp.arange(chains, dtype=jnp.int32))
+        # a power of two, so that few sizes are ever compiled
+        capacity = min(_CAPACITY, 1 << (draws - 1).bit_length())
+        meeting = self.exchange is not None
+        for meetings, length in _warmup_chunks(warmup, thin, capacity, meeting):
+            carried, _ = self._proceed(carried, 0, meetings, length, capacity)
+        # what observers saw of the warm-up is forgotten
+        carried = carried._replace(memory=memory)
+        parts = []
+        for first in range(0, draws, capacity):
+            count = min(capacity, draws - first)
+            carried, records = self._proceed(carried, first, count, thin, capacity)
+            parts.append(records)
+        return carried, parts
+
+    def _proceed(
         self, chains: Chain, first: int, draws: int, thin: int, capacity: int
     ) -> tuple[Chain, list[Any]]:
         """`advance_chains`, its records in NumPy, energies checked and progress told."""
@@ -254,7 +259,7 @@ class _Course:
             self.exchange,
         )
         records = jax.tree.map(lambda x: np.asarray(x[:, :draws]), records)
-        _check_energies(records[0], int(after.step[0]))
+        check_energies(records[0], int(after.step[0]))
         if self.progress is not None:
             self.progress(int(after.step[0]), self.total)
         return after, records
@@ -348,56 +353,3 @@ def _stacked(
     by_identity = {id(sampler): sampler for sampler in samplers}
     each = [by_identity[int(identity)] for identity in distinct]
     return [jax.tree.map(lambda *leaves: jnp.stack(leaves)[which], *each)] * len(program.samplers)
-
-
-def check_counts(chains: int, warmup: int, draws: int, thin: int) -> None:
-    """Raises ValueError for numbers that make no run."""
-    for name, value, least in (
-        ("chains", chains, 1),
-        ("warmup", warmup, 0),
-        ("draws", draws, 1),
-        ("thin", thin, 1),
-    ):
-        if not isinstance(value, numbers.Integral) or value < least:
-            raise ValueError(f"`{name}` must be at least {least}, an integer; got {value!r}.")
-
-
-def _check_settled(samplers: list[Any], warmup: int, total: int) -> None:
-    """Refuse samplers that do not draw from one law from `warmup` to `total` steps.
-
-    Raises ValueError.
-    """
-    first = jnp.asarray(warmup, jnp.int32)
-    last = jnp.asarray(total, jnp.int32)
-    for sampler in {id(each): each for each in samplers}.values():
-        for name in ("temperature", "step_size", "coupling"):
-            schedule = getattr(sampler, name)
-            before = float(schedule(first))
-            after = float(schedule(last))
-            if not 0 <= after < math.inf or (
-                name == "temperature" and after == 0 and hasattr(sampler, "adapt_steps")
-            ):
-                raise ValueError(f"`{name}` must be a number that makes a law; got {after}.")
-            if before != after or (name == "coupling" and after != 1):
-                raise ValueError(
-                    f"`{name}` must be constant{' and 1' if name == 'coupling' else ''} after the"
-                    f" warm-up of {warmup} steps; got {before:.4g} there and {after:.4g} at step"
-                    f" {total}. Use a longer `warmup`."
-                )
-        if (steps := int(getattr(sampler, "adapt_steps", 0))) > warmup:
-            raise ValueError(
-                f"`adapt_steps` must be at most warmup={warmup}; got {steps}. Use a longer"
-                " `warmup`."
-            )
-
-
-def _check_energies(energies: dict[str, np.ndarray], step: int) -> None:
-    """Raises NonFiniteEnergyError naming the first chain whose energy is not finite."""
-    sums = {name: values.sum(axis=1) for name, values in energies.items()}
-    finite = np.all([np.isfinite(each) for each in sums.values()], axis=0)
-    bad = np.flatnonzero(~np.atleast_1d(finite))
-    for chain in bad[:1]:
-        try:
-            check_finite({name: float(each[chain]) for name, each in sums.items()}, step)
-        except NonFiniteEnergyError as error:
-            raise NonFiniteEnergyError(f"chain {chain}: {error}") from None

@@ -40,9 +40,10 @@ class SwapNeighbours(eqx.Module):
     def __call__(
         self, program: FactorSamplingProgram, samplers: list[AbstractLangevin], chains: Chain
     ) -> Chain:
+        """The chains, their configurations swapped where that was accepted."""
         step = chains.step[0]
         shape = (-1, self.rungs)
-        temperature = jax.vmap(lambda sampler, at: sampler.temperature(at))(
+        temperature = jax.vmap(lambda sampler, at: sampler.coefficients.temperature(at))(
             samplers[0], chains.step
         ).reshape(shape)
         total = jax.vmap(lambda state: jnp.sum(jnp.stack(list(energies(program, state).values()))))(
@@ -127,28 +128,24 @@ def replica_exchange(
     more: where heat capacity per point is C, ratios of about 1 + 1 / sqrt(N C).
 
     Args:
+        key: of the chains and of the swaps.
+        program: as in `sample_chains`; its sampler's temperature is replaced.
         start: configuration to start from, shapes (n, 3) and (n,), or one per chain: (ladders *
             rungs, n, 3), ....
         temperatures: T of each rung, all positive and different, in rising or falling order.
         ladders: independent copies of the whole ladder, for R-hat.
+        warmup: steps of each chain that are thrown away; swaps begin with it.
+        draws: looks at each chain after that.
+        thin: steps from one draw, and from one attempt to swap, to the next.
+        observers: more of them, see `sample_chains`; none that follows a configuration.
+        keep_states: keep every configuration drawn, see `sample_chains`.
+        progress: called now and then.
 
-    Others as in `sample_chains`. Raises ValueError for temperatures that make no ladder, for a
+    Raises ValueError for temperatures that make no ladder, for a
     sampler that keeps velocities or noise tangent to its own configuration (`Underdamped`,
     `LeimkuhlerMatthews`), and as `sample_chains`.
     """
-    rungs = np.asarray(temperatures, np.float64)
-    moves = np.diff(rungs)
-    ordered = np.all(moves > 0) or np.all(moves < 0)
-    if len(rungs) < 2 or not np.all((rungs > 0) & np.isfinite(rungs)) or not ordered:
-        raise ValueError(
-            "`temperatures` must be two or more positive numbers in rising or falling order; got"
-            f" {list(temperatures)}."
-        )
-    if np.min(np.abs(moves) / rungs[:-1]) < 1e-4:
-        raise ValueError(
-            "`temperatures` must differ by 0.01 % or more from rung to rung; got"
-            f" {list(temperatures)}."
-        )
+    rungs = _checked_rungs(temperatures)
     if any(isinstance(each, DisplacementObserver | AcceptanceObserver) for each in observers):
         raise ValueError(
             "`observers` must not follow a configuration from draw to draw: rungs swap theirs."
@@ -159,7 +156,10 @@ def replica_exchange(
             f"{type(sampler).__name__} keeps velocities or noise tangent to its configuration,"
             " which cannot be exchanged. Use MALA, MetropolisWithinGibbs or EulerMaruyama."
         )
-    of_rung = [eqx.tree_at(lambda s: s.temperature, sampler, Constant(float(t))) for t in rungs]
+    of_rung = [
+        eqx.tree_at(lambda s: s.coefficients.temperature, sampler, Constant(float(t)))
+        for t in rungs
+    ]
     key_chains, key_swap = jax.random.split(key)
     samples = sample_chains(
         key_chains,
@@ -179,6 +179,26 @@ def replica_exchange(
     return ExchangeResult(
         samples, rungs, _swap_acceptance(replica, warmup // thin), _round_trips(replica)
     )
+
+
+def _checked_rungs(
+    temperatures: Sequence[float] | Float[np.ndarray, " rungs"],
+) -> Float[np.ndarray, " rungs"]:
+    """The temperatures of a ladder. Raises ValueError for those that make none."""
+    rungs = np.asarray(temperatures, np.float64)
+    moves = np.diff(rungs)
+    ordered = np.all(moves > 0) or np.all(moves < 0)
+    if len(rungs) < 2 or not np.all((rungs > 0) & np.isfinite(rungs)) or not ordered:
+        raise ValueError(
+            "`temperatures` must be two or more positive numbers in rising or falling order; got"
+            f" {list(temperatures)}."
+        )
+    if np.min(np.abs(moves) / rungs[:-1]) < 1e-4:
+        raise ValueError(
+            "`temperatures` must differ by 0.01 % or more from rung to rung; got"
+            f" {list(temperatures)}."
+        )
+    return rungs
 
 
 def _swap_acceptance(

@@ -1,11 +1,12 @@
 """THRML observers: what is measured along a chain, without keeping its configurations.
 
 Each returns a dictionary of scalars to record, or nothing. They work in THRML's own
-`sample_with_observation` as well as in `sphere_ebm.sampling.sample_chains`. Iteration 0 is the
+`sample_with_observation` as well as in `sphere_ebm.studies.sample_chains`. Iteration 0 is the
 first observation.
 """
 
-from typing import Any, final
+import abc
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from thrml import AbstractObserver, BlockSamplingProgram
+from typing_extensions import override
 
 from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.hamiltonian.base import SphereState
@@ -22,23 +24,44 @@ from sphere_ebm.sampling.programs import energies, join_blocks
 Record = dict[str, Float[Array, ""]]
 
 
-@final
-class EnergyObserver(AbstractObserver):
-    """Records the energy of each term, at coupling 1."""
+class Sight(NamedTuple):
+    """What an observer looks at: the configuration of all points, and the number of the look."""
 
-    def __call__(  # type: ignore[override]
+    program: BlockSamplingProgram
+    state: SphereState
+    iteration: Int[Array, ""]
+
+
+class AbstractMapObserver(AbstractObserver):
+    """An observer of the configuration of all points, whatever blocks they are sampled in."""
+
+    @abc.abstractmethod
+    def look(self, at: Sight, carry: Any) -> tuple[Any, Any]:
+        """What is carried to the next look, and what is recorded of this one."""
+
+    @override
+    def __call__(
         self,
         program: BlockSamplingProgram,
         state_free: list[SphereState],
         state_clamped: list[SphereState],
-        carry: None,
+        carry: Any,
         iteration: Int[Array, ""],
-    ) -> tuple[None, Record]:
-        return None, energies(program, join_blocks(program, state_free))
+    ) -> tuple[Any, Any]:
+        return self.look(Sight(program, join_blocks(program, state_free), iteration), carry)
 
 
 @final
-class MomentObserver(AbstractObserver):
+class EnergyObserver(AbstractMapObserver):
+    """Records the energy of each term, at coupling 1."""
+
+    @override
+    def look(self, at: Sight, carry: None) -> tuple[None, Record]:
+        return None, energies(at.program, at.state)
+
+
+@final
+class MomentObserver(AbstractMapObserver):
     """Accumulates the mean and spread of the direction and radius of every point; records nothing.
 
     `like` has the shapes of the configuration, (n, 3) and (n,).
@@ -46,22 +69,17 @@ class MomentObserver(AbstractObserver):
 
     like: SphereState
 
+    @override
     def init(self) -> Moments:
         return empty_moments(self.like)
 
-    def __call__(  # type: ignore[override]
-        self,
-        program: BlockSamplingProgram,
-        state_free: list[SphereState],
-        state_clamped: list[SphereState],
-        carry: Moments,
-        iteration: Int[Array, ""],
-    ) -> tuple[Moments, Record]:
-        return accumulate(carry, join_blocks(program, state_free)), {}
+    @override
+    def look(self, at: Sight, carry: Moments) -> tuple[Moments, Record]:
+        return accumulate(carry, at.state), {}
 
 
 @final
-class OrderObserver(AbstractObserver):
+class OrderObserver(AbstractMapObserver):
     """Records how directions are ordered over the whole map.
 
     Both are 0 for many uniform directions.
@@ -71,15 +89,9 @@ class OrderObserver(AbstractObserver):
     the map is rotated.
     """
 
-    def __call__(  # type: ignore[override]
-        self,
-        program: BlockSamplingProgram,
-        state_free: list[SphereState],
-        state_clamped: list[SphereState],
-        carry: None,
-        iteration: Int[Array, ""],
-    ) -> tuple[None, Record]:
-        direction = join_blocks(program, state_free).direction
+    @override
+    def look(self, at: Sight, carry: None) -> tuple[None, Record]:
+        direction = at.state.direction
         n = direction.shape[0]
         tensor = 1.5 * direction.T @ direction / n - 0.5 * jnp.eye(3, dtype=direction.dtype)
         return None, {
@@ -89,7 +101,7 @@ class OrderObserver(AbstractObserver):
 
 
 @final
-class DisplacementObserver(AbstractObserver):
+class DisplacementObserver(AbstractMapObserver):
     """Records `squared_displacement`.
 
     The mean over points of γ², γ the angle to where each was observed first.
@@ -100,19 +112,14 @@ class DisplacementObserver(AbstractObserver):
 
     like: SphereState
 
+    @override
     def init(self) -> Float[Array, "n 3"]:
         return jnp.zeros_like(self.like.direction)
 
-    def __call__(  # type: ignore[override]
-        self,
-        program: BlockSamplingProgram,
-        state_free: list[SphereState],
-        state_clamped: list[SphereState],
-        carry: Float[Array, "n 3"],
-        iteration: Int[Array, ""],
-    ) -> tuple[Float[Array, "n 3"], Record]:
-        direction = join_blocks(program, state_free).direction
-        first = jnp.where(iteration == 0, direction, carry)
+    @override
+    def look(self, at: Sight, carry: Float[Array, "n 3"]) -> tuple[Float[Array, "n 3"], Record]:
+        direction = at.state.direction
+        first = jnp.where(at.iteration == 0, direction, carry)
         chord = jnp.sqrt(squared_chord(direction, first))
         return first, {
             "squared_displacement": jnp.mean((2 * jnp.arcsin(jnp.minimum(chord / 2, 1))) ** 2)
@@ -120,7 +127,7 @@ class DisplacementObserver(AbstractObserver):
 
 
 @final
-class OverlapObserver(AbstractObserver):
+class OverlapObserver(AbstractMapObserver):
     """Records `neighbour_overlap`.
 
     The share of graph neighbours that are among as many nearest by angle.
@@ -154,15 +161,9 @@ class OverlapObserver(AbstractObserver):
         self.degree = jnp.asarray(degree, jnp.int32)
         self.block_size = min(block_size, n_points)
 
-    def __call__(  # type: ignore[override]
-        self,
-        program: BlockSamplingProgram,
-        state_free: list[SphereState],
-        state_clamped: list[SphereState],
-        carry: None,
-        iteration: Int[Array, ""],
-    ) -> tuple[None, Record]:
-        direction = join_blocks(program, state_free).direction
+    @override
+    def look(self, at: Sight, carry: None) -> tuple[None, Record]:
+        direction = at.state.direction
         n, width = self.neighbours.shape
         everyone = jnp.arange(n, dtype=jnp.int32)
 
@@ -182,7 +183,7 @@ class OverlapObserver(AbstractObserver):
 
 
 @final
-class AcceptanceObserver(AbstractObserver):
+class AcceptanceObserver(AbstractMapObserver):
     """Records `moved`.
 
     The share of points that moved since the observation before (not a number for the first).
@@ -194,37 +195,26 @@ class AcceptanceObserver(AbstractObserver):
 
     like: SphereState
 
+    @override
     def init(self) -> SphereState:
         return jax.tree.map(jnp.zeros_like, self.like)
 
-    def __call__(  # type: ignore[override]
-        self,
-        program: BlockSamplingProgram,
-        state_free: list[SphereState],
-        state_clamped: list[SphereState],
-        carry: SphereState,
-        iteration: Int[Array, ""],
-    ) -> tuple[SphereState, Record]:
-        state = join_blocks(program, state_free)
+    @override
+    def look(self, at: Sight, carry: SphereState) -> tuple[SphereState, Record]:
+        state = at.state
         moved = jnp.mean(
             jnp.any(state.direction != carry.direction, axis=1).astype(state.radius.dtype)
         )
-        return state, {"moved": jnp.where(iteration == 0, jnp.nan, moved)}
+        return state, {"moved": jnp.where(at.iteration == 0, jnp.nan, moved)}
 
 
 @final
-class ConfigurationObserver(AbstractObserver):
+class ConfigurationObserver(AbstractMapObserver):
     """Records every configuration, in the order of the points.
 
     Memory: n times the number of draws.
     """
 
-    def __call__(  # type: ignore[override]
-        self,
-        program: BlockSamplingProgram,
-        state_free: list[SphereState],
-        state_clamped: list[SphereState],
-        carry: None,
-        iteration: Int[Array, ""],
-    ) -> tuple[None, Any]:
-        return None, join_blocks(program, state_free)
+    @override
+    def look(self, at: Sight, carry: None) -> tuple[None, Any]:
+        return None, at.state

@@ -25,22 +25,16 @@ from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import hamiltonian_factors
 from sphere_ebm.maps.problem import Problem, pose
 from sphere_ebm.maps.starts import random_directions
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.programs import build_coloured_program, build_program, sphere_block
+from sphere_ebm.sampling.samplers import build_sampler
 from sphere_ebm.sampling.schedules import Linear
-from sphere_ebm.sampling.schemes import build_sampler
-from sphere_ebm.studies.chains import ChainProgress, check_counts, sample_chains
+from sphere_ebm.sampling.schemes import STEP_SIZES
+from sphere_ebm.studies.chains import ChainProgress, sample_chains
+from sphere_ebm.studies.checks import check_counts
 from sphere_ebm.studies.exchange import ExchangeResult, replica_exchange
 from sphere_ebm.studies.observers import DisplacementObserver, OrderObserver, OverlapObserver
 from sphere_ebm.studies.samples import Samples
-
-STEP_SIZES: dict[str, float] = {
-    "mala": 0.05,
-    "metropolis-within-gibbs": 0.3,
-    "underdamped": 0.2,
-    "leimkuhler-matthews": 0.05,
-    "euler-maruyama": 0.005,
-}
-"""Default step sizes in units of the interaction time; the first two only start the adaptation."""
 
 _OVERLAP_LIMIT = 5000
 
@@ -70,6 +64,8 @@ def sample(
     to 5 000 points, the neighbour overlap.
 
     Args:
+        embeddings: one row per point, as in `place`.
+        prominence: of each point, as in `place`.
         config: graph, energy, shells and seed are used; of the dynamics only the annealing
             (`steps`, `step_size`, `friction`, `coupling_start`, `cooling`, and `temperature_start`
             where it is above T).
@@ -79,13 +75,18 @@ def sample(
             quarters of the warm-up; `"underdamped"`, `"leimkuhler-matthews"` and `"euler-maruyama"`
             sample one that tends to it with the step size.
         step_size: h > 0, in units of the interaction time, see `PlacementConfig`; None:
-            `STEP_SIZES[scheme]`.
+            `sphere_ebm.sampling.schemes.STEP_SIZES[scheme]`.
+        chains: how many run side by side.
+        warmup: steps of each chain that are thrown away.
+        draws: looks at each chain after that.
+        thin: steps from one draw to the next.
         start: directions to start from instead of annealed ones, (N, 3) for all chains or (chains,
             N, 3), as in `Samples.last.direction`; radii start at their ideal.
-        observers, keep_states: see `sample_chains`.
+        observers: more of them, see `sample_chains`.
+        keep_states: keep every configuration drawn, see `sample_chains`.
         progress: told of warm-up and draws, not of the search for neighbours and the annealing.
 
-    Others as in `place` and `sample_chains`. With `osmotic_evaluator="auto"` the field is summed
+    With `osmotic_evaluator="auto"` the field is summed
     directly up to 20 000 points, so that force and energy belong to each other exactly.
 
     Raises:
@@ -257,11 +258,13 @@ def _program(
     sampler = build_sampler(
         scheme,
         len(block),
-        temperature,
-        STEP_SIZES[scheme] if step_size is None else step_size,
+        Coefficients(
+            temperature,
+            STEP_SIZES[scheme] if step_size is None else step_size,
+            **_mobilities(problem),
+        ),
         friction=problem.config.friction,
         adapt_steps=adapt_steps,
-        **_mobilities(problem),
     )
     dtype = jnp.result_type(float)
     if scheme != "metropolis-within-gibbs":
@@ -280,11 +283,13 @@ def _annealed(key: Key[Array, ""], study: _Study, temperatures: list[float]) -> 
         temperature: build_sampler(
             "underdamped",
             n,
-            Linear(max(config.temperature_start, temperature), temperature, ramp),
-            config.step_size,
-            Linear(config.coupling_start, 1.0, ramp),
+            Coefficients(
+                Linear(max(config.temperature_start, temperature), temperature, ramp),
+                config.step_size,
+                Linear(config.coupling_start, 1.0, ramp),
+                **_mobilities(problem),
+            ),
             friction=config.friction,
-            **_mobilities(problem),
         )
         for temperature in temperatures
     }

@@ -23,7 +23,6 @@ computed in float64: only differences of positions within the window matter, and
 too large. Stored in bfloat16, used in float32.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,121 +30,27 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
-from safetensors import SafetensorError, safe_open
+from typing_extensions import override
 
-from sphere_ebm.errors import ShardError, missing_package, one_line
+from sphere_ebm.errors import ShardError, one_line, require
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
+from sphere_ebm.text.blt_weights import (
+    CURE,
+    FOREIGN,
+    BltSettings,
+    load_weights,
+    locate,
+    places_of,
+    read_settings,
+)
 
 BOS = 1
 OFFSET = 4
 VOCABULARY = 260
-WINDOW = 512
-"""The window where a configuration names none, as `bytelatent/entropy_model.py` sets it for these
-weights.
-"""
-
 _CHUNK = 512
 _REMEMBERED = 1 << 14
 """Bytes of the longest document whose states are kept for a second reader: 50 MB at 768 wide."""
-
-_CURE = (
-    "accept the licence at https://huggingface.co/facebook/blt-entropy, then run: hf download"
-    " facebook/blt-entropy"
-)
-_FOREIGN = "is missing: these are not the weights of the model that config.json describes"
-
-# Parts of tensor names: BLT's own, as the model is published, and those of transformers.
-_RENAMED = {
-    "tok_embeddings": "embed_tokens",
-    "output": "lm_head",
-    "attention": "self_attn",
-    "feed_forward": "mlp",
-}
-_RENAMED |= {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
-_RENAMED |= {"wq": "q_proj", "wk": "k_proj", "wv": "v_proj", "wo": "o_proj"}
-_RENAMED |= {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
-# Tables of rotations that some versions store; they follow from the configuration.
-_DERIVED = ("rope_embeddings", "rotary_emb")
-
-_Place = tuple[Path, str, tuple[int, ...]]
-
-
-class BltSettings(NamedTuple):
-    """What a configuration says and the shapes of the weights do not, or must confirm."""
-
-    width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    window: int
-    rope_theta: float
-    norm_eps: float
-
-
-def settings_of(file: Path, config: dict[str, Any]) -> BltSettings:
-    """Settings from a `config.json`.
-
-    Of BLT (`args`), of transformers' patcher, or of a whole BLT with a patcher in it.
-
-    **Raises:** `ShardError` that names `file`.
-    """
-    found: dict[str, Any] = config
-    for key in ("patcher_config", "args", "args"):
-        found = found[key] if isinstance(found.get(key), dict) else found
-    if isinstance(found.get("rope_parameters"), dict):
-        found = found | found["rope_parameters"]
-
-    def value(kind: type, default: Any, *keys: str) -> Any:
-        got: Any = next((found[key] for key in keys if found.get(key) is not None), default)
-        if type(got) not in (int, kind) or not 0 < got < math.inf:  # True is no number
-            raise ShardError(
-                file, f"describes no BLT entropy model: `{keys[-1]}` is {got}", cure=_CURE
-            )
-        return kind(got)
-
-    heads = value(int, None, "num_attention_heads", "n_heads")
-    settings = BltSettings(
-        width=value(int, None, "hidden_size", "dim"),
-        layers=value(int, None, "num_hidden_layers", "n_layers"),
-        heads=heads,
-        kv_heads=value(int, heads, "num_key_value_heads", "n_kv_heads"),
-        window=value(int, WINDOW, "sliding_window"),
-        rope_theta=value(float, 10000.0, "rope_theta"),
-        norm_eps=value(float, 1e-5, "rms_norm_eps", "norm_eps"),
-    )
-    if settings.width % (2 * heads) or heads % settings.kv_heads:
-        problem = (
-            f"{heads} heads, {settings.kv_heads} of them with keys, do not divide a width of"
-            f" {settings.width}"
-        )
-        raise ShardError(file, problem, cure=_CURE)
-    if found.get("rope_type", "default") != "default":
-        raise ShardError(
-            file, f"`rope_type` {found['rope_type']!r} is not supported", cure="only 'default' is"
-        )
-    return settings
-
-
-def renamed(stored: Iterable[str]) -> dict[str, str]:
-    """{name in transformers' patcher.
-
-    Name as stored}, of the patcher's tensors only where a whole BLT is stored.
-    """
-    names = list(stored)
-    prefix = next(
-        p
-        for p in ("model.patcher.", "patcher.", "")
-        if not p or any(n.startswith(p) for n in names)
-    )
-    parts = {
-        name: name.removeprefix(prefix).split(".") for name in names if name.startswith(prefix)
-    }
-    return {
-        ".".join(_RENAMED.get(part, part) for part in split): name
-        for name, split in parts.items()
-        if split[0] not in _DERIVED
-    }
 
 
 def tokens_of(octets: UInt8[np.ndarray, " bytes"]) -> Int64[np.ndarray, " tokens"]:
@@ -329,30 +234,27 @@ def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:
 
     Nothing is downloaded.
 
-    **Arguments:**
+    Args:
+        source: a folder with `config.json` and `model*.safetensors`, or the id of a model in the
+            hub's cache. Names may be BLT's own (`facebook/blt-entropy` as published), those of
+            transformers' `BltPatcher`, or those of a whole BLT in transformers' layout
+            (`itazap/blt-1b-hf`), of which only the patcher is read.
+        chunk: tokens computed at a time. Memory and speed depend on it, results do not beyond
+            rounding.
 
-    - `source`: a folder with `config.json` and `model*.safetensors`, or the id of a model in the
-      hub's cache. Names may be BLT's own (`facebook/blt-entropy` as published), those of
-      transformers' `BltPatcher`, or those of a whole BLT in transformers' layout
-      (`itazap/blt-1b-hf`), of which only the patcher is read.
-    - `chunk`: tokens computed at a time. Memory and speed depend on it, results do not beyond
-      rounding.
-
-    **Raises:** `ShardError` if there is no such model; `ImportError` that names the extra `blt`.
+    Raises:
+        ShardError: there is no such model.
+        MissingPackageError: a package of the extra `blt` is not installed.
     """
-    try:
-        import torch
-        from transformers.models.blt.configuration_blt import BltPatcherConfig
-        from transformers.models.blt.modeling_blt import BltPatcher
-    except ImportError as error:
-        raise missing_package((error.name or "transformers").partition(".")[0], "blt") from error
-    folder, title = _locate(source)
-    settings = _read_settings(folder / "config.json")
-    places = _places(folder)
+    torch = require("torch", "blt", "the BLT entropy model")
+    library = require("transformers.models.blt", "blt", "the BLT entropy model")
+    folder, title = locate(source)
+    settings = read_settings(folder / "config.json")
+    places = places_of(folder)
     gate = f"layers.{settings.layers - 1}.mlp.gate_proj.weight"
     if gate not in places:
-        raise ShardError(folder, _FOREIGN, gate, cure=_CURE)
-    config = BltPatcherConfig(
+        raise ShardError(folder, FOREIGN, gate, cure=CURE)
+    config = library.configuration_blt.BltPatcherConfig(
         vocab_size=VOCABULARY,
         hidden_size=settings.width,
         num_hidden_layers=settings.layers,
@@ -365,90 +267,15 @@ def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:
     # Without memory for weights that are about to be replaced, and without a draw from torch's
     # random numbers.
     with torch.device("meta"):
-        patcher = BltPatcher(config)
+        patcher = library.modeling_blt.BltPatcher(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    patcher.load_state_dict(_weights(folder, places, patcher.state_dict(), device), assign=True)
+    patcher.load_state_dict(load_weights(folder, places, patcher.state_dict(), device), assign=True)
     digest = sha256_of(*sorted({path for path, _, _ in places.values()}))
     name = (
         f"{title} sha256={digest[:16]} window={settings.window} heads={settings.heads} "
         f"rope_theta={settings.rope_theta:g} norm_eps={settings.norm_eps:g}"
     )
     return BltNetwork(patcher.eval(), settings, one_line(name), chunk)
-
-
-def _locate(source: str | Path) -> tuple[Path, str]:
-    """The model's folder and what to call it: never an absolute path."""
-    path = Path(source)
-    if path.is_dir():
-        return path, path.resolve().name
-    from huggingface_hub import hf_hub_download
-
-    try:
-        config = hf_hub_download(str(source), "config.json", local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ShardError(
-            source, "is no folder, and no model of this id is in the hub's cache", cure=_CURE
-        ) from error
-    return Path(config).parent, str(source)
-
-
-def _read_settings(file: Path) -> BltSettings:
-    try:
-        config = dict(json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ShardError(file, f"is no readable configuration ({error})", cure=_CURE) from error
-    return settings_of(file, config)
-
-
-def _places(folder: Path) -> dict[str, _Place]:
-    """{name in transformers' patcher.
-
-    (file, name as stored, shape)}, from the headers of the weight files.
-    """
-    stored: dict[str, tuple[Path, tuple[int, ...]]] = {}
-    for path in sorted(folder.glob("model*.safetensors")):
-        try:
-            with safe_open(path, "numpy") as file:
-                stored |= {
-                    name: (path, tuple(file.get_slice(name).get_shape())) for name in file.keys()
-                }
-        except (SafetensorError, OSError) as error:
-            raise ShardError(path, f"cannot be read ({error})", cure=_CURE) from error
-    if not stored:
-        raise ShardError(folder, "holds no weights (model*.safetensors)", cure=_CURE)
-    return {
-        ours: (stored[name][0], name, stored[name][1]) for ours, name in renamed(stored).items()
-    }
-
-
-def _weights(
-    folder: Path, places: dict[str, _Place], wanted: dict[str, Any], device: str
-) -> dict[str, Any]:
-    """The tensors that the model wants, in float32, on the device.
-
-    **Raises:** `ShardError` if they are not those.
-    """
-    for name in sorted(set(wanted) ^ set(places)):
-        path, stored, _ = places.get(name, (folder, name, ()))
-        problem = (
-            _FOREIGN if name in wanted else "is no part of the model that config.json describes"
-        )
-        raise ShardError(path, problem, stored, cure=_CURE)
-    import torch
-
-    tensors = {}
-    for name, (path, stored, shape) in places.items():
-        if shape != wanted[name].shape:
-            problem = f"has shape {shape}, config.json wants {tuple(wanted[name].shape)}"
-            raise ShardError(path, problem, stored, cure=_CURE)
-        with safe_open(path, "pt") as file:
-            tensor = file.get_tensor(stored)
-        if not (tensor.is_floating_point() and torch.isfinite(tensor).all()):
-            raise ShardError(
-                path, f"holds what is no finite number ({tensor.dtype})", stored, cure=_CURE
-            )
-        tensors[name] = tensor.to(device, torch.float32)
-    return tensors
 
 
 @final
@@ -462,9 +289,11 @@ class BltEntropyModel(AbstractEntropyModel):
         self._network = network
 
     @property
+    @override
     def name(self) -> str:
         return f"blt-entropy of {self._network.name}"
 
+    @override
     def read(self, octets: UInt8[np.ndarray, " bytes"]) -> Reading:
         blocks = [(block.entropies, block.surprisals) for block in self._network.blocks(octets)]
         none = np.empty(0, np.float32)
@@ -488,13 +317,16 @@ class BltEmbedder(AbstractEmbedder):
         self._network = network
 
     @property
+    @override
     def name(self) -> str:
         return f"blt-states, mean, of {self._network.name}"
 
     @property
+    @override
     def width(self) -> int:
         return self._network.width
 
+    @override
     def embed(
         self, octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " patches"]
     ) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:

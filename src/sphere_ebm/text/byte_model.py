@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 from jaxtyping import UInt8
+from typing_extensions import override
 
-from sphere_ebm.errors import missing_package
+from sphere_ebm.errors import require
 from sphere_ebm.text.base import AbstractEntropyModel, Reading
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ PRIOR = "prior.txt.xz"
 class ByteModel(AbstractEntropyModel):
     """Interpolated n-gram of bytes, orders 1 to 6, adaptive: it predicts a byte, then learns it.
 
-    Every document is read on its own, as if it followed the prior: a text of about 100 kB that
+    Every document is read on its own, as if it followed the prior: a text of 110 kB that
     ships with the package (`data/make_prior.py` says what is in it), or `prior`. So neither the
     order of documents nor what else is read changes a bit. The law of the next byte is
 
@@ -46,7 +47,7 @@ class ByteModel(AbstractEntropyModel):
     [1] Kneser, Ney, ICASSP 1995. [2] Jelinek, Mercer, Pattern Recognition in Practice, 1980.
 
     Raises:
-        ImportError: without the package `numba`.
+        MissingPackageError: without the package `numba`.
     """
 
     def __init__(self, prior: bytes | None = None):
@@ -57,9 +58,11 @@ class ByteModel(AbstractEntropyModel):
         )
 
     @property
+    @override
     def name(self) -> str:
         return self._name
 
+    @override
     def read(self, octets: UInt8[np.ndarray, " bytes"]) -> Reading:
         state = type(self._learned)(*(array.copy() for array in self._learned))
         return _read(octets, state)[1]
@@ -72,10 +75,9 @@ def _shipped_prior() -> bytes:
 
 @functools.lru_cache(maxsize=2)
 def _learned_state(prior: bytes) -> "State":
-    try:
-        from sphere_ebm.text.byte_kernel import fresh_state
-    except ImportError as error:
-        raise missing_package("numba", "text") from error
+    require("numba", "text", "the default model of the next byte")
+    from sphere_ebm.text.byte_kernel import fresh_state
+
     return _read(np.frombuffer(prior, np.uint8), fresh_state())[0]
 
 

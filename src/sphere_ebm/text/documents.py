@@ -4,11 +4,10 @@ Files, folders and globs to items, and an item's documents as UTF-8 bytes.
 """
 
 import codecs
-import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from jaxtyping import Int64, UInt8
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import open_regular
 from sphere_ebm.files.formats import MAP, MAP_FORMAT
-from sphere_ebm.files.shards.discovery import natural_order
+from sphere_ebm.files.walk import Search, natural_order
 from sphere_ebm.text.folder import MANIFEST, MANIFEST_FORMAT
 from sphere_ebm.text.tables import json_texts, parquet_texts
 
@@ -39,7 +38,6 @@ _BINARY = (
 BINARY_SUFFIXES = frozenset(_BINARY.split())
 """Files that are passed over in folders and globs without a look at what they hold."""
 
-_NOTHING = "holds or matches no text"
 _LISTS = (MANIFEST, MAP)
 _SNIFFED = 8192  # bytes looked at to tell text from anything else
 _CHUNK = 1 << 18
@@ -70,7 +68,7 @@ class TextItem:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FileText:
-    """The documents of one file. (B bytes, N documents)
+    """The documents of one file: B bytes, N documents.
 
     - `source`: the file.
     - `octets` (B,): the documents in UTF-8, one after another with nothing between them.
@@ -105,23 +103,23 @@ def find_texts(
     Nothing is raised: an input that cannot be found or holds no text, and a folder that cannot be
     searched, becomes an item whose `problem` says so, so that it does not stop the others.
     """
+    search = Search(_may_be_text, "text", "name the files", _holds_ours)
     found: list[Path] = []
-    problems: list[ShardError] = []
     for given in map(str, inputs):
-        here = _expand(given, problems)
+        here = _expand(given, search)
         kept = (
             here
             if os.path.isfile(given)
             else [path for path in here if not _lies_in(path, not_searched)]
         )
         if here and not kept:
-            problems.append(ShardError(given, _NOTHING, cure="name the files"))
+            search.refuse_empty(given)
         found += kept
     files: dict[str, Path] = {}
     # Sorted here already: of two links to one file the same is taken, whatever order they come in.
     for path in sorted(found, key=natural_order):
         files.setdefault(os.path.realpath(path), path)
-    refused = {problem.file: problem for problem in problems}
+    refused = {problem.file: problem for problem in search.problems}
     items = [TextItem(path.stem, path) for path in files.values()]
     items += [TextItem(path.stem, path, problem) for path, problem in refused.items()]
     return sorted(items, key=lambda item: natural_order(item.source))
@@ -147,12 +145,11 @@ def read_texts(
     Cost: the file is read once (Parquet: hashed, then the one column read); memory is that of the
     text, and at most that of `max_bytes` and one line or page more.
 
-    **Raises:**
-
-    - `ShardError`, the item's own `problem` first: a file that cannot be read, is empty, is no
-      text, is not in `encoding`, holds more than `max_bytes` bytes of text, or a line or row that
-      cannot be used. Nothing of such a file is taken.
-    - `ValueError` for an encoding that Python does not know, or `max_bytes` below 1.
+    Raises:
+        ShardError: the item's own `problem` first; a file that cannot be read, is empty, is no
+            text, is not in `encoding`, holds more than `max_bytes` bytes of text, or a line or row
+            that cannot be used. Nothing of such a file is taken.
+        ValueError: an encoding that Python does not know, or `max_bytes` below 1.
     """
     check_reading(encoding, max_bytes)
     if item.problem is not None:
@@ -267,7 +264,8 @@ def _utf8(
 
     `seen` is called with every chunk as it was read.
 
-    **Raises:** `ShardError` at the first byte that is not in `encoding`, and for NUL characters.
+    Raises:
+        ShardError: at the first byte that is not in `encoding`, and for NUL characters.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
     head = b""
@@ -322,30 +320,14 @@ def _binary(path: Path) -> ShardError:
     )
 
 
-def _expand(given: str, problems: list[ShardError]) -> list[Path]:
-    """Files an input stands for; what is wrong with it goes to `problems`."""
-    known = len(problems)
-    if os.path.isdir(given):
-        found = list(_walk(given, problems))
-    elif os.path.lexists(given):
-        if os.path.exists(given):
-            return [Path(given)]
-        problems.append(
-            ShardError(
-                given, "is a symbolic link that cannot be followed", cure="check where it leads"
-            )
-        )
+def _expand(given: str, search: Search) -> list[Path]:
+    """Files an input stands for; what is wrong with it goes to the problems of `search`."""
+    if os.path.isdir(given) or not os.path.lexists(given):
+        return search.files(given)
+    if not os.path.exists(given):
+        search.refuse(given, "is a symbolic link that cannot be followed", "check where it leads")
         return []
-    elif glob.has_magic(given) and "\0" not in given:
-        found = []
-        for match in _matches(given, problems):
-            found += _walk(match, problems) if os.path.isdir(match) else _texts([match])
-    else:
-        problems.append(ShardError(given, "does not exist", cure="check the path"))
-        return []
-    if not found and len(problems) == known:
-        problems.append(ShardError(given, _NOTHING, cure="name the files"))
-    return found
+    return [Path(given)]
 
 
 def _lies_in(path: Path, folder: Path | str | None) -> bool:
@@ -354,40 +336,8 @@ def _lies_in(path: Path, folder: Path | str | None) -> bool:
     )
 
 
-def _matches(pattern: str, problems: list[ShardError]) -> Iterator[str]:
-    """`glob.glob` with `recursive`, but `**` follows no links.
-
-    Among two that lead back it would never end.
-    """
-    parts = Path(pattern).parts
-    if "**" not in parts:
-        yield from glob.glob(pattern)
-        return
-    at = parts.index("**")
-    for top in filter(os.path.isdir, glob.glob(str(Path(*parts[:at])))):
-        if at + 1 == len(parts):
-            yield top
-            continue
-        for folder, _ in _folders(top, problems):
-            yield from _matches(os.path.join(glob.escape(folder), *parts[at + 1 :]), problems)
-
-
-def _walk(top: str, problems: list[ShardError]) -> Iterator[Path]:
-    for folder, names in _folders(top, problems):
-        yield from _texts(os.path.join(folder, name) for name in names if not name.startswith("."))
-
-
-def _folders(top: str, problems: list[ShardError]) -> Iterator[tuple[str, list[str]]]:
-    def note(error: OSError) -> None:
-        problem = f"cannot be searched ({error.strerror})"
-        problems.append(ShardError(str(error.filename), problem, cure="check its permissions"))
-
-    for folder, folders, names in os.walk(top, onerror=note):
-        if any(name in _LISTS and _is_ours(os.path.join(folder, name)) for name in names):
-            folders[:] = []
-            continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield folder, names
+def _holds_ours(folder: str, names: Sequence[str]) -> bool:
+    return any(name in _LISTS and _is_ours(os.path.join(folder, name)) for name in names)
 
 
 def _is_ours(path: str) -> bool:
@@ -398,13 +348,8 @@ def _is_ours(path: str) -> bool:
     return False
 
 
-def _texts(names: Iterable[str]) -> Iterator[Path]:
-    for name in names:
-        if os.path.isfile(name) and _may_be_text(Path(name)):
-            yield Path(name)
-
-
-def _may_be_text(path: Path) -> bool:
+def _may_be_text(name: str) -> bool:
+    path = Path(name)
     if path.suffix.lower() in BINARY_SUFFIXES:
         return False
     try:

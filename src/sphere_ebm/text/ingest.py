@@ -117,6 +117,7 @@ def ingest(
         patching: where patches begin; None: `Patching(forced_starts=False)`. Without a threshold in
             it, each file gets the one that brings the mean length of its patches nearest to
             `mean_length` bytes.
+        mean_length: of the patches of a file, in bytes, where `patching` has no threshold.
         entropy: model of the next byte; None: `ByteModel`.
         embedder: model of what a patch means; None: `StaticEmbedder`.
         column: the text column of files of rows; None: `text`, else `content`.
@@ -134,7 +135,7 @@ def ingest(
             these names, or a text has changed that must not.
         ValueError: `mean_length` below 1, `max_bytes` below 1, an encoding that Python does not
             know.
-        ImportError: a model needs a package that is not installed.
+        MissingPackageError: a model needs a package that is not installed.
         OSError: the output cannot be written.
     """
     check_reading(encoding, max_bytes)

@@ -32,7 +32,7 @@ def make_models(
     Raises:
         ValueError: an unknown choice, a model without a name to load it by, or a name for one that
             is not asked for.
-        ImportError: the package of an extra is missing.
+        MissingPackageError: the package of an extra is not installed.
         ShardError: there is no such model.
     """
     for choice, known in ((entropy, ENTROPY_MODELS), (embedder, EMBEDDERS)):

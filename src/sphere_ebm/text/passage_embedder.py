@@ -10,8 +10,9 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 from numpy.typing import ArrayLike
+from typing_extensions import override
 
-from sphere_ebm.errors import ShardError, missing_package
+from sphere_ebm.errors import ShardError, require
 from sphere_ebm.text.base import AbstractEmbedder
 
 _BLOCK = 1024
@@ -49,13 +50,16 @@ class PassageEmbedder(AbstractEmbedder):
         self._name = f"{name}, context {context} bytes"
 
     @property
+    @override
     def name(self) -> str:
         return self._name
 
     @property
+    @override
     def width(self) -> int:
         return self._width
 
+    @override
     def embed(
         self, octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " patches"]
     ) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:
@@ -88,16 +92,13 @@ def sentence_transformer(model: str | Path, context: int = 120) -> PassageEmbedd
     Nothing is downloaded: fetch the model with its own tools first.
 
     Raises:
-        ImportError: without the package `sentence-transformers`.
+        MissingPackageError: without the package `sentence_transformers`.
         ShardError: the model is not there.
         ValueError: it gives no vectors of one width.
     """
+    library = require("sentence_transformers", "sentences", "embedding whole passages")
     try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise missing_package("sentence-transformers", "sentences") from error
-    try:
-        loaded = SentenceTransformer(str(model), local_files_only=True)
+        loaded = library.SentenceTransformer(str(model), local_files_only=True)
     except OSError as error:
         problem = (
             "is no folder of a sentence-transformers model, nor the name of one in the hub's cache"

@@ -62,7 +62,8 @@ class Patching:
     refuses a start right behind another, but looks while only the one at 2 is known: it forbids 3
     and nothing else; here as there.
 
-    **Raises:** `ValueError` for a choice outside these rules.
+    Raises:
+        ValueError: a choice outside these rules.
     """
 
     rule: Rule = "monotonic"
@@ -124,8 +125,9 @@ def patch_lengths(
     `octets` (bytes,) is the document, `entropies` (bytes,) its H in nats. No bytes give no patches.
     O(bytes).
 
-    **Raises:** `ValueError` if the two differ in number, if an entropy is NaN or infinite, and
-    without a threshold.
+    Raises:
+        ValueError: the two differ in number, an entropy is NaN or infinite, or there is no
+            threshold.
     """
     patcher = StreamingPatcher(patching)
     return np.concatenate([patcher.push(octets, entropies), patcher.finish()])
@@ -141,7 +143,8 @@ class StreamingPatcher:
     three. A patch is given out when its last byte is certain; with a maximum, each piece of a long
     patch as soon as a whole character follows.
 
-    **Raises:** `ValueError` without a threshold.
+    Raises:
+        ValueError: there is no threshold.
     """
 
     def __init__(self, patching: Patching) -> None:
@@ -165,8 +168,9 @@ class StreamingPatcher:
 
         The chunk has shape (bytes,), and so has its H in nats.
 
-        **Raises:** `ValueError` if the two differ in number, if an entropy is NaN or infinite, and
-        after `finish`.
+        Raises:
+            ValueError: the two differ in number, an entropy is NaN or infinite, or `finish` was
+                called before.
         """
         if self._finished:
             raise ValueError(
@@ -238,8 +242,8 @@ def find_threshold(documents: Sequence[Document], mean_length: float, patching: 
     without an error: above the maximum, in a short document, or among equal entropies. Cost: a sort
     of the scores, and about log2(bytes) + 2 times the cutting of all documents.
 
-    **Raises:** `ValueError` if `mean_length` is not a finite number >= 1, and as `patch_lengths`
-    does.
+    Raises:
+        ValueError: `mean_length` is not a finite number >= 1; and as `patch_lengths` does.
     """
     if not 1 <= mean_length < math.inf:
         raise ValueError(

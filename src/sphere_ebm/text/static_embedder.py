@@ -14,8 +14,9 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
+from typing_extensions import override
 
-from sphere_ebm.errors import missing_package
+from sphere_ebm.errors import require
 from sphere_ebm.text.base import AbstractEmbedder
 
 _PIECE = 2048
@@ -47,7 +48,7 @@ class StaticEmbedder(AbstractEmbedder):
     space where there is some), so that the same line gives the same tokens everywhere.
 
     Raises:
-        ImportError: without the package `wordllama`.
+        MissingPackageError: without the package `wordllama`.
         ValueError: a window below 0 bytes or with a weight that is not a finite number >= 0; while
             embedding, bytes that are not UTF-8.
     """
@@ -68,13 +69,16 @@ class StaticEmbedder(AbstractEmbedder):
         self._name = f"wordllama {version} {_MODEL}, weights {', '.join(weights)}"
 
     @property
+    @override
     def name(self) -> str:
         return self._name
 
     @property
+    @override
     def width(self) -> int:
         return int(self._vectors.shape[1])
 
+    @override
     def embed(
         self, octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " patches"]
     ) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:
@@ -184,11 +188,8 @@ def _back_to_character(data: bytes, end: int) -> int:
 
 def _load() -> tuple[Float32[np.ndarray, "vocabulary dim"], Any, str]:
     """Vectors, tokenizer and version, from the package's own folder: nothing is downloaded."""
-    try:
-        with _logging_as_it_is():
-            import wordllama
-    except ImportError as error:
-        raise missing_package("wordllama", "text") from error
+    with _logging_as_it_is():
+        wordllama = require("wordllama", "text", "the default embedder")
     # its loader looks for the tokenizer in the cache folder alone
     home = Path(wordllama.__file__).parent
     model = wordllama.WordLlama.load(_MODEL, cache_dir=home, disable_download=True)

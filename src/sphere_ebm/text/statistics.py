@@ -55,7 +55,8 @@ class PatchStatistics:
 def statistics_of(lengths: Int64[np.ndarray, " patches"]) -> PatchStatistics:
     """Statistics of the patches of one document, from their lengths (patches,) in bytes.
 
-    **Raises:** `ValueError` if a length is below 1.
+    Raises:
+        ValueError: a length is below 1.
     """
     return joined([lengths])
 
@@ -66,7 +67,8 @@ def joined(documents: Iterable[Int64[np.ndarray, " _"]]) -> PatchStatistics:
     `documents` holds the lengths in bytes of each one's patches; they may come one after another,
     as only the number of patches of each length is kept.
 
-    **Raises:** `ValueError` if a length is below 1.
+    Raises:
+        ValueError: a length is below 1.
     """
     number: Counter[int] = Counter()
     for lengths in documents:
@@ -91,7 +93,8 @@ def boundary_share(
     ASCII letters, digits, the underscore and every byte >= 0x80. The document's ends are no cuts;
     without cuts the share is 0.
 
-    **Raises:** `ValueError` if a length is below 1 or if they do not add up to the number of bytes.
+    Raises:
+        ValueError: a length is below 1, or they do not add up to the number of bytes.
     """
     _check(octets, lengths)
     return _share(_word_boundaries(octets), lengths)
@@ -107,7 +110,8 @@ def random_boundary_share(
 
     The orders are drawn from `numpy.random.default_rng(seed)`.
 
-    **Raises:** `ValueError` as `boundary_share` does, and if `permutations` is below 1.
+    Raises:
+        ValueError: as `boundary_share` does, and if `permutations` is below 1.
     """
     _check(octets, lengths)
     if permutations < 1:

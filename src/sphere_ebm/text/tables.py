@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sphere_ebm.errors import ShardError
+from sphere_ebm.files.shards.arrays import parquet_library
 
 TEXT_COLUMNS = ("text", "content")
 """Names of the text column that are looked for where none is given, in this order."""
@@ -37,9 +38,9 @@ def json_texts(
     field `column` is one; without `column`, the first object decides: `text` where it has that,
     else `content`.
 
-    **Raises:** `ShardError` naming the line that is no JSON, no object or string, has no such field
-    or no string in it, or is longer than `max_bytes` bytes; of a long line no more than that is
-    kept.
+    Raises:
+        ShardError: a line is no JSON, no object or string, has no such field or no string in it,
+            or is longer than `max_bytes` bytes; of a long line no more than that is kept.
     """
     for number, line in _lines(path, blocks, max_bytes):
         value = _parsed(path, number, line)
@@ -66,15 +67,11 @@ def parquet_texts(
     The column is `column`, or `text`, or `content`; plain, large and dictionary-encoded strings are
     read. In memory are the page being decoded and a few rows.
 
-    **Raises:** `ShardError` for a column that is not there or holds no strings, a row that is no
-    UTF-8, a damaged file, and without pyarrow, naming the extra to install.
+    Raises:
+        ShardError: a column that is not there or holds no strings, a row that is no UTF-8, a
+            damaged file, and without pyarrow, naming the extra to install.
     """
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        problem = "reading Parquet needs pyarrow, which is not installed"
-        raise ShardError(path, problem, cure="pip install 'sphere-ebm[parquet]'") from error
+    arrow, parquet = parquet_library(path)
     try:
         # Both are needed: by default the whole column of a row group is read at once.
         with parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as table:
@@ -95,7 +92,8 @@ def parquet_texts(
 def _lines(path: Path, blocks: Iterable[bytes], max_bytes: int) -> Iterator[tuple[int, bytes]]:
     """(number, line) of the lines that are not blank.
 
-    **Raises:** `ShardError` at a line of more than `max_bytes`.
+    Raises:
+        ShardError: at a line of more than `max_bytes`.
     """
     number = 1
     line = bytearray()

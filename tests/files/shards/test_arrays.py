@@ -157,4 +157,6 @@ def test_a_parquet_file_without_a_clear_matrix_is_refused(tmp_path, columns, say
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     path = parquet(tmp_path / "x.parquet", embeddings=[[1.0]])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert "pip install 'sphere-ebm[parquet]'" in refusal(path)
+    assert refusal(path).endswith(
+        "reading Parquet needs the package `pyarrow`; pip install 'sphere-ebm[parquet]'"
+    )

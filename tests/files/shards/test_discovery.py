@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from builders import close_folder
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.discovery import discover
 from sphere_ebm.files.shards.reader import read_item
@@ -44,6 +45,29 @@ def test_a_file_that_several_inputs_name_is_taken_once(tmp_path, shard, monkeypa
     os.symlink(path, tmp_path / "b.npy")
     monkeypatch.chdir(tmp_path)
     assert len(discover([path, tmp_path, "a.npy", "*.npy", path])) == 1
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.npy"])
+def test_a_folder_that_cannot_be_searched_is_a_problem_and_stops_no_other(
+    tmp_path, shard, monkeypatch, pattern
+):
+    good = shard(tmp_path / "z.npy")
+    shard(tmp_path / "closed" / "a.npy")
+    close_folder(monkeypatch, "closed")
+    bad, found = discover([tmp_path / pattern])
+    assert (found.source, found.problem) == (good, None)
+    assert (bad.source, bad.parts) == (tmp_path / "closed", ())
+    assert "closed: cannot be searched (Permission denied); check" in str(bad.problem)
+
+
+@pytest.mark.parametrize("pattern", ["", "**", "**/*.npy", "**/**/*.npy"])
+def test_linked_folders_are_not_followed_so_loops_end(tmp_path, shard, pattern):
+    wanted = [shard(tmp_path / "folder" / "a.npy"), shard(tmp_path / "folder" / "b" / "c.npy")]
+    elsewhere = shard(tmp_path / "elsewhere" / "d.npy").parent
+    for name in ("loop", "loop2", "b/loop"):
+        os.symlink(tmp_path / "folder", tmp_path / "folder" / name)
+    os.symlink(elsewhere, tmp_path / "folder" / "link")
+    assert sources(discover([tmp_path / "folder" / pattern])) == wanted
 
 
 def test_of_two_links_to_one_file_the_first_by_name_is_taken(tmp_path, shard):

@@ -40,7 +40,7 @@ def evaluate(
 
 
 def special_points() -> np.ndarray:
-    """Both poles, points on and on either side of the seam phi = 0, and near misses of the poles."""
+    """Both poles, the seam phi = 0 and either side of it, and near misses of the poles."""
     theta = np.asarray([0, np.pi, 1.0, 1.0, 1.0, 2.0, 2.0, 1e-4, np.pi - 1e-4, np.pi / 2])
     phi = np.asarray([0, 0, 0, 1e-7, -1e-7, np.pi, -np.pi, 3.0, 1.0, 2 * np.pi])
     points = unit(

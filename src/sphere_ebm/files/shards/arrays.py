@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from sphere_ebm.errors import ShardError
+from sphere_ebm.errors import MissingPackageError, ShardError, require
 from sphere_ebm.files.container import TensorInfo, open_regular
 from sphere_ebm.files.shards.assemble import NORM_USED, build_table, norms
 from sphere_ebm.files.shards.layouts import drop_leading_ones
@@ -44,7 +44,8 @@ def read_array(path: Path) -> PatchTable:
     - Parquet: the column `embeddings` or `embedding`, else the only list column; `prominence` if
       there is one.
 
-    **Raises:** `ShardError`; for Parquet without pyarrow it names the extra to install.
+    Raises:
+        ShardError: the file cannot be used; for Parquet without pyarrow it names the extra.
     """
     raw, prominence = _guarded(path, _READERS[path.suffix.lower()])
     embeddings = _finite(path, "embeddings", raw)
@@ -75,7 +76,8 @@ def read_array(path: Path) -> PatchTable:
 def array_infos(path: Path) -> tuple[TensorInfo, ...]:
     """Names, dtypes and shapes of what an array file holds, from its headers.
 
-    **Raises:** `ShardError`.
+    Raises:
+        ShardError: the file cannot be used.
     """
     infos: tuple[TensorInfo, ...] = _guarded(path, _LISTERS[path.suffix.lower()])
     return infos
@@ -237,14 +239,22 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return _npy_array(path, name, stream, info.file_size)
 
 
-def _parquet(path: Path) -> tuple[Any, Any]:
-    """(pyarrow, an open ParquetFile). **Raises:** `ShardError` if pyarrow is not installed."""
+def parquet_library(path: Path) -> tuple[Any, Any]:
+    """The modules `pyarrow` and `pyarrow.parquet`, to read `path`.
+
+    Raises:
+        ShardError: pyarrow is not installed. The file is refused, all other inputs are not.
+    """
     try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        problem = "reading Parquet needs pyarrow, which is not installed"
-        raise ShardError(path, problem, cure="pip install 'sphere-ebm[parquet]'") from error
+        parquet = require("pyarrow.parquet", "parquet", "reading Parquet")
+        return require("pyarrow", "parquet", "reading Parquet"), parquet
+    except MissingPackageError as error:
+        raise ShardError(path, error.problem, cure=error.cure) from error
+
+
+def _parquet(path: Path) -> tuple[Any, Any]:
+    """The module `pyarrow` and an open ParquetFile."""
+    arrow, parquet = parquet_library(path)
     with open_regular(path):
         pass
     return arrow, parquet.ParquetFile(path)

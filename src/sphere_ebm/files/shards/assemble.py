@@ -19,7 +19,11 @@ _BLOCK = 4096  # rows whose norms are taken at a time
 
 
 def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, " rows"]:
-    """Euclidean norms. **Raises:** `ShardError` at the first row whose norm exceeds float32."""
+    """Euclidean norms.
+
+    Raises:
+        ShardError: at the first row whose norm exceeds float32.
+    """
     out = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), _BLOCK):
         rows = embeddings[start : start + _BLOCK].astype(np.float64)
@@ -77,7 +81,8 @@ def build_table(
 
     `octets` must be as long as the lengths add up to; `document` is 0 if absent.
 
-    **Raises:** `ShardError` if a start or an end exceeds int32.
+    Raises:
+        ShardError: a start or an end exceeds int32.
     """
     if int((start + length).max(initial=0)) > _INT32_MAX:
         raise ShardError(

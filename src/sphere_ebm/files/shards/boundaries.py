@@ -16,8 +16,9 @@ def starts_from_lengths(
 ) -> Int64[np.ndarray, " patches"]:
     """Starts of consecutive patches. With `total`, the lengths must add up to it.
 
-    **Raises:** `ShardError` at the first length < 1, at the first patch that ends beyond `total`
-    (or beyond int32), and if the patches end before `total`.
+    Raises:
+        ShardError: at the first length < 1, at the first patch that ends beyond `total` (or beyond
+            int32), and if the patches end before `total`.
     """
     bad = (lengths < 1) | (lengths > _INT32_MAX)
     if bad.any():
@@ -44,7 +45,8 @@ def starts_from_indices(
 ) -> Int64[np.ndarray, " patches"]:
     """`indices` themselves, once they are known to rise strictly from 0 and to stay below `total`.
 
-    **Raises:** `ShardError` at the first index that does not.
+    Raises:
+        ShardError: at the first index that does not.
     """
     if len(indices) and indices[0] != 0:
         raise ShardError(
@@ -65,8 +67,9 @@ def starts_from_mask(
 ) -> Int64[np.ndarray, " patches"]:
     """Positions of the ones of a mask of patch starts; the first token must be one.
 
-    **Raises:** `ShardError` at the first value other than 0 or 1, and at index 0 if the document
-    does not start there.
+    Raises:
+        ShardError: at the first value other than 0 or 1, and at index 0 if the document does not
+            start there.
     """
     check_mask(path, mask)
     if len(mask) and mask[0] != 1:
@@ -82,7 +85,11 @@ def starts_from_mask(
 
 
 def check_mask(path: Path, mask: Int64[np.ndarray, " tokens"], name: str = "patch_mask") -> None:
-    """**Raises:** `ShardError` at the first value of a mask other than 0 or 1."""
+    """Check that a mask holds ones and zeros only.
+
+    Raises:
+        ShardError: at the first value of a mask other than 0 or 1.
+    """
     bad = (mask != 0) & (mask != 1)
     if bad.any():
         index = int(np.argmax(bad))
@@ -92,7 +99,8 @@ def check_mask(path: Path, mask: Int64[np.ndarray, " tokens"], name: str = "patc
 def check_agreement(path: Path, found: dict[str, Int64[np.ndarray, " _"]]) -> None:
     """`found` maps tensor names to the patch starts they give; all must be the same.
 
-    **Raises:** `ShardError` at the first patch in which a tensor contradicts the first one.
+    Raises:
+        ShardError: at the first patch in which a tensor contradicts the first one.
     """
     (reference, starts), *others = found.items()
     for name, other in others:

@@ -3,10 +3,10 @@
 Files, folders and globs to work items, parts of documents joined.
 """
 
-import glob
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, final
@@ -15,6 +15,7 @@ from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES
 from sphere_ebm.files.shards.layouts import detect_layout
+from sphere_ebm.files.walk import Search, natural_order
 
 LABEL_SUFFIX = ".sphere.safetensors"
 _NOT_SHARDS = (LABEL_SUFFIX, ".sphere.npz")
@@ -23,6 +24,7 @@ its own.
 """
 
 SHARD_SUFFIXES = (".safetensors", *ARRAY_SUFFIXES)
+_ENDINGS = f"shards end in {', '.join(SHARD_SUFFIXES)}"
 _PART = re.compile(
     r"(?P<stem>.+)_(?:part_(?P<part>[0-9]+)|shard_(?P<shard>[0-9]+)_of_(?P<count>[0-9]+))", re.ASCII
 )
@@ -68,18 +70,18 @@ def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
     taken once. The parts of a document become one item. Items are sorted by path, numbers in names
     by value.
 
-    Nothing is raised: an input that cannot be found, matches nothing or lacks parts becomes an item
-    whose `problem` says so, in its place, so that one bad input does not stop the others. Only
-    headers are read, and only of files named as parts.
+    Nothing is raised: an input that cannot be found, matches nothing or lacks parts, and a folder
+    that cannot be searched, becomes an item whose `problem` says so, in its place, so that it does
+    not stop the others. Only headers are read, and only of files named as parts.
     """
+    search = Search(_is_shard, "shard", _ENDINGS)
+    # Sorted: of two links to one file the same is taken, whatever order a folder lists them in.
+    found = [sorted(_expand(str(given), search), key=natural_order) for given in inputs]
     files: dict[str, Path] = {}
-    items = []
-    for given in inputs:
-        try:
-            for path in _expand(str(given)):
-                files.setdefault(os.path.realpath(path), path)
-        except ShardError as problem:
-            items.append(WorkItem(Path(given).stem, Path(given), (), problem))
+    for path in itertools.chain.from_iterable(found):
+        files.setdefault(os.path.realpath(path), path)
+    problems = {problem.file: problem for problem in search.problems}
+    items = [WorkItem(path.stem, path, (), problem) for path, problem in problems.items()]
     items += _group(sorted(files.values(), key=natural_order))
     return sorted(items, key=lambda item: natural_order(item.source))
 
@@ -143,66 +145,18 @@ def check_complete(paths: Sequence[Path]) -> None:
     raise ShardError(paths[0], problem, cure="give the folder that holds all parts")
 
 
-def _expand(given: str) -> Iterator[Path]:
-    """Shard files an input stands for. **Raises:** `ShardError` if there is none."""
-    if os.path.isdir(given):
-        found = list(_walk(given))
-    elif os.path.lexists(given):
-        found = [Path(given)]
-        if found[0].suffix.lower() not in SHARD_SUFFIXES:
-            raise ShardError(
-                given, "is not a shard", cure=f"shards end in {', '.join(SHARD_SUFFIXES)}"
-            )
-    elif glob.has_magic(given):
-        matches = glob.glob(given, recursive=True)
-        found = [
-            path
-            for match in matches
-            for path in (_walk(match) if os.path.isdir(match) else _shards([match]))
-        ]
-    else:
-        raise ShardError(given, "does not exist", cure="check the path")
-    if not found:
-        raise ShardError(
-            given, "holds or matches no shard", cure=f"shards end in {', '.join(SHARD_SUFFIXES)}"
-        )
-    # Sorted here already: of two links to one file the same is taken, whatever order the folder
-    # lists them in.
-    yield from sorted(found, key=natural_order)
+def _expand(given: str, search: Search) -> list[Path]:
+    """Shard files an input stands for; what is wrong with it goes to the problems of `search`."""
+    if os.path.isdir(given) or not os.path.lexists(given):
+        return search.files(given)
+    if Path(given).suffix.lower() not in SHARD_SUFFIXES:
+        search.refuse(given, "is not a shard", _ENDINGS)
+        return []
+    return [Path(given)]
 
 
-def _walk(folder: str) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise ShardError(
-            str(error.filename),
-            f"cannot be searched ({error.strerror})",
-            cure="check its permissions",
-        )
-
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from _shards(os.path.join(root, name) for name in files if not name.startswith("."))
-
-
-def _shards(names: Iterable[str]) -> Iterator[Path]:
-    for name in names:
-        if (
-            name.lower().endswith(SHARD_SUFFIXES)
-            and not name.endswith(_NOT_SHARDS)
-            and os.path.isfile(name)
-        ):
-            yield Path(name)
-
-
-def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key with runs of digits by value; the string itself last, so that the order is total."""
-    text = path.as_posix()
-    # re.split puts the digits at the odd places; without leading zeros the longer run is the larger
-    # number.
-    digits = [
-        piece.lstrip("0") if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", text))
-    ]
-    return [(len(piece) if i % 2 else 0, piece) for i, piece in enumerate(digits)], text
+def _is_shard(name: str) -> bool:
+    return name.lower().endswith(SHARD_SUFFIXES) and not name.endswith(_NOT_SHARDS)
 
 
 def _group(files: Sequence[Path]) -> list[WorkItem]:

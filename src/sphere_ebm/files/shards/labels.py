@@ -106,9 +106,11 @@ def write_labels(
     one after another. It is `source_sha256` where the caller took it when reading, else that of the
     source as it is now.
 
-    **Raises:** `ValueError` for columns of other shapes, not finite values, directions that are no
-    unit vectors and reserved metadata keys; `ShardError` if the source can no longer be read;
-    `OSError` if the file cannot be written.
+    Raises:
+        ValueError: columns of other shapes, not finite values, directions that are no unit vectors
+            and reserved metadata keys.
+        ShardError: the source can no longer be read.
+        OSError: the file cannot be written.
     """
     columns = {
         "direction": np.asarray(direction, np.float32),
@@ -185,8 +187,8 @@ def _provenance(table: PatchTable, digest: str | None) -> dict[str, str]:
 def read_labels(path: Path | str) -> Labels:
     """Read a label file and verify its format and shapes.
 
-    **Raises:** `ShardError` if it is damaged, of another format, or its tensors do not belong
-    together.
+    Raises:
+        ShardError: it is damaged, of another format, or its tensors do not belong together.
     """
     container = read_container(Path(path))
     if not is_labels(container):

@@ -29,7 +29,8 @@ def is_labels(container: Container) -> bool:
 def detect_layout(container: Container) -> Layout:
     """The layout of a shard.
 
-    **Raises:** `ShardError` if it has neither embeddings nor the tensors of layout E.
+    Raises:
+        ShardError: it has neither embeddings nor the tensors of layout E.
     """
     has = container.tensors.keys()
     if "embeddings" not in has:
@@ -58,7 +59,9 @@ def detect_layout(container: Container) -> Layout:
 def readable_layout(container: Container) -> Layout:
     """`detect_layout`.
 
-    **raises** `ShardError` also for what holds no embeddings to place: layout E, our own files.
+    Raises:
+        ShardError: as `detect_layout` does, and for what holds no embeddings to place: layout E
+            and files of our own.
     """
     own = {LABEL_FORMAT: "label file", PLACEMENT_FORMAT: "placement"}.get(
         container.metadata.get("format", "")

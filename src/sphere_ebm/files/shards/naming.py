@@ -17,10 +17,12 @@ class Named(Protocol):
     """An input: what it is called, and the path it was read from."""
 
     @property
-    def stem(self) -> str: ...
+    def stem(self) -> str:
+        """What it is called."""
 
     @property
-    def source(self) -> Path: ...
+    def source(self) -> Path:
+        """The path it was read from."""
 
 
 def label_names(items: Sequence[Named]) -> list[str]:

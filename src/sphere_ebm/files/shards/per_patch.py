@@ -24,7 +24,8 @@ def read_per_patch(container: Container, layout: str) -> PatchTable:
     `[name, patches]` in the order of the rows. Upstream writes no such key; without it the file is
     one document, named by its stem.
 
-    **Raises:** `ShardError`, see `shards.md` rules 4 to 7.
+    Raises:
+        ShardError: a tensor is missing, damaged or does not fit the others.
     """
     path = container.path
     shape = drop_leading_ones(container.tensors["embeddings"].shape, 2)

@@ -50,7 +50,8 @@ def read_per_token(
     boundaries come from the masks alone, joined before they are evaluated, so that a patch may
     straddle two parts.
 
-    **Raises:** `ShardError`, see `shards.md` rules 1 to 7.
+    Raises:
+        ShardError: a tensor is missing, damaged or does not fit the others.
     """
     extents = [_extent(part) for part in parts]
     _check_parts(parts, extents)

@@ -11,7 +11,11 @@ _PATCHES = 1024  # averaged at a time
 
 
 def check_pooling(pooling: str) -> None:
-    """**Raises:** `ValueError` if `pooling` is not one of `Pooling`."""
+    """Refuse a way of pooling that there is not.
+
+    Raises:
+        ValueError: `pooling` is not one of `Pooling`.
+    """
     if pooling not in get_args(Pooling):
         raise ValueError(
             f"`pooling` must be one of {', '.join(get_args(Pooling))}; got {pooling!r}."

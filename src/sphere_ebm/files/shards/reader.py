@@ -19,10 +19,13 @@ def read_shard(path: Path | str, *, pooling: Pooling = "mean") -> PatchTable:
     A file that is one part of a document (`*_part_K`, `*_shard_I_of_N`) is refused unless it is all
     of it; `discover` finds the parts and `read_item` joins them.
 
-    **Arguments:** `pooling`: how the tokens of a per-token layout become a patch, see
-    `pooling.pool`.
+    Args:
+        path: the file.
+        pooling: how the tokens of a per-token layout become a patch, see `pooling.pool`.
 
-    **Raises:** `ShardError` if the file cannot be used, `ValueError` for an unknown `pooling`.
+    Raises:
+        ShardError: the file cannot be used.
+        ValueError: an unknown `pooling`.
     """
     return _read_files((Path(path),), pooling)
 

@@ -44,8 +44,8 @@ def read_sidecar_edges(path: Path | str) -> SidecarEdges | None:
     Returns `None` if there is nothing to read for us: schema 2 (opaque blobs), or no SQLite
     database at all.
 
-    **Raises:** `ShardError` if the file is missing or damaged, or at the first row with a bad
-    value.
+    Raises:
+        ShardError: the file is missing or damaged, or at the first row with a bad value.
     """
     path = Path(path)
     with open_regular(path) as file:

@@ -43,8 +43,8 @@ def inspect_shard(path: Path | str) -> ShardSummary:
 
     Shards and labels are read to tell whether they can be used.
 
-    **Raises:** `ShardError` only if not even the header can be read; every other problem is in the
-    summary.
+    Raises:
+        ShardError: only if not even the header can be read; every other problem is in the summary.
     """
     path = Path(path)
     if path.suffix.lower() in ARRAY_SUFFIXES:

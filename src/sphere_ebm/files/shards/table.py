@@ -31,7 +31,8 @@ class PatchTable:
     - `parts`: the files the table was read from, in numeric order.
     - `warnings`: one line each, for the summary shown to the user.
 
-    **Raises:** `ValueError` if the shapes do not agree.
+    Raises:
+        ValueError: the shapes do not agree.
     """
 
     source: Path

@@ -27,8 +27,8 @@ EVALUATORS: tuple[str, ...] = ("auto", "direct", "harmonic", "pyramid")
 
 # Rows of the grid per unit of sharpness. Error of the force, rms over rms, for s in 3 to 30 and N
 # in 500 to 10 000: 1 to 4 % for clustered points, 3 to 7 % for uniform random ones (whose net force
-# is mere shot noise). It falls as rows^-4 (tests/harmonics/test_zonal.py). The pyramid's error is
-# half of that, on as many rows.
+# is mere shot noise). It falls as rows^-4 (tests/hamiltonian/fields/test_zonal.py). The pyramid's
+# error is half of that, on as many rows.
 ROWS_PER_SHARPNESS = 6.0
 
 # rows³ floats twice: 270 MB at this size. Sharper kernels are for the pyramid.
@@ -67,6 +67,7 @@ class DirectField(eqx.Module):
     def __call__(
         self, direction: Float[Array, "n 3"]
     ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        """Q and its gradient, an ambient vector."""
         n = direction.shape[0]
         size = min(self.block_size, n)
         blocks = -(-n // size)
@@ -99,6 +100,7 @@ class GridField(eqx.Module):
     def __call__(
         self, direction: Float[Array, "n 3"]
     ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
+        """Q and its gradient, an ambient vector near the tangent plane."""
         potential, gradient = self.zonal(direction)
         return potential - 1, gradient
 

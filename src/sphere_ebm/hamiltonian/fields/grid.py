@@ -60,6 +60,8 @@ def places(direction: Float[Array, "n 3"], rows: int, basis: Basis) -> Places:
         x, y, z = direction
         down = _angle(jnp.sqrt(x**2 + y**2), z) * (rows / math.pi) - 0.5
         along = _angle(y, x) * (rows / math.pi)
+        # a stencil begins one node before the floor; two rows and one column of the border come
+        # before the grid
         first_row = jnp.floor(down)
         first_column = jnp.floor(along)
         row = jnp.clip(first_row.astype(jnp.int32) + 1, 0, rows)
@@ -100,6 +102,7 @@ def deposit(at: Places, rows: int) -> Float[Array, "rows columns"]:
 
 
 def _fold(bordered: Float[Array, "bordered_rows width"], rows: int) -> Float[Array, "rows columns"]:
+    # azimuth is a circle: the columns of the border belong to the other end
     grid = bordered[:, 1 : 1 + 2 * rows]
     grid = grid.at[:, -1].add(bordered[:, 0]).at[:, :2].add(bordered[:, -2:])
     north, grid, south = grid[:POLE_ROWS], grid[POLE_ROWS:-POLE_ROWS], grid[-POLE_ROWS:]
@@ -133,6 +136,46 @@ def interpolated(fields: Float[Array, "cells 4"], at: Places, rows: int) -> Floa
         return total
 
     return in_halves(of_point, at)
+
+
+def values_of_all(
+    direction: Float[Array, "n 3"],
+    rows: int,
+    basis: Basis,
+    convolve: Callable[[Float[Array, "rows columns"]], Float[Array, "rows columns 4"]],
+) -> Float[Array, "n 4"]:
+    """What the points feel of the fields that they make: deposit, `convolve`, interpolate."""
+    at = places(direction, rows, basis)
+    return interpolated(bordered_fields(convolve(deposit(at, rows))), at, rows)
+
+
+def colatitudes(rows: int) -> Float[np.ndarray, " rows"]:
+    """The angle of each row from the north pole."""
+    return (np.arange(rows) + 0.5) * np.pi / rows
+
+
+def cartesian(grid: Float[Array, "3 rows columns"]) -> Float[Array, "4 rows columns"]:
+    """From a potential with its slopes to the south and east to its Cartesian gradient.
+
+    Returns the potential and the gradient.
+
+    Unlike slopes, those are smooth at the poles.
+    """
+    rows, columns = grid.shape[1:]
+    theta = colatitudes(rows)[:, None]
+    phi = np.arange(columns)[None] * np.pi / rows
+    cos_t, sin_t, cos_p, sin_p = (
+        jnp.asarray(f(x), grid.dtype) for x in (theta, phi) for f in (np.cos, np.sin)
+    )
+    value, south, east = grid
+    return jnp.stack(
+        [
+            value,
+            south * cos_t * cos_p - east * sin_p,
+            south * cos_t * sin_p + east * cos_p,
+            -south * sin_t,
+        ]
+    )
 
 
 def _turned(

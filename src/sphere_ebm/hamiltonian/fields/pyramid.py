@@ -12,7 +12,7 @@ rows and φ their difference of azimuth, q = 1 / (A - B cos φ), A = 1 + 2 s² (
 
 So the rows that matter to order m lie within REACH / m radians, and the orders 2^k to 2^(k+1) - 1
 need a band of K_m only, half as wide as for the octave below: a pyramid.
-`sphere_ebm.harmonics.ZonalField` multiplies by the full matrices, O(rows³) in time and memory; the
+`ZonalField` multiplies by the full matrices, O(rows³) in time and memory; the
 pyramid takes O(rows² log rows) time, and O(rows²) memory because D and λ are tabulated instead of
 K. Rows grow with s and s with sqrt(N), so that is O(N log N), with a deposit of O(N).
 
@@ -35,11 +35,13 @@ from jaxtyping import Array, Float, Int
 
 from sphere_ebm.hamiltonian.fields.grid import (
     STENCIL,
-    Places,
     bordered_fields,
+    cartesian,
+    colatitudes,
     deposit,
     interpolated,
     places,
+    values_of_all,
 )
 
 # Rows further apart than REACH / m, whose coefficient is below exp(-REACH) D, are left out of an
@@ -82,6 +84,8 @@ class Coupling(eqx.Module):
 
         They broadcast.
         """
+        # an octave's band runs over the poles near them; what is read there must be finite, and
+        # weighs nothing
         exists = (there >= 0) & (there < rows)
         step = math.pi / rows
         a, b = (np.clip(row, 0, rows - 1) * step + step / 2 for row in (here, there))
@@ -89,9 +93,11 @@ class Coupling(eqx.Module):
         sin_b = np.sin(b)
         # (cosh λ - 1) / 2 without the difference of nearly equal cosines
         excess = (0.5 / sharpness**2 + 2 * np.sin((a - b) / 2) ** 2) / (2 * sin_a * sin_b)
+        # cosh λ = 1 + 2 sinh²(λ / 2)
         decay = 2 * np.arcsinh(np.sqrt(excess))
         sinh = np.sinh(decay)
         amplitude = np.where(exists, 1 / (2 * sharpness**2 * sin_a * sin_b * sinh), 0)
+        # ∂λ/∂θ_a from the derivative of cosh λ = A / B, then ∂D/∂θ_a from that of log D
         decay_slope = (np.cos(b) - (1 + 0.5 / sharpness**2) * np.cos(a)) / (sin_a**2 * sin_b * sinh)
         amplitude_slope = -amplitude * (np.cos(a) / sin_a + decay_slope / np.tanh(decay))
         return cls(
@@ -108,6 +114,7 @@ class Coupling(eqx.Module):
 
         `m` has one axis for the orders and as many of length 1 as the tables have axes.
         """
+        # jax.tree.leaves lists the fields in the order in which they are declared
         amplitude, decay, amplitude_slope, decay_slope = (
             table.astype(m.dtype)[None] for table in jax.tree.leaves(self)
         )
@@ -128,6 +135,7 @@ class LowOrders(eqx.Module):
 
     @classmethod
     def tabulate(cls, sharpness: float, rows: int, last: int, dtype: DType) -> "LowOrders":
+        """Tables for the orders below `last` on `rows` colatitudes."""
         row = np.arange(rows)
         return cls(Coupling.tabulate(sharpness, rows, row[:, None], row[None], dtype), 0, last)
 
@@ -156,6 +164,8 @@ class Octave(eqx.Module):
 
     @classmethod
     def tabulate(cls, sharpness: float, rows: int, first: int, last: int, dtype: DType) -> "Octave":
+        """Tables for the orders `first` to `last` - 1 on `rows` colatitudes."""
+        # REACH / first radians, in rows; no band is wider than all rows
         reach = min(math.ceil(REACH * rows / (math.pi * first)), rows - 1)
         row = np.arange(rows)[None]
         offset = np.arange(-reach, reach + 1)[:, None]
@@ -164,6 +174,8 @@ class Octave(eqx.Module):
     def __call__(self, source: Float[Array, "2 orders rows"]) -> Float[Array, "2 2 orders rows"]:
         """As `LowOrders.__call__`, diagonal by diagonal: no matrix is ever held."""
         orders, rows = source.shape[1:]
+        # Diagonal k of the band couples row a with row a + k - reach, so it multiplies the source
+        # shifted by that much. Zeros beyond the poles stand in for rows that do not exist.
         offsets = self.coupling.decay.shape[0]
         padded = jnp.pad(source, ((0, 0), (0, 0), (offsets // 2, offsets // 2)))
         m = jnp.arange(self.first, self.last, dtype=source.dtype)[:, None]
@@ -209,6 +221,7 @@ class PyramidField(eqx.Module):
             raise ValueError(f"`sharpness` must be positive; got {sharpness}.")
         if rows < 2 * STENCIL:
             raise ValueError(f"`rows` must be at least {2 * STENCIL}; got {rows}.")
+        # the orders 0 to `rows` in octaves; the last one ends where the orders end
         bounds = [FIRST_ORDERS]
         while bounds[-1] < rows + 1:
             bounds.append(2 * bounds[-1])
@@ -225,8 +238,7 @@ class PyramidField(eqx.Module):
 
         In the precision of `direction`.
         """
-        at = places(direction, self.rows, b_spline)
-        values = interpolated(self._grid(at), at, self.rows)
+        values = values_of_all(direction, self.rows, b_spline, self.convolve)
         return values[:, 0] - 1, values[:, 1:]
 
     def grid_of(self, direction: Float[Array, "n 3"]) -> Float[Array, "cells 4"]:
@@ -234,9 +246,7 @@ class PyramidField(eqx.Module):
 
         They are for `interpolate`.
         """
-        return self._grid(places(direction, self.rows, b_spline))
-
-    def _grid(self, at: Places) -> Float[Array, "cells 4"]:
+        at = places(direction, self.rows, b_spline)
         return bordered_fields(self.convolve(deposit(at, self.rows)))
 
     def convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
@@ -252,17 +262,19 @@ class PyramidField(eqx.Module):
             jnp.stack([harmonics.real, harmonics.imag])
             * jnp.asarray(prefilter, dtype)[None, :, None]
         )
+        # each part sees its own orders alone, and together they are all orders in turn
         parts: tuple[LowOrders | Octave, ...] = (self.low, *self.octaves)
         products = [part(source[:, part.first : part.last]) for part in parts]
         potential, slope = jnp.concatenate(products, axis=2)
-        theta = (np.arange(rows) + 0.5) * np.pi / rows
-        # i m / sin(theta): the azimuthal derivative, per unit of length
-        order = jnp.asarray(m[:, None] / np.sin(theta), dtype)
+        # i m / sin(theta): the azimuthal derivative, per unit of length; times i turns (real,
+        # imaginary) into (-imaginary, real)
+        order = jnp.asarray(m[:, None] / np.sin(colatitudes(rows)), dtype)
         east = jnp.stack([-potential[1] * order, potential[0] * order])
+        # axes: field, real and imaginary part, order, row; then field, row, order for the transform
         waves = jnp.stack([potential, slope, east])
         waves = jnp.swapaxes(jax.lax.complex(waves[:, 0], waves[:, 1]), 1, 2)
         grid = jnp.fft.irfft(waves, n=2 * rows, axis=2)
-        return jnp.moveaxis(_prefilter_rows(_cartesian(grid)), 0, -1)
+        return jnp.moveaxis(_prefilter_rows(cartesian(grid)), 0, -1)
 
 
 def interpolate(
@@ -273,30 +285,6 @@ def interpolate(
     The grid is what `PyramidField.grid_of` made on `rows` rows.
     """
     return interpolated(grid, places(direction, rows, b_spline), rows)
-
-
-def _cartesian(grid: Float[Array, "3 rows columns"]) -> Float[Array, "4 rows columns"]:
-    """From a potential with its slopes to the south and east to its Cartesian gradient.
-
-    Returns the potential and the gradient.
-
-    Unlike slopes, those are smooth at the poles.
-    """
-    rows, columns = grid.shape[1:]
-    theta = (np.arange(rows)[:, None] + 0.5) * np.pi / rows
-    phi = np.arange(columns)[None] * np.pi / rows
-    cos_t, sin_t, cos_p, sin_p = (
-        jnp.asarray(f(x), grid.dtype) for x in (theta, phi) for f in (np.cos, np.sin)
-    )
-    value, south, east = grid
-    return jnp.stack(
-        [
-            value,
-            south * cos_t * cos_p - east * sin_p,
-            south * cos_t * sin_p + east * cos_p,
-            -south * sin_t,
-        ]
-    )
 
 
 def _prefilter_rows(
@@ -310,6 +298,7 @@ def _prefilter_rows(
     across the poles, where a meridian goes on half a turn further.
     """
     rows = fields.shape[1]
+    # scaled to sum 1, so that the cut leaves a constant as it is
     tap = math.sqrt(3) * (math.sqrt(3) - 2) ** np.arange(HALF_TAPS + 1)
     tap = tap / (tap[0] + 2 * np.sum(tap[1:]))
     turned = jnp.roll(fields[:, ::-1], rows, axis=2)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sphere_ebm.hamiltonian.fields.grid import bordered_fields, deposit, interpolated, places
+from sphere_ebm.hamiltonian.fields.grid import cartesian, colatitudes, values_of_all
 
 
 @final
@@ -51,7 +51,7 @@ class ZonalField(eqx.Module):
 
         Both are functions of c = u·v; the derivative is dk/dc.
         """
-        theta = (np.arange(rows) + 0.5) * np.pi / rows
+        theta = colatitudes(rows)
         cos_phi = np.cos(np.arange(2 * rows) * np.pi / rows)
         cos = np.cos(theta)
         sin = np.sin(theta)
@@ -66,6 +66,7 @@ class ZonalField(eqx.Module):
 
     @property
     def rows(self) -> int:
+        """Colatitudes of the grid."""
         return self.potential.shape[1]
 
     def __call__(
@@ -75,21 +76,14 @@ class ZonalField(eqx.Module):
 
         The gradient is an ambient vector near the tangent plane.
         """
-        at = places(direction, self.rows, lagrange)
-        fields = bordered_fields(self.convolve(deposit(at, self.rows)))
-        values = interpolated(fields, at, self.rows)
+        values = values_of_all(direction, self.rows, lagrange, self.convolve)
         return values[:, 0], values[:, 1:]
 
     def convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
         """Potential and Cartesian gradient on the grid."""
         rows = self.rows
         real = density.dtype
-        theta = (np.arange(rows) + 0.5) * np.pi / rows
-        phi = np.arange(2 * rows) * np.pi / rows
-        cos_t = jnp.asarray(np.cos(theta)[:, None], real)
-        sin_t = jnp.asarray(np.sin(theta)[:, None], real)
-        cos_p = jnp.asarray(np.cos(phi)[None], real)
-        sin_p = jnp.asarray(np.sin(phi)[None], real)
+        sin_t = jnp.asarray(np.sin(colatitudes(rows))[:, None], real)
         # i m / sin(theta): the azimuthal derivative, per unit of length
         order = jnp.arange(rows + 1, dtype=real)[None, :] / sin_t
         harmonics = jnp.fft.rfft(density, axis=1).T
@@ -102,18 +96,7 @@ class ZonalField(eqx.Module):
         potential = product(self.potential)
         east = jax.lax.complex(-potential.imag * order, potential.real * order)
         grid = jnp.fft.irfft(jnp.stack([potential, product(self.slope), east]), n=2 * rows, axis=2)
-        value = grid[0]
-        south = grid[1]
-        east = grid[2]
-        return jnp.stack(
-            [
-                value,
-                south * cos_t * cos_p - east * sin_p,
-                south * cos_t * sin_p + east * cos_p,
-                -south * sin_t * jnp.ones_like(cos_p),
-            ],
-            axis=-1,
-        )
+        return jnp.moveaxis(cartesian(grid), 0, -1)
 
 
 def lagrange(t: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:

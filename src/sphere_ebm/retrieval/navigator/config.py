@@ -1,10 +1,10 @@
 """`NavigatorConfig`: every choice of the navigator."""
 
-import numbers
 from dataclasses import dataclass
 from typing import final
 
 from sphere_ebm.retrieval.navigator.landmarks import CHOICES, Choice
+from sphere_ebm.rules import Range, checked_fields
 
 
 @final
@@ -60,33 +60,25 @@ class NavigatorConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the parameter, its rule and what was received."""
-        for name, (low, high, rule) in _RANGES.items():
-            value = getattr(self, name)
-            if value is None and name in ("landmarks", "band"):
-                continue
-            fits = isinstance(
-                value, numbers.Integral if rule.startswith("an integer") else numbers.Real
-            )
-            if not fits or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"`{name}` must be {rule}; got {value!r}. See `NavigatorConfig`.")
-        if self.choice not in CHOICES:
-            raise ValueError(f"`choice` must be one of {', '.join(CHOICES)}; got {self.choice!r}.")
+        checked_fields(
+            self, choices={"choice": CHOICES}, ranges=_RANGES, hint=" See `NavigatorConfig`."
+        )
 
 
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "landmarks": (1, 1e9, "an integer >= 1, or None"),
-    "deposit_neighbours": (0, 1e9, "an integer >= 0"),
-    "temperature": (1e-3, 1e3, "a number in [0.001, 1000]"),
-    "band_limit": (8, 256, "an integer in [8, 256]"),
-    "smoothing": (1e-3, 1, "an angle in [0.001, 1] radians"),
-    "probes": (1, 64, "an integer in [1, 64]"),
-    "strength_exponent": (0, 8, "a number in [0, 8]"),
-    "crowding": (0, 8, "a number in [0, 8]"),
-    "band": (1e-3, 1e3, "a number in [0.001, 1000], or None"),
-    "share": (1e-9, 1, "a number in (0, 1]"),
-    "level": (1e-9, 1, "a number in (0, 1]"),
-    "enough": (1e-9, 1, "a number in (0, 1]"),
-    "pseudo_queries": (32, 1e9, "an integer >= 32"),
-    "batch": (1, 65_536, "an integer in [1, 65536]"),
-    "seed": (0, 2**32 - 1, "an integer in [0, 2^32)"),
+_RANGES: dict[str, Range] = {
+    "landmarks": Range(1, 1e9, "an integer >= 1, or None", whole=True, optional=True),
+    "deposit_neighbours": Range(0, 1e9, "an integer >= 0", whole=True),
+    "temperature": Range(1e-3, 1e3, "a number in [0.001, 1000]"),
+    "band_limit": Range(8, 256, "an integer in [8, 256]", whole=True),
+    "smoothing": Range(1e-3, 1, "an angle in [0.001, 1] radians"),
+    "probes": Range(1, 64, "an integer in [1, 64]", whole=True),
+    "strength_exponent": Range(0, 8, "a number in [0, 8]"),
+    "crowding": Range(0, 8, "a number in [0, 8]"),
+    "band": Range(1e-3, 1e3, "a number in [0.001, 1000], or None", optional=True),
+    "share": Range(1e-9, 1, "a number in (0, 1]"),
+    "level": Range(1e-9, 1, "a number in (0, 1]"),
+    "enough": Range(1e-9, 1, "a number in (0, 1]"),
+    "pseudo_queries": Range(32, 1e9, "an integer >= 32", whole=True),
+    "batch": Range(1, 65_536, "an integer in [1, 65536]", whole=True),
+    "seed": Range(0, 2**32 - 1, "an integer in [0, 2^32)", whole=True),
 }

@@ -8,13 +8,13 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Int
 from scipy.sparse import csr_array
 
 from sphere_ebm.geometry.harmonics import basis, degrees_and_orders
+from sphere_ebm.graph.exact import exact_neighbours
 
 Choice = Literal["medoids", "farthest", "random"]
-_BLOCK = 2**24
 _POINTS = 1024
 _CANDIDATES = 32
 # share of its deposit that a landmark spreads over its neighbours
@@ -98,29 +98,6 @@ repetition.
 """
 
 
-def nearest_points(
-    unit: Float32[np.ndarray, "points width"],
-    asked: Int[np.ndarray, " asked"],
-    hidden: Int[np.ndarray, " hidden"],
-    k: int,
-) -> Int64[np.ndarray, "asked k"]:
-    """The k points of largest cosine to each of `asked`, in any order.
-
-    Itself and the `hidden` ones are left out.
-
-    O(M N D), in blocks of 64 MiB.
-    """
-    found = np.empty((len(asked), k), np.int64)
-    rows = max(1, _BLOCK // len(unit))
-    for start in range(0, len(asked) if k > 0 else 0, rows):
-        block = asked[start : start + rows]
-        cosine = unit[block] @ unit.T
-        cosine[:, hidden] = -np.inf
-        cosine[np.arange(len(block)), block] = -np.inf
-        found[start : start + rows] = np.argpartition(cosine, -k, axis=1)[:, -k:]
-    return found
-
-
 def deposits(
     unit: Float32[np.ndarray, "points width"],
     landmarks: Int[np.ndarray, " landmarks"],
@@ -136,7 +113,7 @@ def deposits(
     count = len(landmarks)
     n = len(unit)
     k = max(min(neighbours, n - len(hidden) - 1), 0)
-    near = nearest_points(unit, landmarks, hidden, k)
+    near = exact_neighbours(unit, unit[landmarks], k, own=landmarks, hidden=hidden)
     share = np.full((count, k + 1), _SPREAD / max(k, 1))
     share[:, 0] = 1 - _SPREAD if k > 0 else 1.0
     column = np.concatenate([landmarks[:, None], near], axis=1)

@@ -26,6 +26,7 @@ from sphere_ebm.geometry.harmonics import (
     gradient_coefficients,
 )
 from sphere_ebm.geometry.interference import InterferenceField
+from sphere_ebm.geometry.maxima import highest_around
 from sphere_ebm.geometry.sphere import exponential_map, project_tangent, squared_chord
 
 MOMENTUM = 0.5
@@ -118,17 +119,11 @@ def _grid_maxima(
     """The `count` strongest nodes of |ψ|² that none of their eight neighbours exceeds.
 
     Any nodes where there are fewer.
-
-    Beyond a pole the next row is the same row half a turn further.
     """
     missing = grid.band_limit**2 - amplitude.shape[1]
     # flat coefficients are nested: higher degrees follow the lower ones
     squared = grid.inverse(jnp.pad(amplitude, ((0, 0), (0, missing)))) ** 2
-    turned = jnp.roll(squared, grid.band_limit, axis=2)
-    tall = jnp.concatenate([turned[:, :1], squared, turned[:, -1:]], axis=1)
-    rows = jnp.maximum(jnp.maximum(tall[:, :-2], tall[:, 1:-1]), tall[:, 2:])
-    around = jnp.maximum(jnp.maximum(jnp.roll(rows, 1, axis=2), rows), jnp.roll(rows, -1, axis=2))
-    score = jnp.where(squared >= around, squared, 0).reshape(squared.shape[0], -1)
+    score = jnp.where(squared >= highest_around(squared), squared, 0).reshape(squared.shape[0], -1)
     return grid.directions.reshape(-1, 3)[jax.lax.top_k(score, count)[1]]
 
 

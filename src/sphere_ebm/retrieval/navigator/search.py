@@ -31,18 +31,21 @@ from typing import final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int, Int64
+from jaxtyping import Float32, Float64, Int, Int64
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
-from sphere_ebm.maps.checks import real_array
+from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.exact import exact_neighbours
+from sphere_ebm.maps.checks import checked_queries
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.quality.points import unit_directions
-from sphere_ebm.retrieval.cones import CapDensity, Cones
+from sphere_ebm.retrieval.cones import CapDensity
 from sphere_ebm.retrieval.navigator.aiming import Sight, View, nearest, ratios, stages, within
+from sphere_ebm.retrieval.navigator.bearings import Answer, Bearings, Look
 from sphere_ebm.retrieval.navigator.confidence import ConfidenceCurve
 from sphere_ebm.retrieval.navigator.config import NavigatorConfig
-from sphere_ebm.retrieval.navigator.landmarks import CHOICES, deposits, nearest_points, signatures
+from sphere_ebm.retrieval.navigator.landmarks import CHOICES, deposits, signatures
 from sphere_ebm.retrieval.navigator.probing import ProbeTables, fine_grid, probe_batch
 
 LEAST_POINTS = 64
@@ -55,41 +58,6 @@ _MOST_LANDMARKS = 2048
 # all pseudo-queries
 _CAP_POINTS = 32
 _FEW = 32
-
-
-@final
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Bearings:
-    """Where to look for Q queries, and what lies there.
-
-    Attributes:
-        points: (Q, n) indices of points, the smallest angle over aperture first; -1 where there are
-            fewer.
-        cones: (Q, P), the strongest probe first. The points are those in the cones that are `used`.
-        used: (Q, P) False for probes that were not needed or not found.
-        density: (Q, P) of relevance at the axes, per steradian, 1 / 4π when even; 0 where there is
-            no probe.
-        confidence: (Q,) probability that `level` of the 10 true neighbours are among the points;
-            nan for a given α₀.
-    """
-
-    points: Int64[np.ndarray, "queries returned"]
-    cones: Cones
-    used: Bool[np.ndarray, "queries probes"]
-    density: Float32[np.ndarray, "queries probes"]
-    confidence: Float64[np.ndarray, " queries"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """One query: its cones up to a scale, and what they were made of.
-
-    The weights of the landmarks, and the density at the probes.
-    """
-
-    view: View
-    weight: Float64[np.ndarray, " landmarks"]
-    density: Float32[np.ndarray, " probes"]
 
 
 @final
@@ -204,7 +172,7 @@ class HarmonicNavigator:
                 " radians."
             )
         unit = checked_queries(queries, self.unit.shape[1])
-        answer = _Answer(len(unit), self.config.probes)
+        answer = Answer(len(unit), self.config.probes)
         for start in range(0, len(unit), self.config.batch):
             for look in self._looks(unit[start : start + self.config.batch]):
                 if aperture is None:
@@ -219,7 +187,7 @@ class HarmonicNavigator:
                 answer.add(look, used, sight, sure)
         return answer.bearings()
 
-    def _looks(self, unit: Float32[np.ndarray, "queries width"]) -> list[_Look]:
+    def _looks(self, unit: Float32[np.ndarray, "queries width"]) -> list[Look]:
         """Probes and their relative apertures.
 
         At most a batch, filled up so that one compilation serves all.
@@ -229,8 +197,7 @@ class HarmonicNavigator:
         config = self.config
         rows = np.minimum(np.arange(config.batch), len(unit) - 1)
         probes = jax.device_get(probe_batch(self.tables, jnp.asarray(unit[rows])))
-        axis = probes.direction.astype(np.float64)
-        axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
+        axis = unit_rows(probes.direction.astype(np.float64))
         cap = 2 * math.asin(math.sqrt(min(1.0, _CAP_POINTS / len(self.unit))))
         crowd = self.caps(axis[: len(unit)].reshape(-1, 3), cap).reshape(len(unit), config.probes)
         radius = probes.radius.astype(np.float64)
@@ -250,10 +217,10 @@ class HarmonicNavigator:
             open_ = probes.openness[row] * np.exp(-config.crowding * crowd[row])
             relative = np.maximum(strength**config.strength_exponent * reach * open_, 1e-6)
             view = View(axis[row], relative, inner[row], outer[row], probes.found[row])
-            found.append(_Look(view, probes.weight[row].astype(np.float64), probes.density[row]))
+            found.append(Look(view, probes.weight[row].astype(np.float64), probes.density[row]))
         return found
 
-    def _staged(self, look: _Look) -> tuple[int, Sight, float]:
+    def _staged(self, look: Look) -> tuple[int, Sight, float]:
         """The first stage that is confident enough, else the last.
 
         Its probes, points and confidence.
@@ -264,7 +231,7 @@ class HarmonicNavigator:
                 return used, sight, sure
         return used, sight, sure
 
-    def _stages(self, look: _Look, itself: int | None = None) -> Iterator[tuple[int, Sight, float]]:
+    def _stages(self, look: Look, itself: int | None = None) -> Iterator[tuple[int, Sight, float]]:
         """Probes used, the points they return, and their share of the relevance, by stage.
 
         The share is of the query's relevance.
@@ -315,78 +282,11 @@ class HarmonicNavigator:
         return tuple(curves)
 
 
-class _Answer:
-    """Bearings in the making, one query after the other."""
-
-    def __init__(self, queries: int, probes: int) -> None:
-        self._axis = np.zeros((queries, probes, 3))
-        self._size = np.zeros((3, queries, probes))
-        self._used = np.zeros((queries, probes), bool)
-        self._density = np.zeros((queries, probes), np.float32)
-        self._confidence = np.full(queries, np.nan)
-        self._points: list[np.ndarray] = []
-
-    def add(self, look: _Look, used: int, sight: Sight, confidence: float) -> None:
-        row = len(self._points)
-        view = look.view
-        self._axis[row] = view.axis
-        everywhere = np.zeros_like(view.inner), np.full_like(view.outer, np.inf)
-        inner, outer = everywhere if sight.opened else (view.inner, view.outer)
-        self._size[:, row] = np.minimum(sight.scale * view.relative, math.pi), inner, outer
-        self._used[row] = view.found & (np.arange(len(view.found)) < used)
-        self._density[row] = look.density
-        self._confidence[row] = confidence
-        self._points.append(sight.points)
-
-    def bearings(self) -> Bearings:
-        points = np.full((len(self._points), max(map(len, self._points), default=0)), -1, np.int64)
-        for row, found in enumerate(self._points):
-            points[row, : len(found)] = found
-        aperture, inner, outer = self._size
-        return Bearings(
-            points=points,
-            cones=Cones(
-                direction=self._axis, aperture=aperture, inner_radius=inner, outer_radius=outer
-            ),
-            used=self._used,
-            density=self._density,
-            confidence=self._confidence,
-        )
-
-
 def true_neighbours(
     unit: Float32[np.ndarray, "points width"], points: Int[np.ndarray, " asked"]
 ) -> Int64[np.ndarray, "asked neighbours"]:
     """The 10 other points of largest cosine to each of `points`, exact, in blocks. O(M N D)."""
-    return nearest_points(unit, points, np.zeros(0, np.int64), NEIGHBOURS_FOUND)
-
-
-def checked_queries(queries: ArrayLike, width: int) -> Float32[np.ndarray, "queries width"]:
-    """Queries of norm 1 in float32.
-
-    Raises ValueError for another width, rows that are zero or not finite.
-    """
-    given = real_array("queries", queries)
-    if given.ndim != 2 or given.shape[1] != width:
-        raise ValueError(
-            f"`queries` must have shape (queries, {width}), the width of the map's embeddings; got"
-            f" {given.shape}. Embed them as the map's points were; one query is queries[None]."
-        )
-    rows = given.astype(np.float64)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            f"`queries` must be finite; got NaN or infinity in row {finite.argmin()}. Drop that"
-            " query."
-        )
-    peak = np.abs(rows).max(axis=1, initial=0)
-    if not (peak > 0).all():
-        raise ValueError(
-            f"`queries` must not be zero; row {(peak > 0).argmin()} is. A zero vector is like no"
-            " point."
-        )
-    rows /= peak[:, None]
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return exact_neighbours(unit, unit[points], NEIGHBOURS_FOUND, own=points)
 
 
 def _map_embeddings(
@@ -398,14 +298,12 @@ def _map_embeddings(
             "`placement` must hold its embeddings; got one without. "
             "Add them with `placement.with_embeddings(embeddings)`."
         )
-    norm = np.linalg.norm(placement.embeddings.astype(np.float64), axis=1, keepdims=True)
+    rows = placement.embeddings.astype(np.float64)
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
     pointing = np.flatnonzero(norm > 0)
     if len(pointing) < LEAST_POINTS:
         raise ValueError(
             f"`placement` must hold at least {LEAST_POINTS} points with embeddings that are not"
             f" zero; got {len(pointing)}. Compare the query with all of them instead."
         )
-    unit = np.divide(
-        placement.embeddings, norm, out=np.zeros(placement.embeddings.shape), where=norm > 0
-    )
-    return unit.astype(np.float32), pointing
+    return unit_rows(rows, norm).astype(np.float32), pointing

@@ -1,0 +1,121 @@
+"""Files below folders and behind patterns: one way of looking for shards and for texts."""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import final
+
+from sphere_ebm.errors import ShardError
+
+
+@final
+class Search:
+    """Which files are taken, and what went wrong on the way to them.
+
+    Folders are searched recursively. Hidden files and folders below them are passed over, and
+    symbolic links to folders not followed: among two that lead back, a search would never end.
+
+    Attributes:
+        problems: what could not be found or searched, each naming the input or the folder. Nothing
+            is raised, so that one folder without permission does not lose all others.
+    """
+
+    def __init__(
+        self,
+        takes: Callable[[str], bool],
+        what: str,
+        cure: str,
+        passes_over: Callable[[str, Sequence[str]], bool] = lambda folder, names: False,
+    ) -> None:
+        """Search for the files that `takes` is true for.
+
+        Args:
+            takes: called with the path of a file.
+            what: a word for the files wanted, as in "holds or matches no shard".
+            cure: what to do about an input without any.
+            passes_over: called with a folder and the names of the files in it; true for one that is
+                not to be searched, nor any below it.
+        """
+        self.problems: list[ShardError] = []
+        self._takes = takes
+        self._what = what
+        self._cure = cure
+        self._passes_over = passes_over
+
+    def files(self, given: str) -> list[Path]:
+        """Files that a folder or a pattern stands for; where there are none, that is a problem."""
+        known = len(self.problems)
+        if os.path.isdir(given):
+            found = list(self._below(given))
+        elif _is_pattern(given):
+            found = [path for match in self._matches(given) for path in self._of(match)]
+        else:
+            self.refuse(given, "does not exist", "check the path")
+            return []
+        if not found and len(self.problems) == known:
+            self.refuse_empty(given)
+        return found
+
+    def refuse(self, given: str, problem: str, cure: str) -> None:
+        """Note a problem with an input."""
+        self.problems.append(ShardError(given, problem, cure=cure))
+
+    def refuse_empty(self, given: str) -> None:
+        """Note that nothing is taken of an input."""
+        self.refuse(given, f"holds or matches no {self._what}", self._cure)
+
+    def _of(self, match: str) -> Iterator[Path]:
+        if os.path.isdir(match):
+            yield from self._below(match)
+        elif os.path.isfile(match) and self._takes(match):
+            yield Path(match)
+
+    def _below(self, top: str) -> Iterator[Path]:
+        for folder, names in self._folders(top):
+            paths = (os.path.join(folder, name) for name in names if not name.startswith("."))
+            yield from (Path(path) for path in paths if os.path.isfile(path) and self._takes(path))
+
+    def _folders(self, top: str) -> Iterator[tuple[str, list[str]]]:
+        """Folders from `top` on down, each with the names of its files."""
+
+        def note(error: OSError) -> None:
+            problem = f"cannot be searched ({error.strerror})"
+            self.refuse(str(error.filename), problem, "check its permissions")
+
+        for folder, folders, names in os.walk(top, onerror=note):
+            if self._passes_over(folder, names):
+                folders.clear()
+                continue
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield folder, names
+
+    def _matches(self, pattern: str) -> Iterator[str]:
+        """`glob.glob` with `recursive`, but for links, which `**` does not follow here."""
+        parts = Path(pattern).parts
+        if "**" not in parts:
+            yield from glob.glob(pattern)
+            return
+        at = parts.index("**")
+        for top in filter(os.path.isdir, glob.glob(str(Path(*parts[:at])))):
+            if at + 1 == len(parts):
+                yield top
+                continue
+            for folder, _ in self._folders(top):
+                yield from self._matches(os.path.join(glob.escape(folder), *parts[at + 1 :]))
+
+
+def _is_pattern(given: str) -> bool:
+    return glob.has_magic(given) and "\0" not in given
+
+
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sort key with runs of digits by value; the string itself last, so that the order is total."""
+    text = path.as_posix()
+    # re.split puts the digits at the odd places; without leading zeros the longer run is the larger
+    # number.
+    digits = [
+        piece.lstrip("0") if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", text))
+    ]
+    return [(len(piece) if i % 2 else 0, piece) for i, piece in enumerate(digits)], text

@@ -1,0 +1,154 @@
+"""Directions of embeddings: which rows point anywhere, and which of them point the same way."""
+
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32, Int, Int32, UInt64
+
+from sphere_ebm.geometry.sphere import unit_rows
+
+Hits = tuple[Int32[np.ndarray, "queries k"], Float32[np.ndarray, "queries k"]]
+"""Nearest points and their cosines, in order of falling cosine."""
+
+_CHUNK = 16_384
+"""Rows that are worked on at once."""
+
+
+def pointing_directions(
+    embeddings: Float32[np.ndarray, "points width"], name: str = "embeddings"
+) -> tuple[Float32[np.ndarray, "pointing width"], Int[np.ndarray, " pointing"]]:
+    """Unit vectors of the rows that are not zero, and which rows these are.
+
+    A row's bits depend on nothing else.
+    """
+    peak = np.maximum(embeddings.max(axis=1, initial=0), -embeddings.min(axis=1, initial=0))
+    if not np.isfinite(peak).all():
+        row = np.isfinite(peak).argmin()
+        raise ValueError(
+            f"`{name}` must be finite; got NaN or infinity in row {row}. Repair or drop that point."
+        )
+    pointing = np.flatnonzero(peak > 0)
+    unit = np.empty((len(pointing), embeddings.shape[1]), np.float32)
+    for start in range(0, len(pointing), _CHUNK):
+        rows = pointing[start : start + _CHUNK]
+        # divided by the largest entry first, so that no square overflows or vanishes
+        block = unit_rows(np.ascontiguousarray(embeddings[rows] / peak[rows, None]))
+        # + 0.0 makes -0.0 positive: duplicates are found by their bytes
+        unit[start : start + _CHUNK] = block + 0.0
+    return unit, pointing
+
+
+@final
+class DistinctDirections:
+    """Groups of bitwise equal rows, numbered by their first member.
+
+    `first` of each group, `group` of each row.
+
+    Cost: O(N D) and a sort of N hashes; only rows whose hash occurs twice are compared.
+    """
+
+    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
+        # Rows are compared byte by byte only where their hashes meet, which is cheap where copies
+        # are rare. `equal` holds for each row the first one that equals it.
+        n = len(unit)
+        equal = np.arange(n)
+        _, hashed, times = np.unique(_hashes(unit), return_inverse=True, return_counts=True)
+        suspect = np.flatnonzero(times[hashed] > 1)
+        if suspect.size:
+            rows = unit[suspect].view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
+            _, first, same = np.unique(rows, return_index=True, return_inverse=True)
+            equal[suspect] = suspect[first[same]]
+        self.first = np.flatnonzero(equal == np.arange(n))
+        self.group = np.searchsorted(self.first, equal)
+        # the members of group g are `_members[_start[g] : _start[g] + _count[g]]`, in rising order
+        self._count = np.bincount(self.group, minlength=len(self.first))
+        self._start = np.cumsum(self._count) - self._count
+        self._members = np.argsort(self.group, kind="stable")
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def with_duplicates(
+        self,
+        local: Int32[np.ndarray, "groups near"],
+        cosine: Float32[np.ndarray, "groups near"],
+        k: int,
+    ) -> Hits:
+        """Neighbours of rows from those of groups.
+
+        First a row's own copies, then the members of the nearest groups.
+
+        Own copies are taken around the circle of the group in the order +1, -1, +2, -2, ..., so
+        that the choice is mutual and no copy is preferred; copies in another group from a place
+        that varies with the row.
+        """
+        # `place`: the position of a row in the circle of its own group
+        n = len(self.group)
+        place = np.empty(n, np.int64)
+        place[self._members] = np.arange(n) - np.repeat(self._start, self._count)
+        # a group's nearest group is itself, at cosine 1; a row is not its own neighbour
+        near = np.concatenate([np.arange(len(self), dtype=np.int32)[:, None], local], axis=1)
+        level = np.concatenate([np.ones((len(self), 1), np.float32), cosine], axis=1)
+        index = np.empty((n, k), np.int32)
+        similarity = np.empty((n, k), np.float32)
+        for begin in range(0, n, _CHUNK):
+            row = np.arange(begin, min(begin + _CHUNK, n))
+            groups = near[self.group[row]]
+            available = self._count[groups]
+            available[:, 0] -= 1
+            which, chosen, step = _taken(groups, available, k)
+            # 0, 1, 2, 3, ... becomes +1, -1, +2, -2, ...
+            circle = place[row, None] + np.where(step % 2, -1, 1) * (step // 2 + 1)
+            member = np.where(which == 0, circle, row[:, None] + step) % self._count[chosen]
+            index[row] = self._members[self._start[chosen] + member]
+            similarity[row] = np.take_along_axis(level[self.group[row]], which, axis=1)
+        return index, similarity
+
+    def members_of(
+        self,
+        local: Int32[np.ndarray, "queries near"],
+        cosine: Float32[np.ndarray, "queries near"],
+        k: int,
+    ) -> Hits:
+        """The k nearest rows from the nearest groups, the members of a group in rising order."""
+        index = np.empty((len(local), k), np.int32)
+        similarity = np.empty((len(local), k), np.float32)
+        for begin in range(0, len(local), _CHUNK):
+            rows = slice(begin, begin + _CHUNK)
+            which, chosen, step = _taken(local[rows], self._count[local[rows]], k)
+            index[rows] = self._members[self._start[chosen] + step]
+            similarity[rows] = np.take_along_axis(cosine[rows], which, axis=1)
+        return index, similarity
+
+
+def _taken(
+    groups: Int[np.ndarray, "rows near"], available: Int[np.ndarray, "rows near"], k: int
+) -> tuple[Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"]]:
+    """For k slots filled from the first group on.
+
+    Which of the row's groups, its number, how many of it before.
+    """
+    # Groups are used up in turn: `end` is the slot at which each of them is. A slot belongs to the
+    # first group that is not used up before it, hence the number of groups that are.
+    slot = np.arange(k)
+    end = np.cumsum(available, axis=1)
+    which = np.sum(slot[None, :, None] >= end[:, None, :], axis=2)
+    step = slot - np.take_along_axis(end - available, which, axis=1)
+    return which, np.take_along_axis(groups, which, axis=1), step
+
+
+def _hashes(unit: Float32[np.ndarray, "points width"]) -> UInt64[np.ndarray, " points"]:
+    """Equal for equal bytes, and hardly ever otherwise."""
+    # A sum over the columns modulo 2^64, each with an odd factor of its own. The shift keeps it
+    # from being linear in the entries, where changes of two of them could cancel.
+    factor = np.random.default_rng(0).integers(
+        2**64, size=unit.shape[1], dtype=np.uint64
+    ) | np.uint64(1)
+    hashed = np.empty(len(unit), np.uint64)
+    for start in range(0, len(unit), _CHUNK):
+        bits = np.ascontiguousarray(unit[start : start + _CHUNK]).view(np.uint32).astype(np.uint64)
+        bits *= factor
+        hashed[start : start + _CHUNK] = (bits ^ (bits >> np.uint64(29))).sum(
+            axis=1, dtype=np.uint64
+        )
+    return hashed

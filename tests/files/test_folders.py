@@ -1,0 +1,113 @@
+"""The lock on a folder: for one run at a time, and gone with the process that held it."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sphere_ebm.errors import LabelError
+from sphere_ebm.files.folders import LOCK, locked
+
+fcntl = pytest.importorskip("fcntl", reason="locks of Windows are not those of this test")
+HOLDER = """
+import sys
+from pathlib import Path
+from sphere_ebm.files.folders import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds `tmp_path / "map"` until its standard input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "map")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_that_is_missing_is_made_and_nothing_is_left_in_it(tmp_path: Path) -> None:
+    with locked(tmp_path / "a" / "b"):
+        assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [LOCK]
+    assert [*(tmp_path / "a" / "b").iterdir()] == []
+
+
+def test_a_second_holder_is_refused_also_in_the_same_process(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(LabelError, match="another run is working in"), locked(tmp_path):
+            pass
+        assert (tmp_path / LOCK).exists()
+    with locked(tmp_path):
+        pass
+
+
+def test_another_process_is_refused_while_one_holds_the_folder(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    with pytest.raises(LabelError, match="another run is working in"), locked(tmp_path / "map"):
+        pass
+    holder.communicate()
+    with locked(tmp_path / "map"):
+        pass
+
+
+def test_a_killed_process_holds_nothing_and_what_it_left_is_removed(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "map" / LOCK).exists()
+    with locked(tmp_path / "map"):
+        pass
+    assert [*(tmp_path / "map").iterdir()] == []
+
+
+def test_whoever_opened_the_file_before_it_was_removed_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def removed_meanwhile(descriptor: int, how: int) -> None:
+        (tmp_path / LOCK).unlink(missing_ok=True)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with pytest.raises(LabelError, match="another run is working in"), locked(tmp_path):
+        pass
+    monkeypatch.undo()
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_files_cannot_be_locked_nothing_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path), locked(tmp_path):
+        pass
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_folder_is_let_go_of_when_the_work_fails(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        raise ZeroDivisionError
+    assert [*tmp_path.iterdir()] == []
+    with locked(tmp_path):
+        pass
