@@ -39,7 +39,7 @@ def interaction_of(fixed: np.ndarray, nodes: int, sharpness: float = SHARPNESS):
     factor = FrozenPressureFactor(
         sphere_block(nodes), jnp.asarray(fixed), sharpness=sharpness, strength=STRENGTH
     )
-    return factor._interaction()
+    return factor.interaction()
 
 
 @pytest.mark.parametrize("n_fixed", [2, 40, 3000])

@@ -176,7 +176,7 @@ def test_the_spread_where_nothing_holds_is_one_radian_along_each_axis() -> None:
 def test_a_term_without_energies_of_single_nodes_is_refused() -> None:
     from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 
-    whole = OsmoticFactor(SphereBlock(4), sharpness=3.0)._interaction()
+    whole = OsmoticFactor(SphereBlock(4), sharpness=3.0).interaction()
     state = SphereState(directions(4), jnp.ones(4))
     with pytest.raises(TypeError, match="OsmoticPressure has no energy of single nodes"):
         energy_of([(whole, [], jnp.ones((4, 1), bool))], state)
