@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from thrml import Block
 
+from sphere_ebm import Placement, PlacementConfig
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.graph import NeighbourGraph, Neighbours
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
@@ -221,3 +222,24 @@ def noisy_map(points: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     embeddings *= rng.uniform(0.5, 5.0, (points, 1))
     direction = unit(unit(embeddings)[:, :3] + 0.1 * rng.standard_normal((points, 3)))
     return embeddings.astype(np.float32), direction.astype(np.float32)
+
+
+def still_placement(
+    direction: np.ndarray, radius: np.ndarray | None = None, embeddings: np.ndarray | None = None
+) -> Placement:
+    """A map of these directions, on the radius 20 unless given, of which nothing else is known."""
+    n = len(direction)
+    made = np.full(n, 20.0) if radius is None else radius
+    return Placement(
+        direction=direction.astype(np.float32),
+        radius=made.astype(np.float32),
+        shell=np.zeros(n, np.int32),
+        radius_std=np.zeros(n, np.float32),
+        angle_std=np.zeros(n, np.float32),
+        prominence=np.zeros(n, np.float32),
+        energy={},
+        step=np.zeros(0, np.int64),
+        converged=True,
+        config=PlacementConfig(),
+        embeddings=None if embeddings is None else embeddings.astype(np.float32),
+    )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from builders import unit
 from sphere_ebm.geometry.harmonics import SphericalHarmonics, evaluate
 from sphere_ebm.geometry.interference import InterferenceField, default_width
 
@@ -20,13 +21,13 @@ def harmonics() -> SphericalHarmonics:
     return SphericalHarmonics.build(32)
 
 
-def unit(vectors: object) -> jax.Array:
-    array = np.asarray(vectors, np.float64)
-    return jnp.asarray(array / np.linalg.norm(array, axis=-1, keepdims=True), jnp.float32)
+def axes(vectors: object) -> jax.Array:
+    """Unit vectors in float32, on the device."""
+    return jnp.asarray(unit(np.asarray(vectors, np.float64)), jnp.float32)
 
 
 def random_directions(count: int, seed: int = 0) -> jax.Array:
-    return unit(np.random.default_rng(seed).standard_normal((count, 3)))
+    return axes(np.random.default_rng(seed).standard_normal((count, 3)))
 
 
 def ones(*shape: int) -> jax.Array:
@@ -73,7 +74,7 @@ BATCH = (2, 2)
 @pytest.mark.parametrize("band_limit", [32, 64])
 def test_a_single_source_is_the_only_peak_wherever_it_is_poles_included(band_limit):
     harmonics = SphericalHarmonics.build(band_limit)
-    sources = jnp.concatenate([unit(AWKWARD), random_directions(17)])
+    sources = jnp.concatenate([axes(AWKWARD), random_directions(17)])
     peaks = one_each(harmonics, sources).peaks(harmonics, 3)
     assert np.max(angle(peaks.direction[:, 0], sources)) < 1e-3
     np.testing.assert_array_equal(peaks.found, [[True, False, False]] * 24)
@@ -81,7 +82,7 @@ def test_a_single_source_is_the_only_peak_wherever_it_is_poles_included(band_lim
 
 
 def test_two_sources_are_both_found_the_stronger_first(harmonics):
-    sources = unit([[1, 0.2, 0.1], [-0.3, 1, 0.8]])
+    sources = axes([[1, 0.2, 0.1], [-0.3, 1, 0.8]])
     field = InterferenceField.from_sources(harmonics, sources, jnp.asarray([1.0, 1.5], jnp.float32))
     peaks = field.peaks(harmonics, COUNT)
     np.testing.assert_array_equal(peaks.found, [True, True, False, False, False, False])
@@ -109,7 +110,7 @@ def test_every_peak_is_a_stationary_point_and_a_maximum(harmonics):
     bound = 0.01 * peaks.density / default_width(32)
     assert bool(jnp.all(jnp.linalg.norm(slope, axis=-1) < bound))
     shifts = 0.02 * np.random.default_rng(0).standard_normal((COUNT, 30, 3))
-    around = unit(np.asarray(peaks.direction)[:, None] + shifts).reshape(-1, 3)
+    around = axes(np.asarray(peaks.direction)[:, None] + shifts).reshape(-1, 3)
     assert bool(jnp.all(field.density(around).reshape(COUNT, 30) < peaks.density[:, None]))
 
 
@@ -124,7 +125,7 @@ def test_peaks_come_strongest_first_and_apart(harmonics):
 
 
 def test_sources_in_opposite_phase_cancel_to_the_uniform_density(harmonics):
-    sources = unit([[1, 2, 3], [1, 2, 3]])
+    sources = axes([[1, 2, 3], [1, 2, 3]])
     field = InterferenceField.from_sources(
         harmonics, sources, ones(2), jnp.asarray([0, math.pi], jnp.float32)
     )
@@ -135,8 +136,8 @@ def test_sources_in_opposite_phase_cancel_to_the_uniform_density(harmonics):
 
 
 def test_sources_in_opposite_phase_leave_a_dark_line_between_them(harmonics):
-    sources = unit([[1, 0.1, 0.2], [1, -0.1, 0.2]])
-    middle = unit([[1, 0, 0.2]])
+    sources = axes([[1, 0.1, 0.2], [1, -0.1, 0.2]])
+    middle = axes([[1, 0, 0.2]])
     together = InterferenceField.from_sources(harmonics, sources, ones(2))
     opposed = InterferenceField.from_sources(
         harmonics, sources, jnp.asarray([1.0, -1.0], jnp.float32)
@@ -181,19 +182,19 @@ def test_the_density_off_the_grid_is_the_intensity_at_the_nodes(harmonics):
 @pytest.mark.parametrize("band_limit", [8, 32])
 def test_a_source_of_the_default_width_rings_below_one_per_cent(band_limit):
     harmonics = SphericalHarmonics.build(band_limit)
-    field = InterferenceField.from_sources(harmonics, unit([[0, 0, 1]]), ones(1))
+    field = InterferenceField.from_sources(harmonics, axes([[0, 0, 1]]), ones(1))
     theta = np.linspace(0, np.pi, 500)
     profile = evaluate(
-        field.real, unit(np.stack([np.sin(theta), 0 * theta, np.cos(theta)], axis=-1))
+        field.real, axes(np.stack([np.sin(theta), 0 * theta, np.cos(theta)], axis=-1))
     )
     assert float(jnp.min(profile) / profile[0]) > -0.01
     assert float(jnp.max(jnp.diff(profile)) / profile[0]) < 0.01
     # and is not much wider than it must be: at half the width the ringing is there
     narrow = InterferenceField.from_sources(
-        harmonics, unit([[0, 0, 1]]), ones(1), width=default_width(band_limit) / 2
+        harmonics, axes([[0, 0, 1]]), ones(1), width=default_width(band_limit) / 2
     )
     rough = evaluate(
-        narrow.real, unit(np.stack([np.sin(theta), 0 * theta, np.cos(theta)], axis=-1))
+        narrow.real, axes(np.stack([np.sin(theta), 0 * theta, np.cos(theta)], axis=-1))
     )
     assert float(jnp.min(rough) / rough[0]) < -0.01
 

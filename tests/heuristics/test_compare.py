@@ -7,16 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from builders import cloud
 from sphere_ebm import PlacementConfig, place
 from sphere_ebm.filling.presets import PRESETS
 from sphere_ebm.heuristics.compare import METHODS, Compared, compare
 
 LANGEVIN = ("langevin-random", "langevin-pca", "langevin-water")
 HEURISTICS = tuple(name for name in METHODS if name not in LANGEVIN)
-
-
-def cloud(points: int = 80, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((points, 6)).astype(np.float32)
 
 
 QUICK = PlacementConfig(steps=20, average=10, neighbours=5, shells=4)
@@ -92,7 +89,7 @@ def test_the_energy_of_a_langevin_placement_is_the_one_it_reports() -> None:
     cold = dataclasses.replace(
         QUICK, temperature_start=0.0, temperature_end=0.0, step_size=0.05, friction=5.0
     )
-    (one,) = compare(cloud(), config=cold, methods=["langevin-pca"])
+    (one,) = compare(cloud(80, 6), config=cold, methods=["langevin-pca"])
     # of one configuration, not of a mean: nothing moves any more within the average when steps are
     # this small
     reported = sum(values[-1] for values in one.placement.energy.values()) / len(one.placement)
@@ -100,7 +97,7 @@ def test_the_energy_of_a_langevin_placement_is_the_one_it_reports() -> None:
 
 
 def test_a_langevin_row_is_the_placement_that_place_makes() -> None:
-    data = cloud()
+    data = cloud(80, 6)
     (one,) = compare(data, config=QUICK, methods=["langevin-pca"])
     alone = place(data, config=dataclasses.replace(QUICK, inner_radius=16.0))
     np.testing.assert_array_equal(one.placement.direction, alone.direction)
@@ -110,7 +107,7 @@ def test_a_langevin_row_is_the_placement_that_place_makes() -> None:
 def test_methods_run_alone_and_tell_of_their_progress() -> None:
     told: list[tuple[str, int, int]] = []
     found = compare(
-        cloud(), config=QUICK, methods=["pca", "random"], progress=lambda *at: told.append(at)
+        cloud(80, 6), config=QUICK, methods=["pca", "random"], progress=lambda *at: told.append(at)
     )
     assert [one.method for one in found] == ["pca", "random"]
     assert told == [("placing", 0, 2), ("placing", 1, 2), ("placing", 2, 2)]
@@ -118,7 +115,7 @@ def test_methods_run_alone_and_tell_of_their_progress() -> None:
 
 
 def test_a_row_holds_every_measure_that_is_defined() -> None:
-    (one,) = compare(cloud(2), config=QUICK, methods=["capacity-sort"])
+    (one,) = compare(cloud(2, 6), config=QUICK, methods=["capacity-sort"])
     row = one.row()
     assert "recall@15" not in row, "two points have no neighbours to compare"
     assert {"energy", "energy gravity", "shell deviation", "seconds"} <= set(row)
@@ -126,6 +123,6 @@ def test_a_row_holds_every_measure_that_is_defined() -> None:
 
 def test_unknown_methods_and_single_points_are_refused() -> None:
     with pytest.raises(ValueError, match=r"`methods` must be of random, pca, .*; got 'umap'"):
-        compare(cloud(), methods=["pca", "umap"])
+        compare(cloud(80, 6), methods=["pca", "umap"])
     with pytest.raises(ValueError, match=r"at least 2 points .* got 1"):
-        compare(cloud(1))
+        compare(cloud(1, 6))

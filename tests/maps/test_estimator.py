@@ -16,15 +16,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from builders import cloud
 from sphere_ebm import FrozenMap, PlacementConfig, SphereMap, place
 from sphere_ebm.files.atomic import sha256_of
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
 CONFIG = PlacementConfig(**PARAMETERS)
-
-
-def cloud(points: int, width: int = 4) -> np.ndarray:
-    return np.random.default_rng(points).standard_normal((points, width)).astype(np.float32)
 
 
 def pipeline(**parameters: Any) -> Pipeline:

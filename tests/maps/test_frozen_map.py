@@ -20,7 +20,7 @@ CONFIG = PlacementConfig(steps=150, average=25, shells=8)
 
 
 def cloud(points: int, seed: int) -> np.ndarray:
-    """Groups on a curve through the space, so that a map of them has neighbourhoods worth keeping."""
+    """Points in groups, so that a map of them has neighbourhoods worth keeping."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(7).standard_normal((GROUPS, WIDTH))
     return (

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from builders import cloud
 from sphere_ebm import Placement, PlacementConfig, place
 from sphere_ebm.heuristics.water_filling import water_filling
 from sphere_ebm.maps.starts import pca_directions
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=10, average=5)
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
-
-
-def cloud(points: int, width: int = 4) -> np.ndarray:
-    return np.random.default_rng(points).standard_normal((points, width)).astype(np.float32)
 
 
 INPUTS = {

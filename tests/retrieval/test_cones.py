@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from sphere_ebm import Placement, PlacementConfig
+from builders import still_placement
 from sphere_ebm.retrieval.cones import (
     CapDensity,
     Cones,
@@ -25,26 +25,6 @@ def on_sphere(points: int, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def placement(
-    direction: np.ndarray, radius: np.ndarray | None = None, embeddings: np.ndarray | None = None
-) -> Placement:
-    n = len(direction)
-    made = np.full(n, 20.0) if radius is None else radius
-    return Placement(
-        direction=direction.astype(np.float32),
-        radius=made.astype(np.float32),
-        shell=np.zeros(n, np.int32),
-        radius_std=np.zeros(n, np.float32),
-        angle_std=np.zeros(n, np.float32),
-        prominence=np.zeros(n, np.float32),
-        energy={},
-        step=np.zeros(0, np.int64),
-        converged=True,
-        config=PlacementConfig(),
-        embeddings=None if embeddings is None else embeddings.astype(np.float32),
-    )
-
-
 def exact_angles(axes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """By atan2 of the two chords, in float64."""
     a, b = (
@@ -58,7 +38,7 @@ def exact_angles(axes: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def test_members_are_the_points_within_the_angle_and_the_band():
     rng = np.random.default_rng(1)
-    made = placement(on_sphere(400), rng.uniform(16, 40, 400))
+    made = still_placement(on_sphere(400), rng.uniform(16, 40, 400))
     axes = on_sphere(15, 2).reshape(3, 5, 3)
     aperture = rng.uniform(0.05, 3.1, (3, 5))
     found = members(made, Cones.build(axes, aperture, 20.0, rng.uniform(20, 40, (3, 1))))
@@ -75,7 +55,7 @@ def test_members_are_the_points_within_the_angle_and_the_band():
 def test_membership_is_exact_for_angles_that_an_arccos_cannot_tell_apart(gap, axis):
     # axis -z looks at the points from the other end: the angles are π - gap
     angle = gap * np.arange(1, 9)
-    made = placement(np.stack([np.sin(angle), np.zeros(8), np.cos(angle)], axis=1))
+    made = still_placement(np.stack([np.sin(angle), np.zeros(8), np.cos(angle)], axis=1))
     bound = 4.5 * gap if axis[2] > 0 else math.pi - 4.5 * gap
     found = members(made, Cones.build(axis, bound))
     assert found.tolist() == ([True] * 4 + [False] * 4 if axis[2] > 0 else [False] * 4 + [True] * 4)
@@ -84,13 +64,13 @@ def test_membership_is_exact_for_angles_that_an_arccos_cannot_tell_apart(gap, ax
 def test_the_widest_cone_is_everything_and_the_narrowest_its_own_axis():
     points = on_sphere(300)
     points[:3] = [[0, 0, 1], [0, 0, -1], [1, 0, 0]]
-    made = placement(points)
+    made = still_placement(points)
     assert members(made, Cones.build(points, math.pi)).all()
     assert (members(made, Cones.build(points[:3], 0.0)) == np.eye(3, 300, dtype=bool)).all()
 
 
 def test_both_ends_of_the_band_belong_to_it():
-    made = placement(on_sphere(5), np.array([16.0, 17.0, 18.0, 19.0, 20.0]))
+    made = still_placement(on_sphere(5), np.array([16.0, 17.0, 18.0, 19.0, 20.0]))
     assert members(made, Cones.build([0, 0, 1], math.pi, 17.0, 19.0)).tolist() == [
         False,
         True,
@@ -105,14 +85,14 @@ def test_members_turn_with_the_map():
     points = on_sphere(500).astype(np.float64)
     axes = on_sphere(20, 3).astype(np.float64)
     aperture = np.linspace(0.1, 3.0, 20)
-    still = members(placement(points), Cones.build(axes, aperture))
+    still = members(still_placement(points), Cones.build(axes, aperture))
     assert (
-        members(placement(points @ turn.T), Cones.build(axes @ turn.T, aperture)) == still
+        members(still_placement(points @ turn.T), Cones.build(axes @ turn.T, aperture)) == still
     ).all()
 
 
 def test_top_k_gives_the_best_of_each_cone_and_marks_what_is_missing():
-    made = placement(on_sphere(200))
+    made = still_placement(on_sphere(200))
     score = np.random.default_rng(5).standard_normal(200)
     cones = Cones.build(on_sphere(6, 7), [0.0, 0.1, 0.3, 1.0, 2.0, math.pi])
     found = top_k(made, cones, 8, score=score)
@@ -129,7 +109,7 @@ def test_top_k_by_cosine_finds_the_nearest_embeddings_within_the_cone():
     rng = np.random.default_rng(2)
     embeddings = rng.standard_normal((150, 7))
     queries = rng.standard_normal((2, 2, 7))
-    made = placement(on_sphere(150), embeddings=embeddings)
+    made = still_placement(on_sphere(150), embeddings=embeddings)
     cones = Cones.build(on_sphere(4, 3).reshape(2, 2, 3), 1.2)
     found = top_k(made, cones, 3, queries=queries)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -142,14 +122,14 @@ def test_top_k_by_cosine_finds_the_nearest_embeddings_within_the_cone():
 
 
 def test_equal_scores_go_to_the_lower_index_and_a_zero_query_has_cosine_zero():
-    made = placement(on_sphere(20), embeddings=np.ones((20, 2)))
+    made = still_placement(on_sphere(20), embeddings=np.ones((20, 2)))
     everything = Cones.build([0, 0, 1], math.pi)
     assert top_k(made, everything, 4, score=np.ones(20)).points.tolist() == [0, 1, 2, 3]
     assert top_k(made, everything, 2, queries=np.zeros(2)).score.tolist() == [0.0, 0.0]
 
 
 def test_local_density_counts_points_per_steradian():
-    made = placement(on_sphere(600))
+    made = still_placement(on_sphere(600))
     centre = on_sphere(40, 9)
     aperture = 0.4
     inside = members(made, Cones.build(centre, aperture)).sum(axis=1)
@@ -159,7 +139,7 @@ def test_local_density_counts_points_per_steradian():
     )
     # a map of two halves, one three times as dense
     north = np.where(np.arange(600) % 4 < 3, 1, -1)
-    halves = placement(
+    halves = still_placement(
         np.stack([*made.direction.T[:2], north * np.abs(made.direction[:, 2])], axis=1)
     )
     assert (
@@ -169,7 +149,7 @@ def test_local_density_counts_points_per_steradian():
 
 
 def test_the_whole_sphere_has_density_one_and_a_kept_tree_says_the_same():
-    made = placement(on_sphere(100))
+    made = still_placement(on_sphere(100))
     assert (local_density(made, math.pi) == 1).all()
     assert (CapDensity.build(made)(made.direction, 0.3) == local_density(made, 0.3)).all()
 
@@ -178,18 +158,18 @@ def test_cone_weights_have_mean_one_and_give_each_half_its_area():
     rng = np.random.default_rng(4)
     points = on_sphere(4000)
     kept = (points[:, 2] > 0) | (rng.random(4000) < 0.2)
-    made = placement(points[kept])
+    made = still_placement(points[kept])
     weight = cone_weights(made, 30.0)
     assert weight.mean() == pytest.approx(1)
     assert (weight > 0).all()
     south = weight[made.direction[:, 2] < -0.2].sum() / weight.sum()
     # the share of area below -0.2 is 0.4; without weights it would be 0.13
     assert south == pytest.approx(0.4, abs=0.03)
-    assert cone_weights(placement(on_sphere(5)), 30.0).tolist() == [1.0] * 5
+    assert cone_weights(still_placement(on_sphere(5)), 30.0).tolist() == [1.0] * 5
 
 
 def test_a_map_without_points_has_empty_cones():
-    made = placement(np.zeros((0, 3)), embeddings=np.zeros((0, 4)))
+    made = still_placement(np.zeros((0, 3)), embeddings=np.zeros((0, 4)))
     cones = Cones.build([[0, 0, 1.0], [1.0, 0, 0]], 0.5)
     assert members(made, cones).shape == (2, 0)
     assert (top_k(made, cones, 3, queries=np.ones(4)).points == -1).all()
@@ -245,28 +225,28 @@ def test_parts_of_a_cone_must_fit_and_axes_be_unit(unchecked):
     ],
 )
 def test_bad_questions_are_refused_by_name(options, message):
-    made = placement(on_sphere(9), embeddings=np.ones((9, 4)))
+    made = still_placement(on_sphere(9), embeddings=np.ones((9, 4)))
     with pytest.raises(ValueError, match=message):
         top_k(made, Cones.build(on_sphere(2), 0.4), **options)
 
 
 def test_queries_need_the_embeddings_of_the_map():
     with pytest.raises(ValueError, match=r"`placement` must hold its embeddings .*with_embeddings"):
-        top_k(placement(on_sphere(9)), Cones.build([0, 0, 1], 0.4), 2, queries=np.ones(4))
+        top_k(still_placement(on_sphere(9)), Cones.build([0, 0, 1], 0.4), 2, queries=np.ones(4))
 
 
 @pytest.mark.parametrize("aperture", [0.0, 3.2, math.nan])
 def test_density_refuses_a_cap_without_area(aperture):
     with pytest.raises(ValueError, match=r"`aperture` must lie in \(0, π\]"):
-        local_density(placement(on_sphere(4)), aperture)
+        local_density(still_placement(on_sphere(4)), aperture)
 
 
 def test_density_and_weights_refuse_bad_centres_and_counts():
     with pytest.raises(ValueError, match=r"`centre` must have shape \(M, 3\); got \(3,\)"):
-        local_density(placement(on_sphere(4)), 0.3, [0, 0, 1.0])
+        local_density(still_placement(on_sphere(4)), 0.3, [0, 0, 1.0])
     with pytest.raises(
         ValueError, match=r"`centre` must be finite and not zero; got 0 at index \(1\)"
     ):
-        local_density(placement(on_sphere(4)), 0.3, [[0, 0, 1.0], [0, 0, 0]])
+        local_density(still_placement(on_sphere(4)), 0.3, [[0, 0, 1.0], [0, 0, 0]])
     with pytest.raises(ValueError, match="`neighbours` must be a positive number; got 0"):
-        cone_weights(placement(on_sphere(4)), 0.0)
+        cone_weights(still_placement(on_sphere(4)), 0.0)

@@ -1,15 +1,26 @@
 """Which edges of a graph stay when no point may have more than so many."""
 
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 
+class Edges(NamedTuple):
+    """Undirected edges, each once, in order of (sender, receiver).
+
+    The cosine decides between edges of equal weight.
+    """
+
+    senders: Int[np.ndarray, " edges"]
+    receivers: Int[np.ndarray, " edges"]
+    weight: Float[np.ndarray, " edges"]
+    cosine: Float[np.ndarray, " edges"]
+
+
 class DegreeBound:
     """Which edges stay (`kept`), by the rule of `graph_from_neighbours`.
-
-    Edges are given in order of (sender, receiver).
 
     Only points above the bound have their edges sorted at once; those of others are when an
     exchange comes by.
@@ -24,23 +35,17 @@ class DegreeBound:
     def __init__(
         self,
         n_points: int,
-        senders: Int[np.ndarray, " edges"],
-        receivers: Int[np.ndarray, " edges"],
-        weight: Float[np.ndarray, " edges"],
-        cosine: Float[np.ndarray, " edges"],
+        edges: Edges,
         max_degree: int,
     ) -> None:
         self.max_degree = max_degree
         self.exhausted = set[int]()
-        self.senders = senders
-        self.receivers = receivers
-        self.weight = weight
-        self.cosine = cosine
-        sent, received = (np.bincount(ends, minlength=n_points) for ends in (senders, receivers))
+        self.senders, self.receivers, self.weight, self.cosine = edges
+        sent, received = (np.bincount(ends, minlength=n_points) for ends in edges[:2])
         # first the plain rule: an edge must be among the strongest of both its ends
-        self.kept = np.ones(len(senders), bool)
+        self.kept = np.ones(len(edges.senders), bool)
         self.kept[self._beyond(sent + received > max_degree)] = False
-        kept = [np.bincount(ends[self.kept], minlength=n_points) for ends in (senders, receivers)]
+        kept = [np.bincount(ends[self.kept], minlength=n_points) for ends in edges[:2]]
         self.degree = kept[0] + kept[1]
         isolated = np.flatnonzero((self.degree == 0) & (sent + received > 0))
         if not isolated.size:
@@ -52,10 +57,10 @@ class DegreeBound:
         self.sent, self.received = (
             np.concatenate([[0], np.cumsum(count)]) for count in (sent, received)
         )
-        self.incoming = np.argsort(receivers, kind="stable")
+        self.incoming = np.argsort(edges.receivers, kind="stable")
         # who lost the strongest edge is served first, before room is taken by weaker ones
         best = np.array([self._row(point)[0][0] for point in isolated.tolist()])
-        for point in isolated[np.lexsort((best, -cosine[best], -weight[best]))].tolist():
+        for point in isolated[np.lexsort((best, -self.cosine[best], -self.weight[best]))].tolist():
             if self.degree[point] == 0:
                 self._reconnect(point)
 

@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sphere_ebm.errors import require
-from sphere_ebm.graph.degree_bound import DegreeBound
+from sphere_ebm.graph.degree_bound import DegreeBound, Edges
 from sphere_ebm.graph.index import nearest_neighbours
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.graph.search import SearchProgress
@@ -185,7 +185,7 @@ def graph_from_neighbours(
     near = np.nonzero(found)[0]
     far = index[found].astype(np.int64)
     return _bounded_graph(
-        len(index), *_merged(len(index), near, far, directed[found] / 2, cosine[found]), max_degree
+        len(index), _merged(len(index), near, far, directed[found] / 2, cosine[found]), max_degree
     )
 
 
@@ -251,7 +251,7 @@ def add_edges(
     near = np.concatenate([graph.senders, src]).astype(np.int64)
     far = np.concatenate([graph.receivers, dst]).astype(np.int64)
     weights = np.concatenate([graph.weights.astype(np.float64), unit * weight.astype(np.float64)])
-    return _bounded_graph(n, *_merged(n, near, far, weights, np.zeros(len(near))), max_degree)
+    return _bounded_graph(n, _merged(n, near, far, weights, np.zeros(len(near))), max_degree)
 
 
 def _check(affinity: str, perplexity: float, max_degree: int) -> None:
@@ -300,12 +300,7 @@ def _merged(
     far: Int[np.ndarray, " listed"],
     weight: Float[np.ndarray, " listed"],
     cosine: Float[np.ndarray, " listed"],
-) -> tuple[
-    Int[np.ndarray, " edges"],
-    Int[np.ndarray, " edges"],
-    Float[np.ndarray, " edges"],
-    Float[np.ndarray, " edges"],
-]:
+) -> Edges:
     """Undirected edges once, sorted.
 
     Weights add up, the larger cosine counts, weights that underflow are dropped.
@@ -316,14 +311,14 @@ def _merged(
     listed = weight > np.finfo(np.float32).tiny
     key = (np.minimum(near, far) * n_points + np.maximum(near, far))[listed]
     if not key.size:
-        return key, key, np.zeros(0), np.zeros(0)
+        return Edges(key, key, np.zeros(0), np.zeros(0))
     order = np.argsort(key)
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
     # a sum of two is the same in either order; longer runs are added in the order of the input
     if np.diff(first, append=len(key)).max() > 2:
         order = np.argsort(key, kind="stable")
     senders, receivers = np.divmod(key[order[first]], n_points)
-    return (
+    return Edges(
         senders,
         receivers,
         np.add.reduceat(weight[listed][order], first),
@@ -331,21 +326,15 @@ def _merged(
     )
 
 
-def _bounded_graph(
-    n_points: int,
-    senders: Int[np.ndarray, " edges"],
-    receivers: Int[np.ndarray, " edges"],
-    weight: Float[np.ndarray, " edges"],
-    cosine: Float[np.ndarray, " edges"],
-    max_degree: int,
-) -> NeighbourGraph:
+def _bounded_graph(n_points: int, edges: Edges, max_degree: int) -> NeighbourGraph:
     """Keep the edges that the degree bound allows and scale their weights to the sum `n_points`."""
-    kept = DegreeBound(n_points, senders, receivers, weight, cosine, max_degree).kept
-    weight = weight[kept] / (weight[kept].sum() / n_points if kept.any() else 1)
+    kept = DegreeBound(n_points, edges, max_degree).kept
+    weight = edges.weight[kept]
+    weight = weight / (weight.sum() / n_points if kept.any() else 1)
     return NeighbourGraph(
         n_points,
-        senders[kept].astype(np.int32),
-        receivers[kept].astype(np.int32),
+        edges.senders[kept].astype(np.int32),
+        edges.receivers[kept].astype(np.int32),
         weight.astype(np.float32),
     )
 

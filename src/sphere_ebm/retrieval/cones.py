@@ -51,11 +51,15 @@ class Cones:
 
     def __post_init__(self) -> None:
         shape = self.direction.shape[:-1]
-        for name in ("aperture", "inner_radius", "outer_radius"):
-            if getattr(self, name).shape != shape:
+        for name, part in (
+            ("aperture", self.aperture),
+            ("inner_radius", self.inner_radius),
+            ("outer_radius", self.outer_radius),
+        ):
+            if part.shape != shape:
                 raise ValueError(
-                    f"`{name}` must have one entry per direction, shape {shape}; got"
-                    f" {getattr(self, name).shape}. `Cones.build` broadcasts."
+                    f"`{name}` must have one entry per direction, shape {shape}; got {part.shape}."
+                    " `Cones.build` broadcasts."
                 )
         length = np.linalg.norm(self.direction, axis=-1)
         _refuse(

@@ -92,7 +92,7 @@ def test_a_signature_is_the_smoothed_sum_of_its_deposits():
 
 
 def tables(direction: np.ndarray, probes: int = 4) -> ProbeTables:
-    """One landmark for each direction, with embeddings along the axes and a deposit where it lies."""
+    """A landmark for each direction, with embeddings along the axes and a deposit where it lies."""
     count = len(direction)
     lone = deposits(np.eye(count, dtype=np.float32), np.arange(count), np.zeros(0, np.int64), 0)
     return ProbeTables(

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from sphere_ebm import Placement, PlacementConfig
+from builders import still_placement
+from sphere_ebm import Placement
 from sphere_ebm.retrieval.cones import local_density, members
 from sphere_ebm.retrieval.navigator import search as module
 from sphere_ebm.retrieval.navigator.confidence import ConfidenceCurve
@@ -53,20 +54,8 @@ def sample(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def placement(direction: np.ndarray, embeddings: np.ndarray | None) -> Placement:
-    n = len(direction)
-    return Placement(
-        direction=direction.astype(np.float32),
-        radius=np.random.default_rng(3).uniform(16, 48, n).astype(np.float32),
-        shell=np.zeros(n, np.int32),
-        radius_std=np.zeros(n, np.float32),
-        angle_std=np.zeros(n, np.float32),
-        prominence=np.zeros(n, np.float32),
-        energy={},
-        step=np.zeros(0, np.int64),
-        converged=True,
-        config=PlacementConfig(),
-        embeddings=embeddings,
-    )
+    radius = np.random.default_rng(3).uniform(16, 48, len(direction))
+    return still_placement(direction, radius, embeddings)
 
 
 @pytest.fixture(scope="module")
