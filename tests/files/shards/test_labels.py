@@ -148,8 +148,9 @@ table = read_shard(sys.argv[1])
 direction = np.tile(np.array([0, 0, 1], np.float32), (3, 1))
 ones = np.ones(3, np.float32)
 metadata = {f"key {i}": str(i) for i in (range(30) if sys.argv[3] == "up" else reversed(range(30)))}
-print(write_labels(Path(sys.argv[2]), table, direction=direction, radius=ones, shell=np.zeros(3, np.int32),
-                   radius_std=ones, angle_std=ones, metadata=metadata))
+columns = {"direction": direction, "radius": ones, "shell": np.zeros(3, np.int32)}
+columns |= {"radius_std": ones, "angle_std": ones}
+print(write_labels(Path(sys.argv[2]), table, **columns, metadata=metadata))
 """
 
 
