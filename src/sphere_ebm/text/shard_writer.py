@@ -206,7 +206,7 @@ def _blocks(
         raise ShardError(source, str(error), cure=_CURE) from error
 
 
-def _bits_per_byte(text: FileText, readings: list[Reading]) -> dict[str, float]:
+def _bits_per_byte(text: FileText, readings: Sequence[Reading]) -> dict[str, float]:
     """Cross-entropy of the model, and what two compressors make of the file.
 
     Of its first 4 MiB, if it is longer.
