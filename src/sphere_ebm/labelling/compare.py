@@ -47,7 +47,7 @@ def compare_shards(
     pooling: Pooling = "mean",
     progress: StageProgress | None = None,
 ) -> ShardComparison:
-    """Place the patches of all shards by every method; see `sphere_ebm.comparison.compare`.
+    """Place the patches of all shards by every method; see `sphere_ebm.heuristics.compare`.
 
     Writes `comparison.csv` (a row per method) and `comparison.png` into `output`, made when
     missing; both replace what has their name there. Inputs and `pooling` are those of
