@@ -129,3 +129,10 @@ class Letters(AbstractEmbedder):
             prominence = [self._prominence(patch) for patch in block]
             yield np.array(counts, np.float32), np.array(prominence, np.float32)
             self._told(octets, done)
+
+
+def assert_copied(labels: Any, table: Any) -> None:
+    """Labels hold the columns of the shard that they were made from."""
+    texts = ("bytes", "bytes_offset")
+    for name in ("embeddings", "prominence", "patch_start", "patch_length", *texts):
+        np.testing.assert_array_equal(getattr(labels, name), getattr(table, name))

@@ -10,6 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from builders import assert_copied
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.discovery import discover
 from sphere_ebm.files.shards.labels import read_labels, write_labels
@@ -43,15 +44,7 @@ def test_labels_come_back_as_they_were_written(tmp_path, table):
     assert digest == hashlib.sha256((tmp_path / "doc.sphere.safetensors").read_bytes()).hexdigest()
     for name, array in given.items():
         np.testing.assert_array_equal(getattr(labels, name), array)
-    for name in (
-        "embeddings",
-        "prominence",
-        "patch_start",
-        "patch_length",
-        "bytes",
-        "bytes_offset",
-    ):
-        np.testing.assert_array_equal(getattr(labels, name), getattr(table, name))
+    assert_copied(labels, table)
     assert METADATA.items() <= labels.metadata.items()
     assert labels.metadata["format"] == "sphere_labels_v1"
     assert labels.metadata["source_file"] == "doc.safetensors"
