@@ -177,10 +177,8 @@ def ingest(
         for name in stale:
             (folder / name).unlink(missing_ok=True)
         statistics, bits = _totals(files.values())
-        write_manifest(
-            journal,
-            {**settings.to_dict(), "statistics": statistics.to_dict(), "bits_per_byte": bits},
-        )
+        found = {"statistics": statistics.to_dict(), "bits_per_byte": bits}
+        write_manifest(journal, settings.to_dict() | found)
     if progress is not None:
         progress("ingest", len(items), len(items))
     return IngestRun(folder, files, statistics, bits, tuple(refused), tuple(warnings), kept)
