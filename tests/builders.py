@@ -243,3 +243,10 @@ def still_placement(
         config=PlacementConfig(),
         embeddings=None if embeddings is None else embeddings.astype(np.float32),
     )
+
+
+def assert_copied(labels: Any, table: Any) -> None:
+    """Labels hold the columns of the shard that they were made from."""
+    texts = ("bytes", "bytes_offset")
+    for name in ("embeddings", "prominence", "patch_start", "patch_length", *texts):
+        np.testing.assert_array_equal(getattr(labels, name), getattr(table, name))

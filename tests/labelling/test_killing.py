@@ -1,4 +1,4 @@
-"""`sphere-ebm label`, killed again and again, ends with the bytes of a run that nobody disturbed."""
+"""`sphere-ebm label`, killed again and again, ends with the bytes of an undisturbed run."""
 
 import os
 import signal

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import contents
+from builders import assert_copied, contents
 from sphere_ebm import LabelError, PlacementConfig, ShardError, label, read_labels
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.journal import JOURNAL
@@ -58,15 +58,7 @@ def test_every_shard_gets_its_rows_of_the_one_placement(finished: LabelRun, inpu
             np.testing.assert_array_equal(
                 getattr(labels, name), getattr(finished.placement, name)[rows]
             )
-        for name in (
-            "embeddings",
-            "prominence",
-            "patch_start",
-            "patch_length",
-            "bytes",
-            "bytes_offset",
-        ):
-            np.testing.assert_array_equal(getattr(labels, name), getattr(table, name))
+        assert_copied(labels, table)
         assert labels.metadata["map_id"] == finished.map_id
         assert labels.metadata["source_sha256"] == sha256_of(source)
         assert PlacementConfig.from_json(labels.metadata["config"]) == CONFIG

@@ -3,13 +3,13 @@ import hashlib
 import os
 import tracemalloc
 
-import numpy as np
 import pytest
 
 from builders import close_folder
 from sphere_ebm.errors import ShardError
 from sphere_ebm.text import documents
 from sphere_ebm.text.documents import TextItem, find_texts, read_texts
+from text_files import read, refusal, texts
 
 
 @pytest.fixture
@@ -26,27 +26,6 @@ def write(tmp_path):
 def sources(items):
     assert all(item.problem is None for item in items)
     return [item.source for item in items]
-
-
-def read(path, **options):
-    return read_texts(TextItem(path.stem, path), **options)
-
-
-def refusal(path, **options):
-    with pytest.raises(ShardError) as caught:
-        read(path, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"{path}: ")
-    return message
-
-
-def texts(file):
-    ends = np.cumsum(file.lengths)
-    return [
-        bytes(file.octets[end - length : end]).decode()
-        for end, length in zip(ends, file.lengths, strict=True)
-    ]
 
 
 # finding

@@ -11,6 +11,7 @@ from patchings import (
     entropies_of,
     lengths_of,
     patchings,
+    quick,
     slow_lengths,
     starts_of,
 )

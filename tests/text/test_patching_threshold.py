@@ -13,6 +13,7 @@ from patchings import (
     entropies_of,
     lengths_of,
     patchings,
+    quick,
 )
 from sphere_ebm.text.patching import (
     RULES,

@@ -3,16 +3,14 @@ import json
 import sys
 import tracemalloc
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sphere_ebm.errors import ShardError
 from sphere_ebm.text import documents
-from sphere_ebm.text.documents import TextItem, read_texts
+from text_files import read, refusal, texts
 
 
 @pytest.fixture
@@ -26,19 +24,6 @@ def write(tmp_path):
     return make
 
 
-def read(path, **options):
-    return read_texts(TextItem(path.stem, path), **options)
-
-
-def refusal(path, **options):
-    with pytest.raises(ShardError) as caught:
-        read(path, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"{path}: ")
-    return message
-
-
 def json_lines(*values):
     return "".join(f"{json.dumps(value)}\n" for value in values)
 
@@ -46,14 +31,6 @@ def json_lines(*values):
 def parquet(path, **columns):
     pq.write_table(pa.table(columns), path, row_group_size=2)
     return path
-
-
-def texts(file):
-    ends = np.cumsum(file.lengths)
-    return [
-        bytes(file.octets[end - length : end]).decode()
-        for end, length in zip(ends, file.lengths, strict=True)
-    ]
 
 
 # a document per line

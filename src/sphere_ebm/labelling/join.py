@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -98,6 +99,14 @@ def _loaded_map(path: Path, digest: str) -> FrozenMap:
     return FrozenMap(Placement.load(path))
 
 
+class JoinOptions(NamedTuple):
+    """How the tokens of shards become patches, where shards join, and whom to tell."""
+
+    pooling: Pooling
+    engine: AbstractEngine
+    progress: StageProgress | None
+
+
 def join_all(
     journal: Journal,
     sources: Sequence[Source],
@@ -106,10 +115,7 @@ def join_all(
     config: PlacementConfig,
     metadata: dict[str, str],
     finished: set[str],
-    *,
-    pooling: Pooling,
-    engine: AbstractEngine,
-    progress: StageProgress | None,
+    options: JoinOptions,
 ) -> dict[Path, Path]:
     """Label every source that is not finished; returns the label file of each input.
 
@@ -123,7 +129,7 @@ def join_all(
         JoinTask(
             item=source.item,
             digest=source.digest,
-            pooling=pooling,
+            pooling=options.pooling,
             output=journal.folder / source.name,
             placement=placement,
             placement_digest=journal.finished[placement.name],
@@ -138,10 +144,11 @@ def join_all(
         if source.name not in finished
     ]
     kept = len(sources) - len(tasks)
+    progress = options.progress
     if progress is not None:
         progress("writing", kept, len(sources))
     try:
-        for done, (number, digest) in enumerate(engine.run(join_shard, tasks), start=1):
+        for done, (number, digest) in enumerate(options.engine.run(join_shard, tasks), start=1):
             journal.record(tasks[number].output.name, digest)
             if progress is not None:
                 progress("writing", kept + done, len(sources))

@@ -37,7 +37,7 @@ from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
 from sphere_ebm.labelling.folder import Claim, claim, label_files, read_map
-from sphere_ebm.labelling.join import join_all
+from sphere_ebm.labelling.join import JoinOptions, join_all
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
 from sphere_ebm.labelling.sources import (
     Source,
@@ -142,11 +142,10 @@ def label(
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
     map_id = _map_id(sources, config, pooling, edges, chosen)
     folder = Path(output)
-    with _ready(engine, chosen is not None), locked(folder):
+    joined = chosen is not None
+    with _ready(engine, joined), locked(folder):
         claimed = claim(folder, map_id, [s.name for s in sources], overwrite)
-        placement = _placement(
-            claimed, embeddings, prominence, config, edges, chosen is not None, progress
-        )
+        placement = _placement(claimed, embeddings, prominence, config, edges, joined, progress)
         journal = claimed.take_over()
         before = {name for name in journal.finished if journal.holds(name)}
         with stage("quality", progress):
@@ -157,33 +156,17 @@ def label(
             points = MapPoints(placement.direction, placement.radius, placement.shell)
         else:
             fitted = folder / PLACEMENT
-            files = join_all(
-                journal,
-                sources,
-                chosen,
-                fitted,
-                config,
-                metadata | {"landmarks": str(len(placement))},
-                before,
-                pooling=pooling,
-                engine=engine,
-                progress=progress,
-            )
+            metadata["landmarks"] = str(len(placement))
+            options = JoinOptions(pooling, engine, progress)
+            files = join_all(journal, sources, chosen, fitted, config, metadata, before, options)
             points, quality = measured_points(files.values(), config)
         write_summary(journal, sources, placement, points, quality, before, progress)
         journal.close()
     kept = sum(s.name in before for s in sources)
     warnings = collected_warnings(sources, placement.notes)
+    count = len(points.radius)
     return LabelRun(
-        folder,
-        map_id,
-        placement,
-        len(points.radius),
-        quality,
-        files,
-        tuple(refused),
-        warnings,
-        kept,
+        folder, map_id, placement, count, quality, files, tuple(refused), warnings, kept
     )
 
 

@@ -247,14 +247,15 @@ def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:
         MissingPackageError: a package of the extra `blt` is not installed.
     """
     torch = require("torch", "blt", "the BLT entropy model")
-    library = require("transformers.models.blt", "blt", "the BLT entropy model")
+    described = require("transformers.models.blt.configuration_blt", "blt", "the BLT entropy model")
+    library = require("transformers.models.blt.modeling_blt", "blt", "the BLT entropy model")
     folder, title = locate(source)
     settings = read_settings(folder / "config.json")
     places = places_of(folder)
     gate = f"layers.{settings.layers - 1}.mlp.gate_proj.weight"
     if gate not in places:
         raise ShardError(folder, FOREIGN, gate, cure=CURE)
-    config = library.configuration_blt.BltPatcherConfig(
+    config = described.BltPatcherConfig(
         vocab_size=VOCABULARY,
         hidden_size=settings.width,
         num_hidden_layers=settings.layers,
@@ -267,7 +268,7 @@ def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:
     # Without memory for weights that are about to be replaced, and without a draw from torch's
     # random numbers.
     with torch.device("meta"):
-        patcher = library.modeling_blt.BltPatcher(config)
+        patcher = library.BltPatcher(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     patcher.load_state_dict(load_weights(folder, places, patcher.state_dict(), device), assign=True)
     digest = sha256_of(*sorted({path for path, _, _ in places.values()}))

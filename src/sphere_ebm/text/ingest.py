@@ -139,16 +139,8 @@ def ingest(
         OSError: the output cannot be written.
     """
     check_reading(encoding, max_bytes)
-    if not 1 <= mean_length < math.inf:
-        raise ValueError(f"`mean_length` must be a finite number of bytes >= 1; got {mean_length}.")
-    given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    items = find_texts(given, output if not_searched is None else not_searched)
-    refused = [
-        Refused(item.source, str(item.problem)) for item in items if item.problem is not None
-    ]
-    items = [item for item in items if item.problem is None]
-    if not items:
-        raise LabelError("no input could be used", refused)
+    _check_mean_length(mean_length)
+    items, refused = _found(inputs, output if not_searched is None else not_searched)
     entropy = entropy or ByteModel()
     embedder = embedder or StaticEmbedder()
     patching = patching or Patching(forced_starts=False)
@@ -185,13 +177,33 @@ def ingest(
         for name in stale:
             (folder / name).unlink(missing_ok=True)
         statistics, bits = _totals(files.values())
-        write_manifest(
-            journal,
-            {**settings.to_dict(), "statistics": statistics.to_dict(), "bits_per_byte": bits},
-        )
+        found = {"statistics": statistics.to_dict(), "bits_per_byte": bits}
+        write_manifest(journal, settings.to_dict() | found)
     if progress is not None:
         progress("ingest", len(items), len(items))
     return IngestRun(folder, files, statistics, bits, tuple(refused), tuple(warnings), kept)
+
+
+def _check_mean_length(mean_length: float) -> None:
+    if not 1 <= mean_length < math.inf:
+        raise ValueError(f"`mean_length` must be a finite number of bytes >= 1; got {mean_length}.")
+
+
+def _found(
+    inputs: Path | str | Iterable[Path | str], not_searched: Path | str
+) -> tuple[list[TextItem], list[Refused]]:
+    """What can be read of the inputs, and what is refused already.
+
+    Raises:
+        LabelError: nothing can be read.
+    """
+    given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    found = find_texts(given, not_searched)
+    refused = [Refused(item.source, str(item.problem)) for item in found if item.problem]
+    items = [item for item in found if item.problem is None]
+    if not items:
+        raise LabelError("no input could be used", refused)
+    return items, refused
 
 
 def _shard_names(items: Sequence[TextItem]) -> list[str]:

@@ -3,7 +3,7 @@
 import bz2
 import json
 import lzma
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -77,8 +77,21 @@ def write_shard(
             _embedded(text.source, documents, lengths, embedder, prominence),
         ),
     }
+    stored = {**metadata, **_metadata(text, readings, lengths, patching, entropy, embedder)}
+    return write_tensors(path, tensors, stored)
+
+
+def _metadata(
+    text: FileText,
+    readings: Sequence[Reading],
+    lengths: Sequence[Int64[np.ndarray, " _"]],
+    patching: Patching,
+    entropy: AbstractEntropyModel,
+    embedder: AbstractEmbedder,
+) -> dict[str, str]:
+    """What a shard says about its text and the way that it was made."""
+    whole = np.concatenate(lengths)
     stored = {
-        **metadata,
         "format": SHARD_FORMAT,
         "num_patches": str(len(whole)),
         "source_file": one_line(text.source.name),
@@ -93,7 +106,7 @@ def write_shard(
     if text.documents != (text.source.stem,):
         counts = [[name, len(one)] for name, one in zip(text.documents, lengths, strict=True)]
         stored["documents"] = json.dumps(counts, ensure_ascii=False)
-    return write_tensors(path, tensors, stored)
+    return stored
 
 
 def _checked(
@@ -193,7 +206,7 @@ def _blocks(
         raise ShardError(source, str(error), cure=_CURE) from error
 
 
-def _bits_per_byte(text: FileText, readings: list[Reading]) -> dict[str, float]:
+def _bits_per_byte(text: FileText, readings: Sequence[Reading]) -> dict[str, float]:
     """Cross-entropy of the model, and what two compressors make of the file.
 
     Of its first 4 MiB, if it is longer.

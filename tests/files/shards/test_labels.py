@@ -10,6 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from builders import assert_copied
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.discovery import discover
 from sphere_ebm.files.shards.labels import read_labels, write_labels
@@ -43,15 +44,7 @@ def test_labels_come_back_as_they_were_written(tmp_path, table):
     assert digest == hashlib.sha256((tmp_path / "doc.sphere.safetensors").read_bytes()).hexdigest()
     for name, array in given.items():
         np.testing.assert_array_equal(getattr(labels, name), array)
-    for name in (
-        "embeddings",
-        "prominence",
-        "patch_start",
-        "patch_length",
-        "bytes",
-        "bytes_offset",
-    ):
-        np.testing.assert_array_equal(getattr(labels, name), getattr(table, name))
+    assert_copied(labels, table)
     assert METADATA.items() <= labels.metadata.items()
     assert labels.metadata["format"] == "sphere_labels_v1"
     assert labels.metadata["source_file"] == "doc.safetensors"
@@ -148,8 +141,9 @@ table = read_shard(sys.argv[1])
 direction = np.tile(np.array([0, 0, 1], np.float32), (3, 1))
 ones = np.ones(3, np.float32)
 metadata = {f"key {i}": str(i) for i in (range(30) if sys.argv[3] == "up" else reversed(range(30)))}
-print(write_labels(Path(sys.argv[2]), table, direction=direction, radius=ones, shell=np.zeros(3, np.int32),
-                   radius_std=ones, angle_std=ones, metadata=metadata))
+columns = {"direction": direction, "radius": ones, "shell": np.zeros(3, np.int32)}
+columns |= {"radius_std": ones, "angle_std": ones}
+print(write_labels(Path(sys.argv[2]), table, **columns, metadata=metadata))
 """
 
 

@@ -129,16 +129,14 @@ def write_labels(
     radii = columns.pop("radius")
     coordinates = np.stack([radii, theta, phi], axis=1)
     tensors = columns | {"radii": radii, "theta": theta, "phi": phi, "sphere_coords": coordinates}
-    for name in (
-        "embeddings",
-        "prominence",
-        "patch_start",
-        "patch_length",
-        "bytes",
-        "bytes_offset",
-    ):
-        if (column := getattr(table, name)) is not None:
-            tensors[name] = column
+    tensors |= {
+        "embeddings": table.embeddings,
+        "prominence": table.prominence,
+        "patch_start": table.patch_start,
+        "patch_length": table.patch_length,
+    }
+    if table.bytes is not None and table.bytes_offset is not None:
+        tensors |= {"bytes": table.bytes, "bytes_offset": table.bytes_offset}
     return write_tensors(Path(path), tensors, {**metadata, **_provenance(table, source_sha256)})
 
 

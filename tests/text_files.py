@@ -1,0 +1,28 @@
+"""Files of text as they are read: their documents, or the line with which they are refused."""
+
+import numpy as np
+import pytest
+
+from sphere_ebm.errors import ShardError
+from sphere_ebm.text.documents import TextItem, read_texts
+
+
+def read(path, **options):
+    return read_texts(TextItem(path.stem, path), **options)
+
+
+def refusal(path, **options):
+    with pytest.raises(ShardError) as caught:
+        read(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    return message
+
+
+def texts(file):
+    ends = np.cumsum(file.lengths)
+    return [
+        bytes(file.octets[end - length : end]).decode()
+        for end, length in zip(ends, file.lengths, strict=True)
+    ]
