@@ -1,8 +1,8 @@
 """The Hamiltonian: energy terms, and the contract between them and samplers.
 
 `gravity.py`, `lateral.py` and `osmotic.py` hold the three terms of a map, `frozen.py` the pressure
-of a finished map on newcomers; `base.py` is the contract, `blocks.py` the blocks of nodes that terms
-act on, `fields` what evaluates the osmotic term.
+of a finished map on newcomers. `base.py` is the contract, `blocks.py` the blocks of nodes that
+terms act on, and `fields` what evaluates the osmotic term.
 """
 
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction as AbstractLocalInteraction
