@@ -84,11 +84,16 @@ def test_a_random_map_is_at_chance():
     assert abs(distance_spearman(embeddings, direction)) < 0.02
 
 
-def test_blocks_of_any_size_give_the_same_result(monkeypatch):
+def test_the_size_of_blocks_matters_to_rounding_only(monkeypatch):
+    # BLAS may round the product of a few rows otherwise than that of many, and near ties then
+    # change places.
     embeddings, direction = noisy_map(331)
     whole = neighbourhood(embeddings, direction)
     monkeypatch.setattr(neighbours, "_BLOCK_CELLS", 331 * 50)
-    assert neighbourhood(embeddings, direction) == whole
+    small = neighbourhood(embeddings, direction)
+    for measure in ("recall", "trustworthiness", "continuity"):
+        assert getattr(small, measure) == pytest.approx(getattr(whole, measure), rel=1e-5)
+    assert (small.queries, small.left_out) == (whole.queries, whole.left_out)
 
 
 def test_several_sizes_in_one_pass_are_those_of_single_passes():
