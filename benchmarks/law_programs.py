@@ -1,7 +1,7 @@
 """Small systems whose laws are known, as THRML programs with every scheme.
 
-Pairs, two and three points, each with one program for a scheme and a system: all that a run changes
-is a number in it.
+Pairs, two and three points: one program for a scheme and a number of points. All that a run changes
+is a number in it, so that each compiles once.
 """
 
 import functools
@@ -15,10 +15,10 @@ import numpy as np
 from thrml import Block, BlockGibbsSpec, FactorSamplingProgram
 
 from benchmarks import exact_laws as exact
-from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
+from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState, unwrap_shared
 from sphere_ebm.hamiltonian.gravity import GravityFactor, RadialGravity
-from sphere_ebm.hamiltonian.lateral import LateralAttraction, LateralFactor
-from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction, LateralFactor
+from sphere_ebm.hamiltonian.osmotic import OsmoticFactor, OsmoticPressure
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
 from sphere_ebm.sampling.langevin import AbstractLangevin
@@ -130,19 +130,24 @@ def block_of(n_points: int) -> Block:
     return Block([SphereNode() for _ in range(n_points)])
 
 
-def _factors(system: str, block: Block, dtype: Any, osmotic: bool) -> list[AbstractSphereFactor]:
-    edges = exact.TRIANGLE if system == "three" else ((0, 1, 1.0),)
+def _factors(block: Block, dtype: Any, osmotic: bool) -> list[AbstractSphereFactor]:
+    """Gravity, attraction and pressure; two points attract each other in two ways."""
+    gravity = GravityFactor(block, np.full(len(block), IDEAL_RADIUS, dtype), exact.STIFFNESS)
+    terms: list[AbstractSphereFactor] = [gravity]
+    three = len(block) == 3
+    edges = exact.TRIANGLE if three else ((0, 1, 1.0),)
     senders, receivers = (np.asarray([edge[end] for edge in edges]) for end in (0, 1))
     weight = np.asarray([edge[2] for edge in edges], dtype)
-    strength = {"pair": exact.PAIR_COUPLING, "two": exact.LATERAL, "three": 1.0}[system]
-    kernel: Any = "harmonic" if system == "pair" else "cauchy"
-    terms: list[AbstractSphereFactor] = [
-        GravityFactor(block, np.full(len(block), IDEAL_RADIUS, dtype), exact.STIFFNESS),
-        LateralFactor(
-            block, senders, receivers, weight, sharpness=1.0, strength=strength, kernel=kernel
-        ),
-    ]
-    if osmotic and system != "pair":
+    strengths: dict[Kernel, float] = {"cauchy": 1.0 if three else exact.LATERAL}
+    if not three:
+        strengths["harmonic"] = exact.PAIR_COUPLING
+    for kernel, strength in strengths.items():
+        terms.append(
+            LateralFactor(
+                block, senders, receivers, weight, sharpness=1.0, strength=strength, kernel=kernel
+            )
+        )
+    if osmotic:
         sharpness = exact.OSMOTIC_SHARPNESS
         pressure = exact.OSMOTIC_STRENGTH
         terms.append(
@@ -152,14 +157,14 @@ def _factors(system: str, block: Block, dtype: Any, osmotic: bool) -> list[Abstr
 
 
 @functools.cache
-def program(system: str, coloured: bool, dtype: Any, plain: bool) -> FactorSamplingProgram:
-    """The system's program, with a sampler that does nothing; in the precision in force.
+def program(n_points: int, coloured: bool, dtype: Any, plain: bool) -> FactorSamplingProgram:
+    """The program of two or three points, with a sampler that does nothing.
 
-    `plain` builds it by THRML's own classes alone. Coloured: every point has its own colour, no
-    osmotic pressure.
+    It is in the precision in force. `plain` builds it by THRML's own classes alone. Coloured: every
+    point has its own colour, no osmotic pressure.
     """
-    block = block_of(3 if system == "three" else 2)
-    factors = _factors(system, block, dtype, osmotic=not coloured)
+    block = block_of(n_points)
+    factors = _factors(block, dtype, osmotic=not coloured)
     sampler = (
         MetropolisWithinGibbs(Coefficients(1.0, 0.0))
         if coloured
@@ -168,25 +173,34 @@ def program(system: str, coloured: bool, dtype: Any, plain: bool) -> FactorSampl
     if plain:
         free = [Block([node]) for node in block] if coloured else [block]
         spec = BlockGibbsSpec(free, [], node_template(dtype))
-        return FactorSamplingProgram(spec, [sampler] * len(free), factors, [own_state_group(block)])
+        own = [own_state_group(block)]
+        # opened, so that strengths may change without compiling again
+        return unwrap_shared(FactorSamplingProgram(spec, [sampler] * len(free), factors, own))
     if coloured:
         return build_coloured_program(block, factors, sampler, np.arange(len(block)), dtype)
     return build_program(block, factors, sampler, dtype)
 
 
 def _scaled(program: FactorSamplingProgram, run: Run) -> FactorSamplingProgram:
-    """The program with its couplings multiplied: array leaves, so that nothing compiles again."""
+    """The program with its couplings multiplied: array leaves, so that nothing compiles again.
+
+    A pair feels the harmonic attraction alone; two or three points feel the other one and the
+    pressure.
+    """
+    pair = run.system == "pair"
 
     def scale(leaf: Any) -> Any:
         if isinstance(leaf, LateralAttraction):
-            return eqx.tree_at(lambda term: term.weight, leaf, leaf.weight * run.lateral)
+            factor = run.lateral if pair == (leaf.kernel == "harmonic") else 0.0
+            return eqx.tree_at(lambda term: term.weight, leaf, leaf.weight * factor)
         if isinstance(leaf, RadialGravity):
             return eqx.tree_at(lambda term: term.stiffness, leaf, leaf.stiffness * run.gravity)
+        if isinstance(leaf, OsmoticPressure) and pair:
+            return eqx.tree_at(lambda term: term.strength, leaf, jnp.zeros_like(leaf.strength))
         return leaf
 
-    return jax.tree.map(
-        scale, program, is_leaf=lambda leaf: isinstance(leaf, (LateralAttraction, RadialGravity))
-    )
+    scaled = (LateralAttraction, RadialGravity, OsmoticPressure)
+    return jax.tree.map(scale, program, is_leaf=lambda leaf: isinstance(leaf, scaled))
 
 
 def points(run: Run) -> int:
@@ -213,6 +227,6 @@ def configured(
     One compilation for each system and scheme.
     """
     dtype = jnp.zeros(()).dtype.type
-    base = program(run.system, scheme == "coloured", dtype, plain)
+    base = program(points(run), scheme == "coloured", dtype, plain)
     sampler = make_sampler(scheme, points(run), plan, temperature, dtype)
     return _scaled(eqx.tree_at(lambda p: p.samplers, base, [sampler] * len(base.samplers)), run)

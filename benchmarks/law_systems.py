@@ -33,7 +33,7 @@ from sphere_ebm.studies.chains import sample_chains
 
 PULL = 0.12
 """Coupling of the pair, in units of T, that the test of uniformity must find."""
-CHAINS = {"pair": 16_000, "diffusion": 16_000, "uniform": 16_000, "two": 8_000, "three": 6_000}
+CHAINS = {"pair": 16_000, "diffusion": 16_000, "uniform": 16_000, "two": 16_000, "three": 6_000}
 """So many that 5 % in T are at least 5.5 standard errors of the most telling statistic."""
 SCHEMES = ("Euler-Maruyama", "Leimkuhler-Matthews", "Underdamped", "MALA", "coloured")
 
