@@ -31,7 +31,7 @@ def watch(event, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 if suffix:
     sys.addaudithook(watch)
-from sphere_ebm.cli import main
+from sphere_ebm.cli.main import main
 sys.exit(main(sys.argv[4:]))
 """
 # In the order in which a run reaches them. Moments of one stage differ in the random number of
