@@ -13,17 +13,6 @@ from sphere_ebm.text import documents
 from text_files import read, refusal, texts
 
 
-@pytest.fixture
-def write(tmp_path):
-    def make(name, content="text\n"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return make
-
-
 def json_lines(*values):
     return "".join(f"{json.dumps(value)}\n" for value in values)
 
