@@ -267,7 +267,7 @@ def usable(items: Any) -> list[Path]:
     return [item.source for item in items]
 
 
-def shard_refusal(path: Path) -> str:
+def refused(path: Path) -> str:
     """The line with which a shard is refused; it names the file."""
     with pytest.raises(ShardError) as caught:
         read_shard(path)

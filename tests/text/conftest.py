@@ -21,7 +21,7 @@ from sphere_ebm.text.ingest import IngestRun
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """`write(name, content="text\\n")`: a file of text or of bytes in a folder of the test's own."""
+    """`write(name, content="text\\n")`: a file of text or bytes in the folder of the test."""
 
     def make(name: str, content: str | bytes = "text\n") -> Path:
         path = tmp_path / name
