@@ -1,7 +1,6 @@
 import codecs
 import hashlib
 import os
-import tracemalloc
 
 import pytest
 
@@ -9,7 +8,7 @@ from builders import close_folder, usable
 from sphere_ebm.errors import ShardError
 from sphere_ebm.text import documents
 from sphere_ebm.text.documents import TextItem, find_texts, read_texts
-from text_files import read, refusal, texts
+from text_files import read, refusal, refusal_and_peak, texts
 
 # finding
 
@@ -251,11 +250,6 @@ def test_what_exceeds_the_limit_is_refused_before_it_is_in_memory(tmp_path):
     path = tmp_path / "a.txt"
     size = 32 << 20
     path.write_bytes(b"x" * size)
-    tracemalloc.start()
-    try:
-        message = refusal(path, max_bytes=1000)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    message, peak = refusal_and_peak(path, max_bytes=1000)
     assert "holds more than 1000 bytes" in message
     assert peak < size / 8

@@ -43,9 +43,7 @@ def add_config_options(group: Any, left_out: Collection[str] = ()) -> None:
         )
 
 
-def add_inputs(
-    parser: argparse.ArgumentParser, metavar: str, help: str, least: str = "+"
-) -> None:
+def add_inputs(parser: argparse.ArgumentParser, metavar: str, help: str, least: str = "+") -> None:
     """What a command reads: as many `inputs` as `least`, a `nargs` of argparse, wants."""
     parser.add_argument("inputs", nargs=least, metavar=metavar, help=help)
 
