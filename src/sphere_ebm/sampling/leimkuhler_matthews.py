@@ -66,7 +66,7 @@ class LeimkuhlerMatthews(AbstractInertial, AbstractOverdamped):
         here, _, temperature, h, _, mobility, minimum = stage
         one = SphereState(jnp.ones_like(h), jnp.ones_like(h))
         force = stage.force()
-        spread = jax.tree.map(lambda whole: whole / 2, stage.spread(h))
+        spread = jax.tree.map(lambda mu: jnp.sqrt(2 * h * mu * temperature) / 2, mobility)
         drift = SphereState(
             (1 + h * mobility.direction * temperature / 6) * force.direction, force.radius
         )
