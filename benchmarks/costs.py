@@ -28,16 +28,17 @@ SAMPLER = "jit(run_chunk)"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one method, neighbour search included.
-
-    `first` is the warm-up, with compilation; `seconds` are the warm repeats; `recall` is recall@15
-    of the last one.
-    """
+    """Seconds of one method, neighbour search included."""
 
     name: str
     first: float
+    """The warm-up, with compilation."""
     seconds: tuple[float, ...]
+    """The warm repeats: nothing is compiled any more, but each searches for the neighbours
+    anew.
+    """
     recall: float
+    """Recall@15 of the last repeat."""
 
     @property
     def median(self) -> float:

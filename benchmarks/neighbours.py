@@ -39,25 +39,28 @@ SECONDS = {100_000: 40.0, 1_000_000: 480.0}
 
 @dataclass(frozen=True)
 class Measured:
-    """One set, indexed.
-
-    Seconds of building and of searching its own points, recall@15 of these and of new points.
-
-    `queries_per_second` counts new points; `peak_mb` is that of the process, the embeddings
-    (`input_mb`) included.
-    """
+    """One set, indexed."""
 
     name: str
     points: int
     width: int
     search: str
     build: float
+    """Seconds of building the index."""
     own: float
+    """Seconds of searching its own points."""
     recall: float
+    """Recall@15 of its own points."""
     queries_per_second: float
+    """Of new points."""
     new_recall: float
+    """Recall@15 of new points."""
     peak_mb: float
+    """The most memory that the process has held until it had answered, the embeddings included, in
+    10^6 bytes.
+    """
     input_mb: float
+    """The embeddings alone, in 10^6 bytes."""
 
     def cells(self) -> list[str]:
         """One row of the table."""

@@ -60,19 +60,22 @@ class Stages:
 
 @dataclass(frozen=True)
 class Measured:
-    """One map.
-
-    Milliseconds are the least of the repeats; `least` is what moving `traffic` bytes takes.
-    """
+    """One map. Milliseconds are the least of the repeats."""
 
     n_points: int
     degree: float
     padding: float
     stages: Stages
     step: float
+    """Milliseconds of one whole step."""
     parts: dict[str, float]
+    """Milliseconds of each of its parts alone."""
     traffic: int
+    """Bytes that a step must move, whatever the caches hold; see the function of the same
+    name.
+    """
     least: float
+    """Milliseconds that moving them takes at the bandwidth that was measured."""
 
     @property
     def ratio(self) -> float:

@@ -169,30 +169,23 @@ def graph(patches: int) -> tuple[Edge, ...]:
     return (*chain, *views, *((i, i + patches // 2, 0.75, "semantic") for i in range(3, 7)))
 
 
+def of_sidecar(name: str) -> dict[str, Any]:
+    """Options of a document whose metadata names its sidecar."""
+    return {"metadata": {"metadata_file": name}, "sidecar": name}
+
+
 HF = "gdpval/83d10b06-26d1-4636-a32c-23f92c57f30b"
 FINEWEB = "item_<urn:uuid:0d1c6d34-6ab1-4f4c-9d4e-3d3f5a7e9a10>"
 # By the name of the label file, without its suffix.
 DOCUMENTS: dict[str, Document] = {
     "item_0": per_token("item_0.safetensors", "A-C", 12, sidecar="item_0.hypergraph.db"),
     "renamed": per_token(
-        "renamed.safetensors",
-        "A-C",
-        21,
-        metadata={"metadata_file": "item_1.hypergraph.db"},
-        sidecar="item_1.hypergraph.db",
-        edges=graph(21),
+        "renamed.safetensors", "A-C", 21, **of_sidecar("item_1.hypergraph.db"), edges=graph(21)
     ),
     FINEWEB: per_token(f"{FINEWEB}.safetensors", "D", 33),
     "half": per_token("half.safetensors", "D", 18, np.float16),
     "item_7": in_parts(
-        per_token(
-            "",
-            "D",
-            58,
-            metadata={"metadata_file": "item_7.hypergraph.db"},
-            sidecar="item_7.hypergraph.db",
-            edges=graph(58),
-        ),
+        per_token("", "D", 58, **of_sidecar("item_7.hypergraph.db"), edges=graph(58)),
         12,
         "item_7_part_{}.safetensors",
     ),

@@ -58,12 +58,8 @@ def published_weights():
     }
     weights["norm.weight"] = near_one()
     narrow = WIDTH // HEADS * KV_HEADS
-    rows = {
-        "attention.wq": WIDTH,
-        "attention.wk": narrow,
-        "attention.wv": narrow,
-        "attention.wo": WIDTH,
-    }
+    attention = {"wq": WIDTH, "wk": narrow, "wv": narrow, "wo": WIDTH}
+    rows = {f"attention.{name}": count for name, count in attention.items()}
     rows |= {"feed_forward.w1": INNER, "feed_forward.w3": INNER}
     for i in range(LAYERS):
         weights |= {

@@ -1,6 +1,7 @@
 """What several test files make their inputs and systems from."""
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from thrml import Block
 
-from sphere_ebm import Placement, PlacementConfig
+from sphere_ebm import Placement, PlacementConfig, ShardError, read_shard
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.graph import NeighbourGraph, Neighbours
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
@@ -250,3 +251,50 @@ def assert_copied(labels: Any, table: Any) -> None:
     texts = ("bytes", "bytes_offset")
     for name in ("embeddings", "prominence", "patch_start", "patch_length", *texts):
         np.testing.assert_array_equal(getattr(labels, name), getattr(table, name))
+
+
+def texts_in(folder: Path, texts: dict[str, str]) -> Path:
+    """The folder, with these texts in it by their paths."""
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def usable(items: Any) -> list[Path]:
+    """The sources of what was found, none of which has a problem."""
+    assert all(item.problem is None for item in items)
+    return [item.source for item in items]
+
+
+def refused(path: Path) -> str:
+    """The line with which a shard is refused; it names the file."""
+    with pytest.raises(ShardError) as caught:
+        read_shard(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def in_groups(points: int, seed: int, *, groups: int, width: int) -> np.ndarray:
+    """Points in groups, so that a map of them has neighbourhoods worth keeping, in float32."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(7).standard_normal((groups, width))
+    return (
+        centres[rng.integers(groups, size=points)] + 0.5 * rng.standard_normal((points, width))
+    ).astype(np.float32)
+
+
+class Died(BaseException):
+    """What a process that is no more would not get to handle."""
+
+
+def dying_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, but the process dies in place of any call after so many."""
+    made = itertools.count()
+
+    def dying(*args: Any, **options: Any) -> Any:
+        if next(made) >= calls:
+            raise Died
+        return function(*args, **options)
+
+    return dying

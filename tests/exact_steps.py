@@ -59,6 +59,42 @@ def two_terms() -> tuple[Block, list[Any]]:
     return block, [GravityFactor(block, IDEAL, STIFFNESS), lateral]
 
 
+def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Directions and radii of the three points at random, above the wall."""
+    u = rng.standard_normal((3, 3))
+    return u / np.linalg.norm(u, axis=1, keepdims=True), rng.uniform(WALL, 2.5, 3)
+
+
+def well(r: np.ndarray, ideal: np.ndarray) -> float:
+    """The energy of gravity."""
+    return float(STIFFNESS / 2 * np.sum((r - ideal) ** 2))
+
+
+def pull(r: np.ndarray, ideal: np.ndarray) -> np.ndarray:
+    """The force of gravity."""
+    return -STIFFNESS * (r - ideal)
+
+
+def bond(one: np.ndarray, other: np.ndarray, weight: float) -> float:
+    """The energy of one edge at the coupling of the sampler."""
+    distance = np.sum((one - other) ** 2)
+    return float(COUPLING * STRENGTH * weight * np.log1p(SHARPNESS**2 * distance))
+
+
+def two_term_energy(u: np.ndarray, r: np.ndarray) -> float:
+    """H of gravity and attraction, from the formulas of the terms."""
+    edges = zip(EDGES, WEIGHTS, strict=True)
+    return well(r, IDEAL) + sum(bond(u[i], u[j], w) for (i, j), w in edges)
+
+
+def move(force: Any, noise: Any, h: float) -> Any:
+    """The proposed move of directions and of radii."""
+    return (
+        h * mu * f + np.sqrt(2 * h * mu * TEMPERATURE) * x
+        for mu, f, x in zip(MOBILITY, force, noise, strict=True)
+    )
+
+
 def log_gaussian(way: tuple[Any, Any], drift: tuple[Any, Any], h: float) -> float:
     return sum(
         -float(np.sum((d - h * mu * f) ** 2)) / (4 * h * mu * TEMPERATURE)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from builders import Letters, Spaces
+from builders import Letters, Spaces, texts_in
 from sphere_ebm.text.ingest import IngestRun, ingest
 from sphere_ebm.text.patching import Patching
 
@@ -44,10 +44,7 @@ def made(inputs: Any, output: Path, **options: Any) -> IngestRun:
 
 
 def written(folder: Path) -> Path:
-    for name, text in TEXTS.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+    return texts_in(folder, TEXTS)
 
 
 def times(folder: Path) -> dict[str, int]:

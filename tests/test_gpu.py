@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from builders import in_groups
 from sphere_ebm import FrozenMap, Placement, PlacementConfig, place
 from sphere_ebm.hamiltonian.fields.evaluators import DirectField, make_field
 from sphere_ebm.maps.starts import random_directions
@@ -38,11 +39,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpus(), reason="JAX finds 
 
 
 def cloud(points: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(7).standard_normal((GROUPS, WIDTH))
-    return (
-        centres[rng.integers(GROUPS, size=points)] + 0.5 * rng.standard_normal((points, WIDTH))
-    ).astype(np.float32)
+    return in_groups(points, seed, groups=GROUPS, width=WIDTH)
 
 
 def made_on(device: jax.Device) -> Placement:

@@ -1,5 +1,7 @@
 """Files of text as they are read: their documents, or the line with which they are refused."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,16 @@ def refusal(path, **options):
     assert "\n" not in message
     assert message.startswith(f"{path}: ")
     return message
+
+
+def refusal_and_peak(path, **options):
+    """The line, and the most bytes that were held until it came."""
+    tracemalloc.start()
+    try:
+        message = refusal(path, **options)
+        return message, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def texts(file):

@@ -117,6 +117,13 @@ def home(folder: Path) -> dict[str, str]:
     return kept | fonts | dict.fromkeys(("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"), str(folder))
 
 
+def move_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process such a user, who has named no cache of compiled programs."""
+    for name, value in home(folder).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+
+
 def labels(source: Path, output: Path, environment: dict[str, str]) -> dict[str, int]:
     """Label one shard with nothing on standard error.
 
@@ -163,8 +170,7 @@ def test_a_cache_folder_that_the_user_names_is_left_alone(
 ) -> None:
     (tmp_path / "named").mkdir()
     (tmp_path / "named" / "mine").touch()
-    for name, value in home(tmp_path / "home").items():
-        monkeypatch.setenv(name, value)
+    move_home(tmp_path / "home", monkeypatch)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / chosen) if chosen else "")
     before = jax.config.jax_compilation_cache_dir
     entry.keep_programs()
@@ -176,9 +182,7 @@ def test_a_cache_folder_that_the_user_names_is_left_alone(
 def test_the_cache_lies_in_the_folder_that_the_specification_names_for_the_user_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in home(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    move_home(tmp_path, monkeypatch)
     before = jax.config.jax_compilation_cache_dir
     try:
         entry.keep_programs()
@@ -191,9 +195,7 @@ def test_the_cache_lies_in_the_folder_that_the_specification_names_for_the_user_
 def test_a_cache_folder_of_another_user_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in home(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    move_home(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
     before = jax.config.jax_compilation_cache_dir
     entry.keep_programs()
@@ -204,9 +206,7 @@ def test_a_cache_folder_that_cannot_be_made_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    for name, value in home(tmp_path / "file").items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    move_home(tmp_path / "file", monkeypatch)
     before = jax.config.jax_compilation_cache_dir
     entry.keep_programs()
     assert jax.config.jax_compilation_cache_dir == before

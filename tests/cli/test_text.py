@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from builders import Letters, Spaces
+from builders import Letters, Spaces, texts_in
 from commands import TWO_TEXTS, Command, run_command
 from sphere_ebm import read_shard
 from sphere_ebm.cli import text as cli_text
@@ -50,11 +50,7 @@ def command(real: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name, text in TWO_TEXTS.items():
-        (folder / name).write_text(text)
-    return folder
+    return texts_in(tmp_path / "in", TWO_TEXTS)
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -20,6 +20,11 @@ QUICK = ["--steps", "20", "--average", "10", "--neighbours", "5", "--shells", "4
 Shard = Callable[..., Path]
 
 
+def compared(shards: Path, output: Path, *options: str) -> int:
+    """Exit code of the command on a folder of shards, with quick dynamics."""
+    return main(["compare", str(shards), "-o", str(output), *options, *QUICK])
+
+
 def table(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / COMPARISON_TABLE).read_text().splitlines()))
 
@@ -34,7 +39,7 @@ def shards(shard: Shard, tmp_path: Path) -> Path:
 def test_the_command_writes_a_table_and_a_figure(shards: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
     methods = "pca, capacity-sort,langevin-pca"
-    assert main(["compare", str(shards), "-o", str(out), "--methods", methods, *QUICK]) == OK
+    assert compared(shards, out, "--methods", methods) == OK
     rows = table(out)
     assert [row["method"] for row in rows] == ["pca", "capacity-sort", "langevin-pca"]
     assert float(rows[2]["energy"]) < float(rows[0]["energy"])
@@ -47,17 +52,7 @@ def test_the_command_writes_a_table_and_a_figure(shards: Path, tmp_path: Path, c
 
 
 def test_json_holds_the_same_numbers_as_the_table(shards: Path, tmp_path: Path, capsys) -> None:
-    arguments = [
-        "compare",
-        str(shards),
-        "-o",
-        str(tmp_path / "out"),
-        "--methods",
-        "random",
-        "--json",
-        *QUICK,
-    ]
-    assert main(arguments) == OK
+    assert compared(shards, tmp_path / "out", "--methods", "random", "--json") == OK
     told = json.loads(capsys.readouterr().out)["methods"]["random"]
     (row,) = table(tmp_path / "out")
     assert {name: float(value) for name, value in row.items() if name != "method"} == told
@@ -67,17 +62,7 @@ def test_a_damaged_input_is_refused_and_the_rest_is_compared(
     shards: Path, tmp_path: Path, capsys
 ) -> None:
     (shards / "broken.safetensors").write_bytes(b"no shard")
-    arguments = [
-        "compare",
-        str(shards),
-        "-o",
-        str(tmp_path / "out"),
-        "--methods",
-        "pca",
-        "-q",
-        *QUICK,
-    ]
-    assert main(arguments) == PARTLY
+    assert compared(shards, tmp_path / "out", "--methods", "pca", "-q") == PARTLY
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "broken.safetensors" in captured.err

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import contents
+from builders import Died, contents, dying_after
 from sphere_ebm import (
     LabelError,
     PlacementConfig,
@@ -140,24 +140,12 @@ def test_what_a_killed_worker_has_half_written_does_not_remain(
     assert contents(tmp_path) == contents(finished.output)
 
 
-class Died(BaseException):
-    """What a process that is no more would not get to handle."""
-
-
 @pytest.mark.parametrize("written", [0, 2])
 def test_a_run_that_died_is_continued(
     finished: LabelRun, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    calls = []
     write = join.write_labels
-
-    def dying(path: Path, *args: Any, **options: Any) -> str:
-        if len(calls) == written:
-            raise Died
-        calls.append(path)
-        return write(path, *args, **options)
-
-    monkeypatch.setattr(join, "write_labels", dying)
+    monkeypatch.setattr(join, "write_labels", dying_after(written, write))
     with pytest.raises(Died):
         label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
     assert not (tmp_path / "map.json").exists()

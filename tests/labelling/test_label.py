@@ -1,6 +1,7 @@
 """Shards in, one map, labels out: complete, named, resumable, and nothing else touched."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import assert_copied, contents
+from builders import Died, assert_copied, contents, dying_after
 from sphere_ebm import LabelError, PlacementConfig, ShardError, label, read_labels
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.journal import JOURNAL
@@ -120,11 +121,7 @@ def test_the_measures_follow_from_the_label_files_alone(finished: LabelRun) -> N
 @pytest.fixture
 def copy(finished: LabelRun, tmp_path: Path) -> Path:
     """A finished map of one's own."""
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    for name, raw in contents(finished.output).items():
-        (folder / name).write_bytes(raw)
-    return folder
+    return shutil.copytree(finished.output, tmp_path / "copy", copy_function=shutil.copy)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +153,6 @@ def test_a_finished_map_is_not_computed_again(
     assert label([inputs], copy, CONFIG).kept == 3
 
 
-class Died(BaseException):
-    """What a process that is no more would not get to handle."""
-
-
 @pytest.mark.parametrize("written", [0, 1, 2])
 @pytest.mark.parametrize("torn", [False, True])
 def test_a_run_that_died_between_two_files_is_continued(
@@ -171,16 +164,8 @@ def test_a_run_that_died_between_two_files_is_continued(
     torn: bool,
 ) -> None:
     output = tmp_path / "out"
-    calls = []
     write = labelling.write_labels
-
-    def dying(path: Path, *args: Any, **options: Any) -> str:
-        if len(calls) == written:
-            raise Died
-        calls.append(path)
-        return write(path, *args, **options)
-
-    monkeypatch.setattr(labelling, "write_labels", dying)
+    monkeypatch.setattr(labelling, "write_labels", dying_after(written, write))
     with pytest.raises(Died):
         label([inputs], output, CONFIG)
     assert not (output / "map.json").exists()

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from builders import in_groups
 from sphere_ebm import FrozenMap, Placement, PlacementConfig, place
 from sphere_ebm.geometry.shells import make_shells
 from sphere_ebm.graph.index import NeighbourIndex
@@ -20,12 +21,7 @@ CONFIG = PlacementConfig(steps=150, average=25, shells=8)
 
 
 def cloud(points: int, seed: int) -> np.ndarray:
-    """Points in groups, so that a map of them has neighbourhoods worth keeping."""
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(7).standard_normal((GROUPS, WIDTH))
-    return (
-        centres[rng.integers(GROUPS, size=points)] + 0.5 * rng.standard_normal((points, WIDTH))
-    ).astype(np.float32)
+    return in_groups(points, seed, groups=GROUPS, width=WIDTH)
 
 
 FITTED = cloud(N, 0)

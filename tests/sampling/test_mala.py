@@ -12,22 +12,7 @@ import numpy as np
 import pytest
 from thrml import Block
 
-from exact_steps import (
-    COUPLING,
-    EDGES,
-    IDEAL,
-    MOBILITY,
-    SHARPNESS,
-    STIFFNESS,
-    STRENGTH,
-    TEMPERATURE,
-    WALL,
-    WEIGHTS,
-    FixedKey,
-    law,
-    log_gaussian,
-    two_terms,
-)
+import exact_steps as exact
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
@@ -47,27 +32,16 @@ one_step = eqx.filter_jit(advance)
 
 
 def three_points() -> tuple[Block, list[Any]]:
-    block, terms = two_terms()
-    osmotic = OsmoticFactor(block, sharpness=SHARPNESS, strength=PRESSURE, evaluator="direct")
+    block, terms = exact.two_terms()
+    osmotic = OsmoticFactor(block, sharpness=exact.SHARPNESS, strength=PRESSURE, evaluator="direct")
     return block, [*terms, osmotic]
-
-
-def chord2(u: np.ndarray, i: int, j: int) -> float:
-    return float(np.sum((u[i] - u[j]) ** 2))
 
 
 def energy(u: np.ndarray, r: np.ndarray) -> float:
     """H at the coupling of the sampler, from the formulas of the energy terms."""
-    pairs = zip(EDGES, WEIGHTS, strict=True)
-    lateral = sum(w * np.log1p(SHARPNESS**2 * chord2(u, i, j)) for (i, j), w in pairs)
-    mean = np.mean(
-        [1 / (1 + SHARPNESS**2 * chord2(u, i, j)) for i in range(3) for j in range(3) if i != j]
-    )
-    return float(
-        STIFFNESS / 2 * np.sum((r - IDEAL) ** 2)
-        + COUPLING * STRENGTH * lateral
-        + PRESSURE * 3 * np.log(mean)
-    )
+    pairs = [np.sum((u[i] - u[j]) ** 2) for i in range(3) for j in range(3) if i != j]
+    repulsion = np.mean(1 / (1 + exact.SHARPNESS**2 * np.asarray(pairs)))
+    return exact.two_term_energy(u, r) + float(PRESSURE * 3 * np.log(repulsion))
 
 
 def force(u: np.ndarray, r: np.ndarray, eps: float = 1e-6) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +52,8 @@ def force(u: np.ndarray, r: np.ndarray, eps: float = 1e-6) -> tuple[np.ndarray, 
             shift = np.zeros((3, 3))
             shift[i, k] = eps
             along[i, k] = -(energy(u + shift, r) - energy(u - shift, r)) / (2 * eps)
-    return along - u * np.sum(u * along, axis=1, keepdims=True), -STIFFNESS * (r - IDEAL)
+    tangent = along - u * np.sum(u * along, axis=1, keepdims=True)
+    return tangent, exact.pull(r, exact.IDEAL)
 
 
 def expected(
@@ -93,18 +68,16 @@ def expected(
     noise_u = noise_u - u * np.sum(u * noise_u, axis=1, keepdims=True)
     noise = (noise_u, np.asarray(jax.random.normal(key_radius, (3,))))
     here = force(u, r)
-    du, dr = (
-        h * mu * f + np.sqrt(2 * h * mu * TEMPERATURE) * x
-        for mu, f, x in zip(MOBILITY, here, noise, strict=True)
-    )
+    du, dr = exact.move(here, noise, h)
     length = np.linalg.norm(du, axis=1, keepdims=True)
     there = u * np.cos(length) + du / length * np.sin(length)
     back_u = u * length * np.sin(length) - du * np.cos(length)
-    below = r + dr < WALL
-    radius = np.where(below, 2 * WALL - r - dr, r + dr)
+    below = r + dr < exact.WALL
+    radius = np.where(below, 2 * exact.WALL - r - dr, r + dr)
     back_r = np.where(below, dr, -dr)
-    ways = log_gaussian((back_u, back_r), force(there, radius), h) - log_gaussian((du, dr), here, h)
-    ratio = (energy(u, r) - energy(there, radius)) / TEMPERATURE + ways
+    ways = exact.log_gaussian((back_u, back_r), force(there, radius), h)
+    ways -= exact.log_gaussian((du, dr), here, h)
+    ratio = (energy(u, r) - energy(there, radius)) / exact.TEMPERATURE + ways
     accepted = float(jnp.log(jax.random.uniform(key_accept, ()))) < ratio
     return ratio, accepted, there, radius, bool(below.any())
 
@@ -118,14 +91,12 @@ def test_acceptance_and_outcome_are_those_of_the_definition():
         for trial in range(24):
             h = (0.05, 0.2, 0.5)[trial % 3]
             key = jax.random.key(trial)
-            sampler = FixedKey(MALA(law(h)), key)
+            sampler = exact.FixedKey(MALA(exact.law(h)), key)
             program = (
                 build_program(block, terms, sampler, jnp.float64) if program is None else program
             )
             program = eqx.tree_at(lambda p: p.samplers, program, [sampler])
-            u = rng.standard_normal((3, 3))
-            u = u / np.linalg.norm(u, axis=1, keepdims=True)
-            r = rng.uniform(WALL, 2.5, 3)
+            u, r = exact.drawn(rng)
             start = SphereState(jnp.asarray(u), jnp.asarray(r))
             end, states = one_step(key, program, start, [sampler.init()])
             ratio, accepted, there, radius, reflected = expected(u, r, key, h)

@@ -11,20 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exact_steps import (
-    COUPLING,
-    IDEAL,
-    MOBILITY,
-    SHARPNESS,
-    STIFFNESS,
-    STRENGTH,
-    TEMPERATURE,
-    WALL,
-    FixedKey,
-    law,
-    log_gaussian,
-    two_terms,
-)
+import exact_steps as exact
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
@@ -43,16 +30,8 @@ one_sweep = eqx.filter_jit(advance)
 
 def own_energy(u: np.ndarray, r: np.ndarray, i: int) -> float:
     """All of H that depends on node i."""
-    pairs = sum(
-        w * np.log1p(SHARPNESS**2 * np.sum((u[i] - u[j]) ** 2)) for j, w in NEIGHBOURS[i].items()
-    )
-    return float(STIFFNESS / 2 * (r[i] - IDEAL[i]) ** 2 + COUPLING * STRENGTH * pairs)
-
-
-def whole_energy(u: np.ndarray, r: np.ndarray) -> float:
-    pairs = [(0, 1, 0.8), (1, 2, 1.4)]
-    lateral = sum(w * np.log1p(SHARPNESS**2 * np.sum((u[i] - u[j]) ** 2)) for i, j, w in pairs)
-    return float(STIFFNESS / 2 * np.sum((r - IDEAL) ** 2) + COUPLING * STRENGTH * lateral)
+    pairs = NEIGHBOURS[i].items()
+    return exact.well(r[i], exact.IDEAL[i]) + sum(exact.bond(u[i], u[j], w) for j, w in pairs)
 
 
 def own_force(u: np.ndarray, r: np.ndarray, i: int) -> tuple[np.ndarray, float]:
@@ -65,7 +44,7 @@ def own_force(u: np.ndarray, r: np.ndarray, i: int) -> tuple[np.ndarray, float]:
             moved[i, k] += sign * eps
             ends.append(own_energy(moved, r, i))
         ambient[k] = -(ends[0] - ends[1]) / (2 * eps)
-    return ambient - u[i] * (u[i] @ ambient), -STIFFNESS * (r[i] - IDEAL[i])
+    return ambient - u[i] * (u[i] @ ambient), exact.pull(r[i], exact.IDEAL[i])
 
 
 def expected_sweep(
@@ -88,25 +67,21 @@ def expected_sweep(
         )
         thresholds = np.log(np.asarray(jax.random.uniform(key_accept, (m,))))
         for i, xi_u, xi_r, threshold in zip(nodes, *noises, thresholds, strict=True):
-            before = whole_energy(u, r)
+            before = exact.two_term_energy(u, r)
             here = own_force(u, r, i)
             noise = (xi_u - u[i] * (u[i] @ xi_u), xi_r)
-            du, dr = (
-                h * mu * f + np.sqrt(2 * h * mu * TEMPERATURE) * x
-                for mu, f, x in zip(MOBILITY, here, noise, strict=True)
-            )
+            du, dr = exact.move(here, noise, h)
             length = np.linalg.norm(du)
-            below = r[i] + dr < WALL
+            below = r[i] + dr < exact.WALL
             there_u = u.copy()
             there_r = r.copy()
             there_u[i] = u[i] * np.cos(length) + du / length * np.sin(length)
-            there_r[i] = 2 * WALL - r[i] - dr if below else r[i] + dr
+            there_r[i] = 2 * exact.WALL - r[i] - dr if below else r[i] + dr
             back = (u[i] * length * np.sin(length) - du * np.cos(length), dr if below else -dr)
-            ways = log_gaussian(back, own_force(there_u, there_r, i), h) - log_gaussian(
-                (du, dr), here, h
-            )
-            change = whole_energy(there_u, there_r) - before
-            ratio = -change / TEMPERATURE + ways
+            ways = exact.log_gaussian(back, own_force(there_u, there_r, i), h)
+            ways -= exact.log_gaussian((du, dr), here, h)
+            change = exact.two_term_energy(there_u, there_r) - before
+            ratio = -change / exact.TEMPERATURE + ways
             accepted = threshold < ratio
             if accepted:
                 u = there_u
@@ -121,20 +96,18 @@ def test_a_sweep_is_that_of_the_definition_node_by_node():
     rng = np.random.default_rng(2)
     outcomes = set()
     with jax.enable_x64(True):
-        block, terms = two_terms()
+        block, terms = exact.two_terms()
         program = None
         for trial in range(16):
             h = (0.1, 0.4)[trial % 2]
             key = jax.random.key(trial)
-            sampler = FixedKey(MetropolisWithinGibbs(law(h)), key)
+            sampler = exact.FixedKey(MetropolisWithinGibbs(exact.law(h)), key)
             if program is None:
                 program = build_coloured_program(
                     block, terms, sampler, np.asarray([0, 1, 0]), jnp.float64
                 )
             program = eqx.tree_at(lambda p: p.samplers, program, [sampler, sampler])
-            u = rng.standard_normal((3, 3))
-            u = u / np.linalg.norm(u, axis=1, keepdims=True)
-            r = rng.uniform(WALL, 2.5, 3)
+            u, r = exact.drawn(rng)
             start = SphereState(jnp.asarray(u), jnp.asarray(r))
             end, states = one_sweep(key, program, start, initial_sampler_states(program))
             expected_u, expected_r, record = expected_sweep(u, r, key, h)
@@ -144,9 +117,9 @@ def test_a_sweep_is_that_of_the_definition_node_by_node():
             assert shares == pytest.approx(
                 [(record[0][0] + record[1][0]) / 2, record[2][0]], rel=1e-6
             )
-            change = whole_energy(np.asarray(end.direction), np.asarray(end.radius)) - whole_energy(
-                u, r
-            )
+            change = exact.two_term_energy(
+                np.asarray(end.direction), np.asarray(end.radius)
+            ) - exact.two_term_energy(u, r)
             assert change == pytest.approx(sum(each[3] for each in record), abs=1e-7)
             outcomes |= {(accepted, reflected) for _, accepted, reflected, _ in record}
     assert outcomes == {(True, True), (True, False), (False, True), (False, False)}

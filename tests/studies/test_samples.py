@@ -67,14 +67,8 @@ def test_the_acceptance_is_the_mean_of_each_chain_and_one_where_all_is_accepted(
 
 
 def test_arviz_gets_what_the_law_determines_apart_from_what_tells_of_the_dynamics():
-    dynamics = (
-        "acceptance",
-        "step_size",
-        "kinetic_energy",
-        "squared_displacement",
-        "moved",
-        "replica",
-    )
+    of_the_sampler = ("acceptance", "step_size", "kinetic_energy")
+    dynamics = (*of_the_sampler, "squared_displacement", "moved", "replica")
     drawn = samples(**{name: ACCEPTANCE + i for i, name in enumerate(dynamics)})
     tree = drawn.to_arviz()
     posterior = tree["posterior"]

@@ -1,5 +1,6 @@
 """Runs of `ingest` and models of BLT that several files test."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,19 @@ from ingestions import (
 )
 from sphere_ebm.text.blt import load_blt
 from sphere_ebm.text.ingest import IngestRun
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """`write(name, content="text\\n")`: a file of text or bytes in the folder of the test."""
+
+    def make(name: str, content: str | bytes = "text\n") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return make
 
 
 @pytest.fixture

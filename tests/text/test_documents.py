@@ -1,32 +1,14 @@
 import codecs
 import hashlib
 import os
-import tracemalloc
 
 import pytest
 
-from builders import close_folder
+from builders import close_folder, usable
 from sphere_ebm.errors import ShardError
 from sphere_ebm.text import documents
 from sphere_ebm.text.documents import TextItem, find_texts, read_texts
-from text_files import read, refusal, texts
-
-
-@pytest.fixture
-def write(tmp_path):
-    def make(name, content="text\n"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return make
-
-
-def sources(items):
-    assert all(item.problem is None for item in items)
-    return [item.source for item in items]
-
+from text_files import read, refusal, refusal_and_peak, texts
 
 # finding
 
@@ -35,7 +17,7 @@ def test_folders_are_searched_recursively_and_hidden_names_passed_over(tmp_path,
     wanted = [write(name) for name in ("a.md", "b/c.py", "b/d/LICENSE")]
     for name in (".hidden.txt", ".git/config", "b/.cache/x.txt"):
         write(name)
-    assert sources(find_texts([tmp_path])) == wanted
+    assert usable(find_texts([tmp_path])) == wanted
 
 
 @pytest.mark.parametrize("pattern", ["", "*", "**", "**/*"])
@@ -47,12 +29,12 @@ def test_what_is_evidently_no_text_is_passed_over_in_folders_and_globs(tmp_path,
     write("empty.txt", "")
     os.mkfifo(tmp_path / "pipe.txt")
     os.symlink(tmp_path / "gone", tmp_path / "broken.txt")
-    assert sources(find_texts([tmp_path / pattern])) == wanted
+    assert usable(find_texts([tmp_path / pattern])) == wanted
 
 
 def test_items_are_sorted_by_path_with_numbers_by_value_whatever_the_order_of_the_inputs(write):
     paths = [write(name) for name in ("doc_2.txt", "doc_9.txt", "doc_10.txt", "x.txt")]
-    assert sources(find_texts(paths)) == sources(find_texts(paths[::-1])) == paths
+    assert usable(find_texts(paths)) == usable(find_texts(paths[::-1])) == paths
 
 
 def test_a_file_that_several_inputs_name_is_taken_once(tmp_path, write, monkeypatch):
@@ -70,7 +52,7 @@ def test_linked_folders_are_not_followed_so_loops_end(tmp_path, write, pattern):
     for name in ("loop", "loop2", "b/loop"):
         os.symlink(tmp_path / "folder", tmp_path / "folder" / name)
     os.symlink(elsewhere, tmp_path / "folder" / "link")
-    assert sources(find_texts([tmp_path / "folder" / pattern])) == wanted
+    assert usable(find_texts([tmp_path / "folder" / pattern])) == wanted
 
 
 def test_a_glob_that_starts_here_finds_the_files_of_this_folder(tmp_path, write, monkeypatch):
@@ -83,7 +65,7 @@ def test_a_glob_that_starts_here_finds_the_files_of_this_folder(tmp_path, write,
 def test_a_file_with_glob_characters_in_its_name_is_that_file(write):
     path = write("a[1].txt")
     write("a1.txt")
-    assert sources(find_texts([path])) == [path]
+    assert usable(find_texts([path])) == [path]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +115,7 @@ def test_a_file_that_may_not_be_read_is_found_and_refused_when_read(write, monke
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", denied)
-    assert sources(find_texts([path.parent])) == [path]
+    assert usable(find_texts([path.parent])) == [path]
     assert "cannot be read (Permission denied)" in refusal(path)
 
 
@@ -268,11 +250,6 @@ def test_what_exceeds_the_limit_is_refused_before_it_is_in_memory(tmp_path):
     path = tmp_path / "a.txt"
     size = 32 << 20
     path.write_bytes(b"x" * size)
-    tracemalloc.start()
-    try:
-        message = refusal(path, max_bytes=1000)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    message, peak = refusal_and_peak(path, max_bytes=1000)
     assert "holds more than 1000 bytes" in message
     assert peak < size / 8

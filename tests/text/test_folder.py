@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import Spaces, contents
+from builders import Spaces, contents, texts_in
 from sphere_ebm import LabelError
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
 from sphere_ebm.text.base import AbstractEmbedder
@@ -60,11 +60,7 @@ def made(inputs: Any, output: Path, **options: Any) -> IngestRun:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name, text in TEXTS.items():
-        (folder / name).write_text(text)
-    return folder
+    return texts_in(tmp_path / "in", TEXTS)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`ingest` where a run has been before: interrupted, killed, finished or altered."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,11 +111,7 @@ def test_a_run_that_died_before_a_shard_was_written_down_writes_it_again(
 @pytest.fixture
 def copy(finished: IngestRun, tmp_path: Path) -> Path:
     """A finished folder of one's own."""
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    for name, raw in contents(finished.output).items():
-        (folder / name).write_bytes(raw)
-    return folder
+    return shutil.copytree(finished.output, tmp_path / "copy", copy_function=shutil.copy)
 
 
 def test_a_finished_run_is_kept_whole(

@@ -1,7 +1,6 @@
 import hashlib
 import json
 import sys
-import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,18 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sphere_ebm.text import documents
-from text_files import read, refusal, texts
-
-
-@pytest.fixture
-def write(tmp_path):
-    def make(name, content="text\n"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return make
+from text_files import read, refusal, refusal_and_peak, texts
 
 
 def json_lines(*values):
@@ -271,12 +259,7 @@ def test_what_exceeds_the_limit_is_refused_before_it_is_in_memory(tmp_path, name
         rows = [str(i) * (size // 40_000) for i in range(1000, 11_000)]
         pq.write_table(pa.table({"text": rows}), path, compression="none", use_dictionary=False)
     assert path.stat().st_size > 0.9 * size
-    tracemalloc.start()
-    try:
-        message = refusal(path, max_bytes=1000)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    message, peak = refusal_and_peak(path, max_bytes=1000)
     assert says in message
     assert peak < size / 8
 

@@ -14,7 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sphere_ebm import __version__
-from sphere_ebm.cli.options import add_config_options, add_output, add_report, config_of
+from sphere_ebm.cli.options import (
+    add_config_options,
+    add_inputs,
+    add_output,
+    add_report,
+    config_of,
+)
 from sphere_ebm.cli.output import (
     INTERRUPTED,
     NOTHING,
@@ -139,12 +145,7 @@ def _add_label(commands: Any) -> None:
     labels = commands.add_parser(
         "label", help="place shards on one sphere and write their labels", epilog=_EXIT_CODES
     )
-    labels.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="shard files, folders (searched recursively), globs",
-    )
+    add_inputs(labels, "INPUT", "shard files, folders (searched recursively), globs")
     add_output(labels, "folder for the labels")
     _add_pooling(labels)
     labels.add_argument(
@@ -187,9 +188,7 @@ def _add_compare(commands: Any) -> None:
         help="place the same shards by heuristics and by Langevin, and measure all",
         epilog=_EXIT_CODES,
     )
-    compared.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="shard files, folders (recursive), globs"
-    )
+    add_inputs(compared, "INPUT", "shard files, folders (recursive), globs")
     add_output(compared, "folder for table and figure")
     compared.add_argument(
         "--methods", metavar="NAME,...", help=f"of: {', '.join(METHODS)}; default: all"

@@ -43,6 +43,11 @@ def add_config_options(group: Any, left_out: Collection[str] = ()) -> None:
         )
 
 
+def add_inputs(parser: argparse.ArgumentParser, metavar: str, help: str, least: str = "+") -> None:
+    """What a command reads: as many `inputs` as `least`, a `nargs` of argparse, wants."""
+    parser.add_argument("inputs", nargs=least, metavar=metavar, help=help)
+
+
 def add_output(parser: argparse.ArgumentParser, help: str) -> None:
     """The option `--output`, without which a command that writes does not run."""
     parser.add_argument("--output", "-o", required=True, type=Path, metavar="DIR", help=help)

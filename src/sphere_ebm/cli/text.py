@@ -15,7 +15,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sphere_ebm.cli.options import add_config_options, add_output, add_report, config_of
+from sphere_ebm.cli.options import (
+    add_config_options,
+    add_inputs,
+    add_output,
+    add_report,
+    config_of,
+)
 from sphere_ebm.cli.output import (
     OK,
     PARTLY,
@@ -50,7 +56,7 @@ def add_text_commands(commands: Any, exit_codes: str) -> None:
     ingested = commands.add_parser(
         "ingest", help="cut texts into patches, write their shards", epilog=exit_codes
     )
-    ingested.add_argument("inputs", nargs="+", metavar="FILE", help=_INPUTS)
+    add_inputs(ingested, "FILE", _INPUTS)
     add_output(ingested, "folder for the shards")
     _add_common_options(ingested)
     ingested.set_defaults(run=_ingest, parser=ingested)
@@ -58,12 +64,7 @@ def add_text_commands(commands: Any, exit_codes: str) -> None:
     mapped = commands.add_parser(
         "map", help="the whole way: texts to shards, labels and a figure", epilog=exit_codes
     )
-    mapped.add_argument(
-        "inputs",
-        nargs="*",
-        metavar="FILE",
-        help=f"{_INPUTS}; none: ask a map that is there already",
-    )
+    add_inputs(mapped, "FILE", f"{_INPUTS}; none: ask a map that is there already", "*")
     add_output(mapped, "folder for labels and figure")
     mapped.add_argument(
         "--show-neighbours", metavar="TEXT", help="print what lies around this passage on the map"

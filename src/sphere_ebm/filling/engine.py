@@ -29,18 +29,16 @@ _SUBSTEPS = 64  # of the osmotic flow, per shell and pass
 
 
 class Points(NamedTuple):
-    """What stays: standardised prominence, and unit features that tell which points are alike.
-
-    The prominence has mean 0 and standard deviation 1.
-
-    One row per feature.
-
-    `offset` is the mean of the prominence before, in its standard deviations.
-    """
+    """What stays of the points."""
 
     prominence: Float[Array, " n"]
+    """Standardised: mean 0, standard deviation 1."""
     features: Float[Array, "features n"]
+    """Unit vectors that tell which points are alike, one row per feature."""
     offset: Float[Array, ""]
+    """The mean of the prominence before it was standardised, in its standard deviations: thresholds
+    in means need it.
+    """
 
 
 class Filling(NamedTuple):
@@ -51,21 +49,32 @@ class Filling(NamedTuple):
 
 
 class Law(NamedTuple):
-    """Numbers of a preset; see `sphere_ebm.heuristics.water_filling.Preset`.
+    """Numbers of a `sphere_ebm.filling.presets.Preset`, which explains them, and of the run.
 
     Changing one does not recompile.
     """
 
     threshold: Float[Array, ""]
     relative_to_mean: Bool[Array, ""]
+    """Whether `threshold` is in means of a shell's prominence (`relative_to` of the preset) rather
+    than in its standard deviations.
+    """
     overload_limit: Float[Array, ""]
     push: Float[Array, ""]
     excess_gain: Float[Array, ""]
     lateral_threshold: Float[Array, ""]
     osmotic_rate: Float[Array, ""]
+    """Strength of the flow. Whether there is any at all says `osmotic` of `fill`, which spares its
+    cost.
+    """
     passes: Int32[Array, ""]
+    """The most that are made."""
     patience: Int32[Array, ""]
+    """Passes in a row after which the run ends if none of them gained more than a thousandth of
+    D.
+    """
     tolerance: Float[Array, ""]
+    """Largest distance of a shell from its capacity at which the run ends, as a share of it."""
     seed: UInt32[Array, ""]
 
 
@@ -73,10 +82,19 @@ class Tally(NamedTuple):
     """Counters of a run, and D of what it returns."""
 
     passes: Int32[Array, ""]
+    """Passes over all points."""
     promotions: Int32[Array, ""]
+    """Points that were promoted to a shell further out; one that is promoted twice counts
+    twice.
+    """
     lateral_moves: Int32[Array, ""]
+    """Points that were to be promoted and stayed on their shell, since a search found a better
+    direction there.
+    """
     osmotic_moves: Int32[Array, ""]
+    """Points that osmotic flow moved to another shell."""
     deviation: Float[Array, ""]
+    """The smallest D of all passes, the start included."""
 
 
 class _Shells(NamedTuple):
@@ -90,10 +108,14 @@ class _Shells(NamedTuple):
 class _Progress(NamedTuple):
     now: Filling
     best: Filling
+    """The one with the smallest D so far."""
     worst: Float[Array, ""]
+    """Largest relative distance of a shell of `best` from its capacity; see `_worst`."""
     tally: Tally
     stale: Int32[Array, ""]
+    """Passes in a row that gained less than a thousandth of D."""
     moved: Bool[Array, ""]
+    """Whether the last pass moved any point."""
 
 
 @eqx.filter_jit

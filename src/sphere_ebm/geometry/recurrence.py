@@ -18,16 +18,20 @@ RADIX = 60
 
 
 class Point(NamedTuple):
-    """A direction as the recurrence wants it: sign of cos θ, and cos mφ, sin mφ times that sign^m.
-
-    1 - |cos θ| is `rise`, rounded, plus `rest`, what the rounding left out.
-    """
+    """A direction as the recurrence wants it."""
 
     rise: Float[Array, "*batch p 1"]
+    """1 - |cos θ|, rounded."""
     rest: Float[Array, "*batch p 1"]
+    """What the rounding left out of `rise`."""
     side: Float[Array, "*batch p"]
+    """The sign of cos θ, 1 on the equator: Legendre functions are those at |cos θ|, mirrored by the
+    parity of l + m.
+    """
     cosine: Float[Array, "*batch p orders"]
+    """cos mφ, times `side`^m."""
     sine: Float[Array, "*batch p orders"]
+    """sin mφ, times `side`^m."""
 
 
 class Degree(NamedTuple):

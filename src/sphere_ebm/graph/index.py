@@ -37,32 +37,27 @@ class Nearest:
 
 
 @final
+@dataclass(frozen=True, eq=False, repr=False)
 class NeighbourIndex:
     """An index of points, to find their own neighbours and those of new points.
 
     Any number of new points, batch by batch.
 
-    `NeighbourIndex.build` makes it; `note` is what the user should be told about the search, or
-    None. Building it again from the same embeddings with the same seed gives the same index, and
-    takes less than the search of its own points, so that a process of its own builds its own.
+    `NeighbourIndex.build` makes it. Building it again from the same embeddings with the same seed
+    gives the same index, and takes less than the search of its own points, so that a process of its
+    own builds its own.
 
     Memory: the directions (a copy of the embeddings) and, when approximate, an eighth of a byte a
     component and 8 bytes a point.
     """
 
-    def __init__(
-        self,
-        search: ExactSearch | ListedSearch | None,
-        pointing: Int[np.ndarray, " pointing"],
-        groups: DistinctDirections,
-        n_points: int,
-        note: str | None,
-    ) -> None:
-        self.n_points = n_points
-        self.note = note
-        self._search = search
-        self._pointing = pointing
-        self._groups = groups
+    _search: ExactSearch | ListedSearch | None
+    # rows that point anywhere, and which of them point the same way
+    _pointing: Int[np.ndarray, " pointing"]
+    _groups: DistinctDirections
+    n_points: int
+    note: str | None
+    """What the user should be told about the search, or None."""
 
     @classmethod
     def build(

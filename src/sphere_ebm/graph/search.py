@@ -3,15 +3,17 @@
 Exact blocks on JAX, or inverted lists of faiss, re-ranked.
 """
 
+import abc
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer
+from typing_extensions import override
 
 from sphere_ebm.errors import MissingPackageError, require
 from sphere_ebm.graph.directions import Hits
@@ -44,16 +46,22 @@ _CODE_WIDTH = 4
 _CODE_SAMPLE = 8192
 
 
-@final
-class ExactSearch:
-    """All cosines, in blocks of one shape, so that one compilation serves all.
+class Asked(NamedTuple):
+    """Queries: unit vectors, and the row that each is itself, which is left out; -1: none."""
 
-    Memory: a copy of the directions.
-    """
+    unit: Float32[np.ndarray, "queries width"]
+    own: Int32[np.ndarray, " queries"]
 
-    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
-        self.unit = unit
-        self._points = jnp.asarray(np.pad(unit, ((0, -len(unit) % _BLOCK_ROWS), (0, 0))))
+
+class AbstractSearch(abc.ABC):
+    """The nearest among the directions `unit`, `rows` queries at a time."""
+
+    unit: Float32[np.ndarray, "points width"]
+    rows: int
+
+    @abc.abstractmethod
+    def answered(self, asked: Asked, k: int) -> Hits:
+        """The k nearest of at most `rows` queries."""
 
     def nearest(
         self,
@@ -65,29 +73,43 @@ class ExactSearch:
         """The k nearest of each query, without its `own` row (-1: nobody is left out).
 
         k is at most the number of points that are not left out.
-
-        A query is answered alike in every batch: it is padded to the shape of a block, whose rows
-        do not meet.
         """
-        # as many rows as keep a block of cosines small, and always the same number of them
-        columns = self._points.shape[0]
-        rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * columns)))
         index = np.empty((len(queries), k), np.int32)
         similarity = np.empty((len(queries), k), np.float32)
-        for start in range(0, len(queries), rows):
-            block = queries[start : start + rows]
-            mine = own[start : start + rows]
-            spare = rows - len(block)
-            padded = (
-                jnp.asarray(np.pad(block, ((0, spare), (0, 0)))),
-                jnp.asarray(np.pad(mine, (0, spare))),
-            )
-            cosine, nearest = _block_nearest(self._points, *padded, len(self.unit), k)
-            similarity[start : start + rows] = np.asarray(cosine)[: len(block)]
-            index[start : start + rows] = np.asarray(nearest)[: len(block)]
+        for start in range(0, len(queries), self.rows):
+            rows = slice(start, start + self.rows)
+            index[rows], similarity[rows] = self.answered(Asked(queries[rows], own[rows]), k)
             if progress is not None:
-                progress(start + len(block), len(queries))
+                progress(min(start + self.rows, len(queries)), len(queries))
         return index, similarity
+
+
+@final
+class ExactSearch(AbstractSearch):
+    """All cosines, in blocks of one shape, so that one compilation serves all.
+
+    A query is answered alike in every batch: it is padded to the shape of a block, whose rows do
+    not meet.
+
+    Memory: a copy of the directions.
+    """
+
+    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
+        self.unit = unit
+        self._points = jnp.asarray(np.pad(unit, ((0, -len(unit) % _BLOCK_ROWS), (0, 0))))
+        # as many rows as keep a block of cosines small, and always the same number of them
+        columns = self._points.shape[0]
+        self.rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * columns)))
+
+    @override
+    def answered(self, asked: Asked, k: int) -> Hits:
+        spare = self.rows - len(asked.unit)
+        padded = (
+            jnp.asarray(np.pad(asked.unit, ((0, spare), (0, 0)))),
+            jnp.asarray(np.pad(asked.own, (0, spare))),
+        )
+        cosine, nearest = _block_nearest(self._points, *padded, len(self.unit), k)
+        return np.asarray(nearest)[: len(asked.unit)], np.asarray(cosine)[: len(asked.unit)]
 
 
 @functools.partial(jax.jit, static_argnames="k")
@@ -112,7 +134,7 @@ def _block_nearest(
 
 
 @final
-class ListedSearch:
+class ListedSearch(AbstractSearch):
     """Inverted lists with 4-bit product codes (Jégou, Douze & Schmid 2011; fast scan: André et al.
 
     2017), re-ranked.
@@ -125,7 +147,8 @@ class ListedSearch:
     faiss sees directions times 4000, rounded. Sums of their products are integers below 2^24, exact
     in float32 in any order, so that which lists a direction belongs to does not depend on batches,
     threads or the machine; codes, scans and re-ranking treat every row by itself. Hence a query is
-    answered alike, bit for bit, in every batch.
+    answered alike, bit for bit, in every batch. One whose lists hold fewer than k points is
+    searched exactly.
 
     Memory on top of the directions: a byte for 8 components, 8 bytes a point.
     """
@@ -138,6 +161,7 @@ class ListedSearch:
         progress: SearchProgress | None,
     ) -> None:
         self.unit = unit
+        self.rows = _CHUNK
         self._faiss = faiss
         self._exact: ExactSearch | None = None
         n = len(unit)
@@ -163,38 +187,18 @@ class ListedSearch:
             if progress is not None:
                 progress(min(start + _CHUNK, n), n)
 
-    def nearest(
-        self,
-        queries: Float32[np.ndarray, "queries width"],
-        own: Int32[np.ndarray, " queries"],
-        k: int,
-        progress: SearchProgress | None = None,
-    ) -> Hits:
-        """As `ExactSearch.nearest`, approximately.
-
-        A query whose lists hold fewer than k points is searched exactly.
-        """
-        index = np.empty((len(queries), k), np.int32)
-        similarity = np.empty((len(queries), k), np.float32)
-        for start in range(0, len(queries), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            index[rows], similarity[rows] = self._chunk(queries[rows], own[rows], k)
-            missed = start + np.flatnonzero(np.isneginf(similarity[rows, -1]))
-            if missed.size:
-                self._exact = self._exact or ExactSearch(self.unit)
-                index[missed], similarity[missed] = self._exact.nearest(
-                    queries[missed], own[missed], k
-                )
-            if progress is not None:
-                progress(min(start + _CHUNK, len(queries)), len(queries))
+    @override
+    def answered(self, asked: Asked, k: int) -> Hits:
+        index, similarity = self._listed(asked, k)
+        missed = np.flatnonzero(np.isneginf(similarity[:, -1]))
+        if missed.size:
+            self._exact = self._exact or ExactSearch(self.unit)
+            index[missed], similarity[missed] = self._exact.nearest(
+                asked.unit[missed], asked.own[missed], k
+            )
         return index, similarity
 
-    def _chunk(
-        self,
-        queries: Float32[np.ndarray, "queries width"],
-        own: Int32[np.ndarray, " queries"],
-        k: int,
-    ) -> Hits:
+    def _listed(self, asked: Asked, k: int) -> Hits:
         faiss = self._faiss
         # Where lists are short more of them are scanned, so that they hold enough candidates; k + 1
         # are wanted, since a query may meet itself.
@@ -202,12 +206,12 @@ class ListedSearch:
         lists = self._index.nlist
         self._index.nprobe = min(lists, max(_PROBES, math.ceil(_SPARE * (k + 1) * lists / n)))
         candidates = math.ceil(_CANDIDATES * max(1.0, (n / 50_000) ** (1 / 3)) * (k + 1))
-        _, near = self._index.search(_rounded(queries, self._index.d), min(n, candidates))
+        _, near = self._index.search(_rounded(asked.unit, self._index.d), min(n, candidates))
         # in rising order, so that the stable sort by cosine below gives ties to the lower index
         near = np.sort(near, axis=1)
         cosine = np.empty(near.shape, np.float32)
         pointer = faiss.swig_ptr
-        queries = np.ascontiguousarray(queries)
+        queries = np.ascontiguousarray(asked.unit)
         faiss.fvec_inner_products_by_idx(
             pointer(cosine),
             pointer(queries),
@@ -216,7 +220,7 @@ class ListedSearch:
             queries.shape[1],
             *near.shape,
         )
-        cosine[(near < 0) | (near == own[:, None])] = -np.inf
+        cosine[(near < 0) | (near == asked.own[:, None])] = -np.inf
         best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(near, best, axis=1).astype(np.int32), np.take_along_axis(
             cosine, best, axis=1

@@ -78,9 +78,13 @@ class FrozenPressureFactor(AbstractFieldFactor):
 
     node_groups: list[Block]
     grid: Float[Array, "cells 4"]
+    """The potential Q and its gradient."""
     strength: Float[Array, ""]
+    """2 Π N / S."""
     emptiest: Float[Array, " 3"]
+    """The direction of the lowest potential, to a few degrees."""
     rows: int = eqx.field(static=True)
+    """Colatitudes of the grid."""
 
     def __init__(
         self,

@@ -47,8 +47,16 @@ slots is padding.
 """
 
 
+class AbstractAttraction(AbstractPairInteraction):
+    """The lateral term in any layout of its slots: annealed, each pair listed under both ends."""
+
+    name: ClassVar[str] = "lateral"
+    annealed: ClassVar[bool] = True
+    share: ClassVar[float] = 0.5
+
+
 @final
-class LateralAttraction(AbstractPairInteraction):
+class LateralAttraction(AbstractAttraction):
     """Pairs (head node, neighbour), one slot per neighbour.
 
     `weight` holds w_ij, `strength` α, `sharpness` s.
@@ -62,9 +70,6 @@ class LateralAttraction(AbstractPairInteraction):
     strength: Float[Array, ""] | Shared[Array]
     sharpness: Float[Array, ""] | Shared[Array]
     kernel: str = eqx.field(static=True)
-    name: ClassVar[str] = "lateral"
-    annealed: ClassVar[bool] = True
-    share: ClassVar[float] = 0.5
 
     @override
     def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:
@@ -103,7 +108,7 @@ class DegreeClasses(NamedTuple):
 
 
 @final
-class WholeAttraction(AbstractPairInteraction):
+class WholeAttraction(AbstractAttraction):
     """The attraction of all `n_nodes` points of one block, which gathers tails itself.
 
     Each coordinate is gathered once per slot.
@@ -118,9 +123,6 @@ class WholeAttraction(AbstractPairInteraction):
     strength: Float[Array, ""] | Shared[Array]
     sharpness: Float[Array, ""] | Shared[Array]
     kernel: str = eqx.field(static=True)
-    name: ClassVar[str] = "lateral"
-    annealed: ClassVar[bool] = True
-    share: ClassVar[float] = 0.5
 
     @override
     def local_energy_and_force(self, here: SphereState, there: Tails, active: Slots) -> LocalTerms:

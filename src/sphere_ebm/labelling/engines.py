@@ -39,6 +39,10 @@ RETRIES = 3
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Work = Callable[[Task], Result]
+"""What is done with a task: a function of this package."""
+Numbered = Iterator[tuple[int, Result]]
+"""Results as they come, each with the number of its task."""
 _Outcome = tuple[Any, Exception | None]
 
 
@@ -58,9 +62,7 @@ class AbstractEngine(abc.ABC):
         """Give back what `prepare` took."""
 
     @abc.abstractmethod
-    def run(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, work: Work[Task, Result], tasks: Sequence[Task]) -> Numbered[Result]:
         """Number and result of every task, as they get done.
 
         What a task raises is raised here.
@@ -114,9 +116,7 @@ class LocalEngine(AbstractEngine):
         pass
 
     @override
-    def run(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, work: Work[Task, Result], tasks: Sequence[Task]) -> Numbered[Result]:
         if self.jobs == 1:
             for number, task in enumerate(tasks):
                 yield number, work(task)
@@ -137,9 +137,7 @@ class LocalEngine(AbstractEngine):
                         " fewer jobs. What is finished is kept"
                     ) from error
 
-    def _attempt(
-        self, work: Callable[[Task], Result], tasks: dict[int, Task]
-    ) -> Iterator[tuple[int, Result]]:
+    def _attempt(self, work: Work[Task, Result], tasks: dict[int, Task]) -> Numbered[Result]:
         # spawn, because a fork of a process in which XLA's threads run may hang
         context = multiprocessing.get_context("spawn")
         config: Any = jax.config
@@ -184,9 +182,7 @@ class ExecutorEngine(AbstractEngine):
         pass
 
     @override
-    def run(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, work: Work[Task, Result], tasks: Sequence[Task]) -> Numbered[Result]:
         try:
             futures = _submitted(self.executor, work, dict(enumerate(tasks)))
         except RuntimeError as error:  # it was shut down, or is broken
@@ -313,9 +309,7 @@ class RayEngine(AbstractEngine):
         self._ours = True
 
     @override
-    def run(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, work: Work[Task, Result], tasks: Sequence[Task]) -> Numbered[Result]:
         ray = self.ray
         errors = self.ray.exceptions
         self.prepare()

@@ -24,14 +24,16 @@ class Evenness:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean cosine and median angle of two maps after the best rotation.
-
-    And the neighbours they share without one.
-    """
+    """How alike two maps are."""
 
     mean_cosine: float
+    """Of each point's two directions, after the best rotation."""
     median_degrees: float
+    """The median angle between them."""
     neighbour_overlap: float
+    """Share of a point's nearest on one map that are among its nearest on the other; no rotation
+    changes it.
+    """
 
 
 def label_accuracy(

@@ -5,11 +5,13 @@ Neighbourhoods, in one blocked pass, and distances at large.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt64
+from typing_extensions import override
 
 from sphere_ebm.quality.points import rank_correlation, unit_directions, unit_embeddings
 
@@ -177,49 +179,59 @@ def _distinct(
     return unit[first], np.asarray(copy_of)
 
 
-def neighbour_recall(
-    embeddings: Float[np.ndarray, "points dim"],
-    direction: Float[np.ndarray, "points 3"],
-    k: int = 15,
-    *,
-    queries: int | None = DEFAULT_QUERIES,
-    seed: int = 0,
-) -> float:
+@final
+class NeighbourMeasure:
+    """A function that measures one number of a `neighbourhood` by itself, for one size k."""
+
+    def __init__(self, numbers: Callable[[Neighbourhood], dict[int, float]]) -> None:
+        self.__name__ = numbers.__name__
+        self.__doc__ = numbers.__doc__
+        self._numbers = numbers
+
+    def __call__(
+        self,
+        embeddings: Float[np.ndarray, "points dim"],
+        direction: Float[np.ndarray, "points 3"],
+        k: int = 15,
+        *,
+        queries: int | None = DEFAULT_QUERIES,
+        seed: int = 0,
+    ) -> float:
+        """The number for `k` neighbours; arguments and errors are those of `neighbourhood`."""
+        found = neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed)
+        return self._numbers(found)[k]
+
+    @override
+    def __reduce__(self) -> str:
+        # pickled by name, as functions are
+        return self.__name__
+
+
+@NeighbourMeasure
+def neighbour_recall(found: Neighbourhood) -> dict[int, float]:
     """Share of a point's k cosine neighbours that are among its k nearest by angle.
 
     See `neighbourhood`.
     """
-    return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).recall[k]
+    return found.recall
 
 
-def trustworthiness(
-    embeddings: Float[np.ndarray, "points dim"],
-    direction: Float[np.ndarray, "points 3"],
-    k: int = 15,
-    *,
-    queries: int | None = DEFAULT_QUERIES,
-    seed: int = 0,
-) -> float:
+@NeighbourMeasure
+def trustworthiness(found: Neighbourhood) -> dict[int, float]:
     """How near in the input the map's k nearest are, by rank (Venna & Kaski 2001).
 
     See `neighbourhood`.
     """
-    return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).trustworthiness[k]
+    return found.trustworthiness
 
 
-def continuity(
-    embeddings: Float[np.ndarray, "points dim"],
-    direction: Float[np.ndarray, "points 3"],
-    k: int = 15,
-    *,
-    queries: int | None = DEFAULT_QUERIES,
-    seed: int = 0,
-) -> float:
+@NeighbourMeasure
+def continuity(found: Neighbourhood) -> dict[int, float]:
     """How near on the map the input's k nearest are, by rank (Venna & Kaski 2001).
 
     See `neighbourhood`.
     """
-    return neighbourhood(embeddings, direction, (k,), queries=queries, seed=seed).continuity[k]
+    return found.continuity
 
 
 def distance_spearman(

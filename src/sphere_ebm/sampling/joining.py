@@ -25,12 +25,18 @@ _DIFFERENCE = 0.05
 
 
 class Newcomers(NamedTuple):
-    """A batch: ideal radii, positions of fitted neighbours, edge weights, and real slots."""
+    """A batch of points that join fitted ones."""
 
     ideal_radius: Float[Array, " nodes"]
+    """In shell units."""
     fitted: Int[Array, "nodes k"]
+    """Positions of each newcomer's neighbours among the fitted points."""
     weight: Float[Array, "nodes k"]
+    """Of the edges to them."""
     active: Bool[Array, "nodes k"]
+    """Which slots are real. The others are padding and name the point 0, as do those of newcomers
+    that only fill the batch.
+    """
 
 
 @eqx.filter_jit

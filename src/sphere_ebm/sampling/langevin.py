@@ -14,7 +14,7 @@ from sphere_ebm.geometry.sphere import geodesic_flow, project_tangent, reflect_r
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.schedules import AbstractSchedule, Constant
-from sphere_ebm.sampling.terms import Terms, split_own_state
+from sphere_ebm.sampling.terms import Terms, split_own_state, total_force
 
 
 def check_warm(temperature: AbstractSchedule) -> None:
@@ -90,6 +90,26 @@ class AbstractLangevin(AbstractConditionalSampler):
         )
 
 
+class AbstractOverdamped(AbstractLangevin):
+    """A scheme without velocities: it measures nothing, and its noise alone moves a free point.
+
+    `variance` is that of the noise of a step in both degrees of freedom of a direction, over h μ T.
+    """
+
+    variance: eqx.AbstractClassVar[int]
+
+    @override
+    def statistics(self, state: Any) -> dict[str, Float[Array, ""]]:
+        return {}
+
+    @override
+    def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        own = self.coefficients
+        return jnp.sqrt(
+            self.variance * own.step_size(step) * own.direction_mobility * own.temperature(step)
+        )
+
+
 class AbstractInertial(AbstractLangevin):
     """A scheme that keeps vectors of every node from step to step: velocities, or noise.
 
@@ -121,6 +141,16 @@ class Stage(NamedTuple):
     coupling: Float[Array, ""]
     mobility: SphereState
     minimum_radius: Float[Array, ""]
+
+    def force(self) -> SphereState:
+        """The tangent force of all terms."""
+        return total_force(self.here, self.terms, self.coupling)
+
+    def spread(self, step_size: Float[Array, ""]) -> SphereState:
+        """sqrt(2 h μ T), the standard deviation of a whole step's noise: shapes () and ()."""
+        return jax.tree.map(
+            lambda mu: jnp.sqrt(2 * step_size * mu * self.temperature), self.mobility
+        )
 
 
 def flow(

@@ -1,17 +1,22 @@
 """Overdamped Langevin dynamics by the Leimkuhler-Matthews scheme on S² x R."""
 
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
-from sphere_ebm.sampling.langevin import AbstractInertial, Stage, flow, tangent_noise
-from sphere_ebm.sampling.terms import total_force
+from sphere_ebm.sampling.langevin import (
+    AbstractInertial,
+    AbstractOverdamped,
+    Stage,
+    flow,
+    tangent_noise,
+)
 
 
 class LeimkuhlerMatthewsState(NamedTuple):
@@ -25,7 +30,7 @@ class LeimkuhlerMatthewsState(NamedTuple):
 
 
 @final
-class LeimkuhlerMatthews(AbstractInertial):
+class LeimkuhlerMatthews(AbstractInertial, AbstractOverdamped):
     """x ← x + h μ F(x) + sqrt(2 h μ T) (ξ_n + ξ_{n+1}) / 2.
 
     Every noise is used in two steps, half in each.
@@ -45,6 +50,8 @@ class LeimkuhlerMatthews(AbstractInertial):
     """
 
     coefficients: Coefficients
+    # two degrees of freedom of h μ T each: two independent halves
+    variance: ClassVar[int] = 2
     n_nodes: int = eqx.field(static=True)
     dtype: Any = eqx.field(static=True, default=jnp.float32, kw_only=True)
 
@@ -53,22 +60,12 @@ class LeimkuhlerMatthews(AbstractInertial):
         return LeimkuhlerMatthewsState(jnp.zeros((), jnp.int32), self.at_rest())
 
     @override
-    def statistics(self, state: LeimkuhlerMatthewsState) -> dict[str, Float[Array, ""]]:
-        return {}
-
-    @override
-    def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        own = self.coefficients
-        # two degrees of freedom of variance h μ T each: two independent halves
-        return jnp.sqrt(2 * own.step_size(step) * own.direction_mobility * own.temperature(step))
-
-    @override
     def move(
         self, key: Key[Array, ""], stage: Stage, carried: LeimkuhlerMatthewsState
     ) -> tuple[SphereState, LeimkuhlerMatthewsState]:
-        here, terms, temperature, h, coupling, mobility, minimum = stage
+        here, _, temperature, h, _, mobility, minimum = stage
         one = SphereState(jnp.ones_like(h), jnp.ones_like(h))
-        force = total_force(here, terms, coupling)
+        force = stage.force()
         spread = jax.tree.map(lambda mu: jnp.sqrt(2 * h * mu * temperature) / 2, mobility)
         drift = SphereState(
             (1 + h * mobility.direction * temperature / 6) * force.direction, force.radius

@@ -2,15 +2,12 @@
 
 from typing import final
 
-import equinox as eqx
 from jaxtyping import Array, Float
 from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import Stage
 from sphere_ebm.sampling.metropolis import AbstractMetropolis, Evaluate
-from sphere_ebm.sampling.schedules import Count, Scalar, as_count, as_scalar
 from sphere_ebm.sampling.terms import total_energy_and_force
 
 
@@ -32,10 +29,6 @@ class MALA(AbstractMetropolis):
     the `harmonic` osmotic field, that of the grid. T must be positive: at T = 0 nothing but a
     descent would be accepted, and no step proposed has noise.
     """
-
-    coefficients: Coefficients
-    adapt_steps: Count = eqx.field(converter=as_count, default=0, kw_only=True)
-    target_acceptance: Scalar = eqx.field(converter=as_scalar, default=0.574, kw_only=True)
 
     @override
     def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:

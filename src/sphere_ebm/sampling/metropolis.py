@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.adaptation import DualAveraging
+from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import (
     AbstractLangevin,
     Stage,
@@ -28,7 +29,7 @@ from sphere_ebm.sampling.langevin import (
     flow,
     tangent_noise,
 )
-from sphere_ebm.sampling.schedules import Number
+from sphere_ebm.sampling.schedules import Count, Number, Scalar, as_count, as_scalar
 
 Evaluate = Callable[[SphereState], tuple[Float[Array, "*nodes"], SphereState]]
 """Energy and tangent force at a configuration: one energy for all nodes, shape (), or each node's,
@@ -64,8 +65,9 @@ class AbstractMetropolis(AbstractLangevin):
     law.
     """
 
-    adapt_steps: eqx.AbstractVar[Int[Array, ""]]
-    target_acceptance: eqx.AbstractVar[Float[Array, ""]]
+    coefficients: Coefficients
+    adapt_steps: Count = eqx.field(converter=as_count, default=0, kw_only=True)
+    target_acceptance: Scalar = eqx.field(converter=as_scalar, default=0.574, kw_only=True)
 
     def __check_init__(self) -> None:
         check_warm(self.coefficients.temperature)
@@ -140,9 +142,7 @@ def propose(
     key: Key[Array, ""], stage: Stage, force: SphereState, step_size: Float[Array, ""]
 ) -> Proposal:
     """One Euler-Maruyama step of `step_size` under `force`, from the configuration of `stage`."""
-    spread = jax.tree.map(
-        lambda mu: jnp.sqrt(2 * step_size * mu * stage.temperature), stage.mobility
-    )
+    spread = stage.spread(step_size)
     noise = tangent_noise(key, stage.here, spread, stage.temperature)
     move = jax.tree.map(lambda mu, f, xi: step_size * mu * f + xi, stage.mobility, force, noise)
     one = SphereState(jnp.ones_like(step_size), jnp.ones_like(step_size))
@@ -157,9 +157,7 @@ def log_way_back(
 
     Same constant as `log_forward`.
     """
-    spread = jax.tree.map(
-        lambda mu: jnp.sqrt(2 * step_size * mu * stage.temperature), stage.mobility
-    )
+    spread = stage.spread(step_size)
     noise = jax.tree.map(
         lambda mu, f, d: d - step_size * mu * f, stage.mobility, force, proposal.back
     )

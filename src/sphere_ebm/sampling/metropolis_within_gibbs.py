@@ -2,7 +2,6 @@
 
 from typing import final
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from typing_extensions import override
@@ -16,10 +15,8 @@ from sphere_ebm.hamiltonian.base import (
     SphereState,
     Tails,
 )
-from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import Stage
 from sphere_ebm.sampling.metropolis import AbstractMetropolis, Evaluate
-from sphere_ebm.sampling.schedules import Count, Scalar, as_count, as_scalar
 from sphere_ebm.sampling.terms import Terms, sum_of_terms
 
 
@@ -39,10 +36,6 @@ class MetropolisWithinGibbs(AbstractMetropolis):
     Step sizes adapt per block, to the mean acceptance of its nodes. References: Geman & Geman 1984
     (Gibbs sampling); Roberts & Tweedie 1996 (the proposal).
     """
-
-    coefficients: Coefficients
-    adapt_steps: Count = eqx.field(converter=as_count, default=0, kw_only=True)
-    target_acceptance: Scalar = eqx.field(converter=as_scalar, default=0.574, kw_only=True)
 
     @override
     def ends(self, stage: Stage) -> tuple[Evaluate, Evaluate]:

@@ -13,7 +13,6 @@ from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractInertial, Stage, flow, tangent_noise
 from sphere_ebm.sampling.schedules import Scalar, as_scalar
-from sphere_ebm.sampling.terms import total_force
 
 
 class UnderdampedState(NamedTuple):
@@ -69,9 +68,8 @@ class Underdamped(AbstractInertial):
     def move(
         self, key: Key[Array, ""], stage: Stage, carried: UnderdampedState
     ) -> tuple[SphereState, UnderdampedState]:
-        here, terms, temperature, h, coupling, mobility, minimum = stage
-        force = total_force(here, terms, coupling)
-        acceleration = jax.tree.map(jnp.multiply, mobility, force)
+        here, _, temperature, h, _, mobility, minimum = stage
+        acceleration = jax.tree.map(jnp.multiply, mobility, stage.force())
         # B of the step before, then B of this one
         before = carried.step_size
         whole = jax.tree.map(lambda v, a: v + before / 2 * a, carried.velocity, acceleration)

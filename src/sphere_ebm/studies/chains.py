@@ -1,9 +1,9 @@
 """Sampling at equilibrium: several chains at a fixed temperature, observed as they go.
 
 Where `run_program` cools one configuration, `sample_chains` warms up several and then draws from
-the Gibbs law. Chain i takes its keys from `fold_in(key, i)`, and step t of it from `fold_in(..., t)`: no
-chain's random numbers depend on how many there are, and no draw on how many follow. (Compiled code
-may round differently for another number of chains.)
+the Gibbs law. Chain i takes its keys from `fold_in(key, i)`, and step t of it from
+`fold_in(..., t)`: no chain's random numbers depend on how many there are, and no draw on how many
+follow. (Compiled code may round differently for another number of chains.)
 """
 
 from collections.abc import Callable, Iterator, Sequence

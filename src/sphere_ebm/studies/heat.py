@@ -20,33 +20,34 @@ from sphere_ebm.studies.samples import OF_THE_DYNAMICS, Samples
 class ThermodynamicCurve:
     """Averages at each temperature, in rising order, with one standard error each.
 
-    Shapes (temperatures,).
-
-    Attributes:
-        temperature: T, in units of energy.
-        energy: ⟨H⟩ of the whole map.
-        heat_capacity: from fluctuations, Var(H) / T², dimensionless (units of k_B), of the whole
-            map.
-        heat_capacity_from_slope: d⟨H⟩/dT by finite differences between the temperatures (second
-            order, so it needs three of them; not a number with fewer). Equal to the other by the
-            law; different where chains have not reached it, or where C bends between temperatures.
-        r_hat: R-hat of the energy: chains have not reached the law where it is above 1.05; not a
-            number for one chain.
-        order: mean of each observable, and `order_error`.
-
     Errors of different temperatures are taken as independent. Replica exchange correlates them
     somewhat.
     """
 
     temperature: Float[np.ndarray, " temperatures"]
+    """T, in units of energy."""
     energy: Float[np.ndarray, " temperatures"]
+    """⟨H⟩ of the whole map."""
     energy_error: Float[np.ndarray, " temperatures"]
+    """One standard error of `energy`, from the effective sample size of the chains, as all errors
+    here.
+    """
     heat_capacity: Float[np.ndarray, " temperatures"]
+    """From fluctuations, Var(H) / T², dimensionless (units of k_B), of the whole map."""
     heat_capacity_error: Float[np.ndarray, " temperatures"]
     heat_capacity_from_slope: Float[np.ndarray, " temperatures"]
+    """d⟨H⟩/dT by finite differences between the temperatures (second order, so it needs three of
+    them; not a number with fewer). Equal to the other by the law; different where chains have not
+    reached it, or where C bends between temperatures.
+    """
     slope_error: Float[np.ndarray, " temperatures"]
+    """Of `heat_capacity_from_slope`."""
     r_hat: Float[np.ndarray, " temperatures"]
+    """R-hat of the energy: chains have not reached the law where it is above 1.05; not a number for
+    one chain.
+    """
     order: dict[str, Float[np.ndarray, " temperatures"]]
+    """Mean of each observable."""
     order_error: dict[str, Float[np.ndarray, " temperatures"]]
 
     def disagreement(self) -> Float[np.ndarray, " temperatures"]:

@@ -138,8 +138,13 @@ class OverlapObserver(AbstractMapObserver):
     """
 
     neighbours: Int[Array, "n degree"]
+    """The graph's neighbours of each point, -1 beyond its degree."""
     degree: Int[Array, " n"]
+    """How many these are."""
     block_size: int = eqx.field(static=True)
+    """Points that are looked at together: a look holds so many rows of n squared chords at a
+    time.
+    """
 
     def __init__(
         self,

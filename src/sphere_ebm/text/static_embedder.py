@@ -61,17 +61,16 @@ class StaticEmbedder(AbstractEmbedder):
                     f" {(size, weight)}."
                 )
         self._windows = tuple(windows)
-        self._vectors, self._tokenizer, version = _load()
-        weights = [
-            "1 in the patch",
-            *(f"{weight} within {size} bytes" for size, weight in self._windows),
-        ]
-        self._name = f"wordllama {version} {_MODEL}, weights {', '.join(weights)}"
+        self._vectors, self._tokenizer, self._version = _load()
 
     @property
     @override
     def name(self) -> str:
-        return self._name
+        weights = [
+            "1 in the patch",
+            *(f"{weight} within {size} bytes" for size, weight in self._windows),
+        ]
+        return f"wordllama {self._version} {_MODEL}, weights {', '.join(weights)}"
 
     @property
     @override

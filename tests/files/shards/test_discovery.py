@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from builders import close_folder
+from builders import close_folder, usable
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.discovery import discover
 from sphere_ebm.files.shards.reader import read_item
@@ -19,18 +19,13 @@ def shard():
     return make
 
 
-def sources(items):
-    assert all(item.problem is None for item in items)
-    return [item.source for item in items]
-
-
 def test_folders_are_searched_recursively_and_other_files_ignored(tmp_path, shard):
     wanted = [shard(tmp_path / name) for name in ("a.npy", "b/c.npy", "b/d/e.npy")]
     for name in ("notes.txt", ".hidden.npy", ".git/x.npy", "a.sphere.safetensors", "b/map.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.npy").mkdir()
-    assert sources(discover([tmp_path])) == wanted
+    assert usable(discover([tmp_path])) == wanted
 
 
 def test_items_are_sorted_by_path_with_numbers_by_value(tmp_path, shard):
@@ -67,26 +62,26 @@ def test_linked_folders_are_not_followed_so_loops_end(tmp_path, shard, pattern):
     for name in ("loop", "loop2", "b/loop"):
         os.symlink(tmp_path / "folder", tmp_path / "folder" / name)
     os.symlink(elsewhere, tmp_path / "folder" / "link")
-    assert sources(discover([tmp_path / "folder" / pattern])) == wanted
+    assert usable(discover([tmp_path / "folder" / pattern])) == wanted
 
 
 def test_of_two_links_to_one_file_the_first_by_name_is_taken(tmp_path, shard):
     path = shard(tmp_path / "folder" / "z.npy")
     for name in ("c", "b", "a"):
         os.symlink(path, tmp_path / "folder" / f"{name}.npy")
-    assert sources(discover([tmp_path / "folder"])) == [tmp_path / "folder" / "a.npy"]
+    assert usable(discover([tmp_path / "folder"])) == [tmp_path / "folder" / "a.npy"]
 
 
 def test_a_glob_passes_over_what_is_no_shard(tmp_path, shard):
     wanted = [shard(tmp_path / "a" / "x.npy"), shard(tmp_path / "b" / "x.npy")]
     (tmp_path / "readme.txt").touch()
-    assert sources(discover([tmp_path / "*"])) == wanted
-    assert sources(discover([tmp_path / "**" / "*.npy"])) == wanted
+    assert usable(discover([tmp_path / "*"])) == wanted
+    assert usable(discover([tmp_path / "**" / "*.npy"])) == wanted
 
 
 def test_a_file_with_glob_characters_in_its_name_is_that_file(tmp_path, shard):
     path = shard(tmp_path / "a[1].npy")
-    assert sources(discover([path])) == [path]
+    assert usable(discover([path])) == [path]
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,11 @@
 import numpy as np
 import pytest
 
-from sphere_ebm.errors import ShardError
+from builders import refused
 from sphere_ebm.files.shards.reader import read_shard
 
 STARTS = [0, 3, 4]
 COUNT = 6
-
-
-def refusal(path):
-    with pytest.raises(ShardError) as caught:
-        read_shard(path)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
 
 
 def means(tensors, starts=STARTS):
@@ -62,7 +55,7 @@ def test_each_kind_of_boundaries_suffices(tmp_path, write, tokens, kept):
 
 def test_tokens_without_boundaries_are_refused(tmp_path, write, tokens):
     tensors = {"embeddings": tokens(STARTS, COUNT)["embeddings"]}
-    assert "none of patch_lengths, patch_indices, patch_mask" in refusal(
+    assert "none of patch_lengths, patch_indices, patch_mask" in refused(
         write(tmp_path / "d.safetensors", tensors)
     )
 
@@ -80,7 +73,7 @@ def test_contradicting_boundaries_are_refused_at_the_first_difference(
     tmp_path, write, tokens, layout, name, value, says
 ):
     tensors = tokens(STARTS, COUNT, layout=layout) | {name: np.array(value, np.int32)}
-    assert says in refusal(write(tmp_path / "doc.safetensors", tensors))
+    assert says in refused(write(tmp_path / "doc.safetensors", tensors))
 
 
 def test_the_batch_axis_may_be_missing(tmp_path, write, tokens):
@@ -108,16 +101,16 @@ def test_a_batch_is_refused_without_masks_or_if_a_tensor_lacks_it(tmp_path, writ
     names = ("embeddings", "prominence", "patch_mask")
     batch = {name: np.concatenate([row[name]] * 2) for name in names}
     path = tmp_path / "doc.safetensors"
-    assert "`patch_indices`: a batch of 2" in refusal(
+    assert "`patch_indices`: a batch of 2" in refused(
         write(path, batch | {"patch_indices": row["patch_indices"]})
     )
-    assert "`prominence`: shape (1, 6)" in refusal(
+    assert "`prominence`: shape (1, 6)" in refused(
         write(path, batch | {"prominence": row["prominence"]})
     )
     batch["patch_mask"][1, 0] = 0
-    assert "`patch_mask` at index (1, 0)" in refusal(write(path, batch))
+    assert "`patch_mask` at index (1, 0)" in refused(write(path, batch))
     del batch["patch_mask"]
-    assert "a batch of 2 documents needs its boundaries in `patch_mask`" in refusal(
+    assert "a batch of 2 documents needs its boundaries in `patch_mask`" in refused(
         write(path, batch)
     )
 
@@ -127,13 +120,13 @@ def test_a_token_column_of_another_length_is_refused(tmp_path, write, tokens):
         tensors = tokens(STARTS, COUNT, layout="D")
         tensors[name] = tensors[name][:, 1:]
         says = f"`{name}`: shape (1, 5) does not match the 6 tokens"
-        assert says in refusal(write(tmp_path / "doc.safetensors", tensors))
+        assert says in refused(write(tmp_path / "doc.safetensors", tensors))
 
 
 def test_padding_in_an_attention_mask_is_refused(tmp_path, write, tokens):
     tensors = tokens(STARTS, COUNT, layout="G")
     tensors["mask"][0, 4:] = 0
-    assert "`mask` at index 4: a masked token" in refusal(
+    assert "`mask` at index 4: a masked token" in refused(
         write(tmp_path / "doc.safetensors", tensors)
     )
 
@@ -181,7 +174,7 @@ def test_layout_h_tells_documents_apart_by_its_metadata(tmp_path, write, patches
 def test_document_counts_must_add_up_and_a_foreign_key_is_only_a_warning(tmp_path, write, patches):
     tensors = patches([2, 1, 3], layout="H")
     path = tmp_path / "doc.safetensors"
-    assert "adds up to 2 patches" in refusal(write(path, tensors, {"documents": '[["one", 2]]'}))
+    assert "adds up to 2 patches" in refused(write(path, tensors, {"documents": '[["one", 2]]'}))
     table = read_shard(write(path, tensors, {"documents": "12"}))
     assert table.documents == ("doc",)
     assert "taken as one document" in table.warnings[0]
@@ -191,17 +184,17 @@ def test_a_stated_number_of_patches_must_be_that_of_the_rows(tmp_path, write, pa
     path = tmp_path / "doc.safetensors"
     assert len(read_shard(write(path, patches([2, 1]), {"num_patches": "2"}))) == 2
     for key in ("num_patches", "n_patches"):
-        assert f"'{key}' says 20 patches" in refusal(write(path, patches([2, 1]), {key: "20"}))
+        assert f"'{key}' says 20 patches" in refused(write(path, patches([2, 1]), {key: "20"}))
 
 
 def test_layout_e_is_refused_by_the_name_of_its_format(tmp_path, write, patches):
-    message = refusal(write(tmp_path / "doc.safetensors", patches([2, 1], layout="E")))
+    message = refused(write(tmp_path / "doc.safetensors", patches([2, 1], layout="E")))
     assert "blt_patches_v2" in message
     assert "blt_patches_v3" in message
 
 
 def test_missing_embeddings_are_refused_with_what_was_found(tmp_path, write):
-    message = refusal(write(tmp_path / "doc.safetensors", {"weights": np.ones(2, np.float32)}))
+    message = refused(write(tmp_path / "doc.safetensors", {"weights": np.ones(2, np.float32)}))
     assert "has no `embeddings` (found: weights)" in message
 
 
@@ -221,7 +214,7 @@ def test_a_patch_column_of_another_length_is_refused(tmp_path, write, patches, n
     tensors = patches([2, 1, 3])
     tensors[name] = tensors[name][:2]
     says = f"`{name}`: shape (2,) does not match the 3 rows"
-    assert says in refusal(write(tmp_path / "doc.safetensors", tensors))
+    assert says in refused(write(tmp_path / "doc.safetensors", tensors))
 
 
 def test_without_a_stored_prominence_the_norm_is_used_and_said(tmp_path, write, patches, tokens):
@@ -239,7 +232,7 @@ def test_without_a_stored_prominence_the_norm_is_used_and_said(tmp_path, write, 
 
 def test_a_norm_beyond_float32_is_refused(tmp_path, write):
     tensors = {"embeddings": np.array([[1, 1], [3e38, 3e38]], np.float32)}
-    assert "`embeddings` at index 1" in refusal(write(tmp_path / "doc.safetensors", tensors))
+    assert "`embeddings` at index 1" in refused(write(tmp_path / "doc.safetensors", tensors))
 
 
 def test_zero_vectors_are_allowed_and_counted(tmp_path, write, patches):
@@ -258,7 +251,7 @@ def test_values_that_are_not_finite_are_refused_at_their_index(
 ):
     tensors = patches([2, 1, 3])
     tensors[name][index] = value
-    assert f"`{name}` at index {index}: {value} is not" in refusal(
+    assert f"`{name}` at index {index}: {value} is not" in refused(
         write(tmp_path / "doc.safetensors", tensors)
     )
 
@@ -306,12 +299,12 @@ def test_a_batch_of_nothing_is_refused_however_large(tmp_path, write):
         "embeddings": np.empty((2**40, 0, 3), np.float32),
         "patch_mask": np.empty((2**40, 0), np.int32),
     }
-    assert "is not (1, tokens, dim)" in refusal(write(tmp_path / "doc.safetensors", tensors))
+    assert "is not (1, tokens, dim)" in refused(write(tmp_path / "doc.safetensors", tensors))
 
 
 def test_a_label_file_is_no_shard(tmp_path, write, patches):
     path = write(tmp_path / "doc.safetensors", patches([1]), {"format": "sphere_labels_v1"})
-    assert "is a label file" in refusal(path)
+    assert "is a label file" in refused(path)
 
 
 def test_the_sidecar_is_the_named_one_else_the_one_of_the_same_stem(tmp_path, write, patches):

@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 
+from builders import refused
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.discovery import discover
 from sphere_ebm.files.shards.reader import read_item, read_shard
 
 STARTS = [0, 3, 4]
 COUNT = 6
-
-
-def refusal(path):
-    with pytest.raises(ShardError) as caught:
-        read_shard(path)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "max"])
@@ -45,12 +39,12 @@ def test_the_sidecar_of_a_document_in_parts_is_found(tmp_path, write, tokens):
 
 def test_a_missing_last_part_is_found_out_from_the_patch_count(tmp_path, write, tokens, cut):
     path = write(tmp_path / "doc_part_0.safetensors", cut(tokens(STARTS, COUNT), 0, 4))
-    assert "has 3 patches, doc_part_0.safetensors hold 2" in refusal(path)
+    assert "has 3 patches, doc_part_0.safetensors hold 2" in refused(path)
 
 
 def test_one_part_read_alone_names_the_others(tmp_path, write, tokens, cut):
     path = write(tmp_path / "doc_shard_1_of_3.safetensors", cut(tokens(STARTS, COUNT), 2, 4))
-    assert "parts 0, 2 missing of the document's parts 0 to 2" in refusal(path)
+    assert "parts 0, 2 missing of the document's parts 0 to 2" in refused(path)
 
 
 @pytest.mark.parametrize(

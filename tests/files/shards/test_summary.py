@@ -47,23 +47,29 @@ def test_a_file_without_a_layout_is_described_by_its_tensors(tmp_path, write):
     assert "no `embeddings`" in str(summary.problem)
 
 
-def test_a_label_file_is_summarised(tmp_path, write, patches):
-    table = read_shard(write(tmp_path / "doc.safetensors", patches([2])))
-    one = np.ones(1, np.float32)
-    path = tmp_path / "doc.sphere.safetensors"
-    up = np.array([[0, 0, 1]], np.float32)
-    shell = np.zeros(1, np.int32)
-    write_labels(
-        path,
-        table,
-        direction=up,
-        radius=one,
-        shell=shell,
-        radius_std=one,
-        angle_std=one,
-        metadata={},
-    )
-    summary = inspect_shard(path)
+@pytest.fixture
+def labelled(tmp_path, write, patches):
+    """`labelled(name)`: a label file of that name, for the one patch of `doc.safetensors`."""
+
+    def make(name):
+        one = np.ones(1, np.float32)
+        write_labels(
+            tmp_path / name,
+            read_shard(write(tmp_path / "doc.safetensors", patches([2]))),
+            direction=np.array([[0, 0, 1]], np.float32),
+            radius=one,
+            shell=np.zeros(1, np.int32),
+            radius_std=one,
+            angle_std=one,
+            metadata={},
+        )
+        return tmp_path / name
+
+    return make
+
+
+def test_a_label_file_is_summarised(labelled):
+    summary = inspect_shard(labelled("doc.sphere.safetensors"))
     assert (summary.layout, summary.patches, summary.dim, summary.problem) == (
         "sphere_labels_v1",
         1,
@@ -72,23 +78,8 @@ def test_a_label_file_is_summarised(tmp_path, write, patches):
     )
 
 
-def test_a_label_file_tells_its_source(tmp_path, write, patches):
-    table = read_shard(write(tmp_path / "doc.safetensors", patches([2])))
-    one = np.ones(1, np.float32)
-    up = np.array([[0, 0, 1]], np.float32)
-    path = tmp_path / "renamed.sphere.safetensors"
-    shell = np.zeros(1, np.int32)
-    write_labels(
-        path,
-        table,
-        direction=up,
-        radius=one,
-        shell=shell,
-        radius_std=one,
-        angle_std=one,
-        metadata={},
-    )
-    assert inspect_shard(path).documents == ("doc.safetensors",)
+def test_a_label_file_tells_its_source(labelled):
+    assert inspect_shard(labelled("renamed.sphere.safetensors")).documents == ("doc.safetensors",)
 
 
 def test_a_placement_is_called_one(tmp_path):

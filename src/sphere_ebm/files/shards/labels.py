@@ -28,23 +28,31 @@ _CURE = "label the shard again"
 class Labels:
     """What a label file holds, rows in the shard's patch order.
 
-    - `direction` (P, 3): unit vectors. `radius` (P,) >= 0. `theta` in [0, pi], `phi` in [0, 2 pi)
-      (P,), in radians.
-    - `shell` (P,): number of the shell, 0 innermost.
-    - `radius_std`, `angle_std` (P,): spread over the last samples, the latter in radians.
-    - `embeddings` (P, D), `prominence`, `patch_start`, `patch_length` (P,), `bytes` (B,),
-      `bytes_offset` (P+1,): as in `PatchTable`.
-    - `metadata`: as stored.
+    `embeddings`, `prominence`, `patch_start`, `patch_length`, `bytes` and `bytes_offset` are those
+    of the shard's `PatchTable`.
     """
 
     path: Path
     direction: Float32[np.ndarray, "patches 3"]
+    """(P, 3) unit vectors: the mean direction of each patch over the last samples of the run that
+    placed it.
+    """
     radius: Float32[np.ndarray, " patches"]
+    """(P,) mean radius over the last samples, >= 0, in shell units."""
     theta: Float32[np.ndarray, " patches"]
+    """(P,) colatitude in [0, pi], in radians."""
     phi: Float32[np.ndarray, " patches"]
+    """(P,) azimuth in [0, 2 pi), in radians."""
     shell: Int32[np.ndarray, " patches"]
+    """(P,) number of the shell, 0 innermost."""
     radius_std: Float32[np.ndarray, " patches"]
+    """(P,) spread of the radius over the last samples, in shell units: the standard deviation of
+    each patch by itself.
+    """
     angle_std: Float32[np.ndarray, " patches"]
+    """(P,) spread of the direction over the last samples, in radians; 1 for a patch that wandered
+    over the whole sphere.
+    """
     embeddings: Float32[np.ndarray, "patches dim"]
     prominence: Float32[np.ndarray, " patches"]
     patch_start: Int32[np.ndarray, " patches"]
@@ -52,6 +60,7 @@ class Labels:
     bytes: UInt8[np.ndarray, " bytes"] | None
     bytes_offset: Int64[np.ndarray, " offsets"] | None
     metadata: dict[str, str]
+    """As stored."""
 
     def __len__(self) -> int:
         return len(self.radius)

@@ -61,15 +61,18 @@ class Coupling(eqx.Module):
     """K_m and its slope ∂K_m/∂θ_a for any order m.
 
     Of as many pairs of rows as the tables have entries.
-
-    `amplitude` is D, `decay` λ, `amplitude_slope` ∂D/∂θ_a, `decay_slope` D ∂λ/∂θ_a; zero for rows
-    beyond the poles.
     """
 
     amplitude: Float[Array, "..."]
+    """D; zero for rows beyond the poles, as both slopes."""
     decay: Float[Array, "..."]
+    """λ."""
     amplitude_slope: Float[Array, "..."]
+    """∂D/∂θ_a."""
     decay_slope: Float[Array, "..."]
+    """D ∂λ/∂θ_a: with the factor D it vanishes beyond the poles as D itself, and needs no case of
+    its own.
+    """
 
     @classmethod
     def tabulate(

@@ -30,14 +30,12 @@ from sphere_ebm.hamiltonian.fields.grid import cartesian, colatitudes, values_of
 
 @final
 class ZonalField(eqx.Module):
-    """Tables that turn N points into the field Φ(u) = Σ_j k(u·u_j) and its surface gradient.
-
-    `potential` and `slope` have shape (rows + 1, rows, rows): the azimuthal harmonics of k and of
-    its derivative with respect to the colatitude of the first argument.
-    """
+    """Tables that turn N points into the field Φ(u) = Σ_j k(u·u_j) and its surface gradient."""
 
     potential: Float[Array, "orders rows rows"]
+    """(rows + 1, rows, rows) azimuthal harmonics of k."""
     slope: Float[Array, "orders rows rows"]
+    """Those of the derivative of k by the colatitude of its first argument, in the same shape."""
 
     @classmethod
     def tabulate(

@@ -14,24 +14,24 @@ from sphere_ebm.retrieval.navigator.aiming import Sight, View
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Bearings:
-    """Where to look for Q queries, and what lies there.
-
-    Attributes:
-        points: (Q, n) indices of points, the smallest angle over aperture first; -1 where there are
-            fewer.
-        cones: (Q, P), the strongest probe first. The points are those in the cones that are `used`.
-        used: (Q, P) False for probes that were not needed or not found.
-        density: (Q, P) of relevance at the axes, per steradian, 1 / 4π when even; 0 where there is
-            no probe.
-        confidence: (Q,) probability that `level` of the 10 true neighbours are among the points;
-            nan for a given α₀.
-    """
+    """Where to look for Q queries, and what lies there."""
 
     points: Int64[np.ndarray, "queries returned"]
+    """(Q, n) indices of points, the smallest angle over aperture first; -1 where there are
+    fewer.
+    """
     cones: Cones
+    """(Q, P), the strongest probe first. The points are those in the cones that are `used`."""
     used: Bool[np.ndarray, "queries probes"]
+    """(Q, P) False for probes that were not needed or not found."""
     density: Float32[np.ndarray, "queries probes"]
+    """(Q, P) of relevance at the axes, per steradian, 1 / 4π when even; 0 where there is no
+    probe.
+    """
     confidence: Float64[np.ndarray, " queries"]
+    """(Q,) probability that `level` of the 10 true neighbours are among the points; nan for a given
+    α₀.
+    """
 
 
 @final

@@ -12,51 +12,51 @@ from sphere_ebm.rules import Range, checked_fields
 class NavigatorConfig:
     """Choices of the navigator. Angles in radians, shares of the points of the map.
 
-    Field:
-        landmarks: S; None: an eighth of the points, at most 2048.
-        choice: `"medoids"` of map cells, `"farthest"` first in direction, or `"random"`.
-        deposit_neighbours: k points on which a landmark deposits besides itself; 0: none.
-        temperature: τ > 0 of the weights, in standard deviations of a query's cosines to the
-            landmarks.
-        band_limit: L in [8, 256].
-        smoothing: σ > 0, width of one deposit; below about 2.5 / L it rings.
-
-    Cones:
-        probes: P >= 1, at most.
-        strength_exponent: γ >= 0.
-        crowding: β >= 0.
-        band: half width of the radial band in standard deviations of the relevant radii; None: all
-            radii.
-        share: of the points that is returned, in (0, 1].
-
-    Confidence:
-        level: share of the 10 true neighbours that counts as success, in (0, 1].
-        enough: probability at which no further probes are used, in (0, 1]; 1: all are. This saves
-            comparing points with further cones; the probes themselves are found together.
-        pseudo_queries: points of the map that calibrate, at least 32; a quarter of the points at
-            most.
-
-    Running:
-        batch: queries that are compiled for and run together.
-        seed: of the pseudo-queries and of the choice of landmarks.
+    First those of the field, from `probes` on those of the cones, from `level` on those of the
+    confidence, from `batch` on those of running.
     """
 
     landmarks: int | None = None
+    """S; None: an eighth of the points, at most 2048."""
     choice: Choice = "medoids"
+    """`"medoids"` of map cells, `"farthest"` first in direction, or `"random"`."""
     deposit_neighbours: int = 20
+    """k points on which a landmark deposits besides itself; 0: none."""
     temperature: float = 0.6
+    """τ > 0 of the weights, in standard deviations of a query's cosines to the landmarks: a low one
+    listens to the nearest few.
+    """
     band_limit: int = 32
+    """L in [8, 256]."""
     smoothing: float = 0.08
+    """σ > 0, width of one deposit; below about 2.5 / L it rings."""
+
     probes: int = 8
+    """P >= 1, at most."""
     strength_exponent: float = 0.5
+    """γ >= 0."""
     crowding: float = 0.1
+    """β >= 0."""
     band: float | None = None
+    """Half width of the radial band in standard deviations of the relevant radii; None: all
+    radii.
+    """
     share: float = 0.05
+    """Of the points that is returned, in (0, 1]."""
+
     level: float = 0.8
+    """Share of the 10 true neighbours that counts as success, in (0, 1]."""
     enough: float = 0.9
+    """Probability at which no further probes are used, in (0, 1]; 1: all are. This saves comparing
+    points with further cones; the probes themselves are found together.
+    """
     pseudo_queries: int = 256
+    """Points of the map that calibrate, at least 32; a quarter of the points at most."""
+
     batch: int = 64
+    """Queries that are compiled for and run together."""
     seed: int = 0
+    """Of the pseudo-queries and of the choice of landmarks."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the parameter, its rule and what was received."""

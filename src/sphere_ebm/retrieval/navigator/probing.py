@@ -40,43 +40,46 @@ _LEAST = 1e-3
 
 @final
 class ProbeTables(eqx.Module):
-    """What every query meets. S landmarks of width D, band limit L.
-
-    `grid` holds harmonics of a band limit that is at least L; `temperature` is τ, `smoothing` the
-    width of one deposit in radians.
-    """
+    """What every query meets. S landmarks of width D, band limit L."""
 
     landmark: Float[Array, "landmarks width"]
+    """(S, D) unit embeddings."""
     signature: Float[Array, "landmarks coefficients"]
+    """(S, L²) harmonic coefficients of their deposits, smoothed; see
+    `sphere_ebm.retrieval.navigator.landmarks.signatures`.
+    """
     direction: Float[Array, "landmarks 3"]
+    """(S, 3) where they lie on the map."""
     radius: Float[Array, " landmarks"]
+    """(S,) in shell units."""
     temperature: Float[Array, ""]
+    """τ."""
     smoothing: Float[Array, ""]
+    """Width of one deposit in radians."""
     grid: SphericalHarmonics
+    """Of a band limit that is at least L."""
     probes: int = eqx.field(static=True)
 
 
 class Probes(NamedTuple):
-    """The P strongest maxima of B queries, strongest first.
-
-    Attributes:
-        direction: unit vectors.
-        density: |ψ|² / ∫|ψ|² there, per steradian; 0 where not `found`.
-        found: whether the field has that many maxima that are apart.
-        openness: 1 - q: mean of ψ on a circle of 1.25 smoothing widths around the maximum, over ψ
-            there; in (0, 1].
-        radius, spread: mean and standard deviation of the radii of relevant landmarks nearby, shell
-            units.
-        weight: w_s of every landmark, in [0, 1].
-    """
+    """The P strongest maxima of B queries, strongest first."""
 
     direction: Float[Array, "batch probes 3"]
+    """Unit vectors."""
     density: Float[Array, "batch probes"]
+    """|ψ|² / ∫|ψ|² there, per steradian; 0 where not `found`."""
     found: Bool[Array, "batch probes"]
+    """Whether the field has that many maxima that are apart."""
     openness: Float[Array, "batch probes"]
+    """1 - q: mean of ψ on a circle of 1.25 smoothing widths around the maximum, over ψ there; in
+    (0, 1].
+    """
     radius: Float[Array, "batch probes"]
+    """Mean of the radii of relevant landmarks nearby, in shell units."""
     spread: Float[Array, "batch probes"]
+    """Their standard deviation."""
     weight: Float[Array, "batch landmarks"]
+    """w_s of every landmark, in [0, 1]."""
 
 
 def fine_grid(band_limit: int) -> SphericalHarmonics:

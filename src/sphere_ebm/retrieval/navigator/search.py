@@ -63,23 +63,24 @@ _FEW = 32
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HarmonicNavigator:
-    """A finished map, ready to be asked. Made by `HarmonicNavigator.build`; asked by `find`.
-
-    Attributes:
-        landmarks: (S,) their indices, sorted.
-        pseudo_queries: (M,) points that calibrated the confidence; they are no landmarks and hold
-            no deposit.
-        curves: one per stage, from the share of relevance held to the probability of success.
-    """
+    """A finished map, ready to be asked. Made by `HarmonicNavigator.build`; asked by `find`."""
 
     config: NavigatorConfig
     landmarks: Int[np.ndarray, " landmarks"]
+    """(S,) their indices, sorted."""
     pseudo_queries: Int[np.ndarray, " trials"]
+    """(M,) points of the map that calibrated the confidence, drawn at random; they are no landmarks
+    and hold no deposit.
+    """
     curves: tuple[ConfidenceCurve, ...]
+    """One per stage, from the share of relevance held to the probability of success."""
     point_direction: Float64[np.ndarray, "points 3"]
     point_radius: Float64[np.ndarray, " points"]
+    """In shell units."""
     unit: Float32[np.ndarray, "points width"]
+    """The embeddings of the map, scaled to unit length; zero rows stay."""
     deposit: csr_array
+    """(S, N) what a landmark of weight 1 puts where; see `deposits`."""
     tables: ProbeTables
     caps: CapDensity
 
