@@ -1,13 +1,13 @@
 """`Samples` in ArviZ's form, what its table warns of, and the choice of chains."""
 
-import builtins
+import sys
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sphere_ebm.errors import ConvergenceWarning
+from sphere_ebm.errors import ConvergenceWarning, MissingPackageError
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.moments import Moments
 from sphere_ebm.studies.samples import R_HAT_LIMIT, Samples
@@ -171,16 +171,6 @@ def test_a_temperature_that_no_chain_has_is_refused():
     ("call", "package"), [("to_arviz", "arviz_base"), ("summary", "arviz_stats")]
 )
 def test_a_missing_package_names_the_extra_to_install(monkeypatch, call, package):
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **options: Any) -> Any:
-        if name == package:
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return real(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(
-        ModuleNotFoundError,
-        match=rf"{package} is not installed.*pip install 'sphere-ebm\[studies\]'",
-    ):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=rf"`{package}`: pip install .*\[studies\]'"):
         getattr(samples(), call)()
