@@ -94,6 +94,7 @@ def place(
     Raises:
         ValueError: an input has the wrong shape, is not finite, or is no dense array of real
             numbers; neighbours of another number of points; more devices than there are.
+        MissingPackageError: faiss is not installed and `neighbour_search` is `"approximate"`.
         NonFiniteEnergyError: the energy diverged during sampling.
 
     Cost: the k-NN search, O(N² D) exact; then O(N · degree) and the osmotic evaluator's cost a
