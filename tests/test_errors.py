@@ -43,8 +43,27 @@ def test_a_missing_package_is_named_with_its_purpose_and_the_extra_that_installs
 def test_a_package_that_lacks_one_of_its_own_is_named_itself(monkeypatch, tmp_path):
     (tmp_path / "half_installed.py").write_text("import no_such_package\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingPackageError, match="needs the package `half_installed`"):
+    with pytest.raises(MissingPackageError, match="needs the package `half_installed`") as caught:
         require("half_installed", "ann")
+    assert str(caught.value) == (
+        "this needs the package `half_installed`, which is installed but cannot be imported"
+        " (No module named 'no_such_package'): repair the installation of `half_installed`"
+    )
+
+
+def test_a_package_that_is_broken_tells_why_and_not_to_install_it(monkeypatch, tmp_path):
+    (tmp_path / "broken_library.py").write_text("raise ImportError('libx.so:\\nno such file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackageError) as caught:
+        require("broken_library", "ann")
+    assert "cannot be imported (libx.so:\\nno such file): repair" in str(caught.value)
+    assert "pip install" not in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_module_that_an_old_release_lacks_is_to_be_installed():
+    with pytest.raises(MissingPackageError, match=r"`json`: pip install 'sphere-ebm\[ann\]'"):
+        require("json.no_such_module", "ann")
 
 
 def test_what_is_installed_is_imported():

@@ -95,18 +95,21 @@ class EngineError(RuntimeError):
 
 
 class MissingPackageError(ModuleNotFoundError):
-    """A package of an extra is not installed; the message tells how to install it.
+    """A package of an extra is not installed, or is and cannot be imported.
 
     Attributes:
-        problem: what needs which package.
-        cure: the command that installs it.
+        problem: what needs which package, and of one that is installed why it cannot be imported.
+        cure: the command that installs it, where that would help.
     """
 
-    def __init__(self, package: str, extra: str, purpose: str = "this") -> None:
+    def __init__(self, package: str, extra: str, purpose: str = "this", broken: str = "") -> None:
         # As with ShardError: what is in `args` survives pickling between processes.
-        super().__init__(package, extra, purpose, name=package)
+        super().__init__(package, extra, purpose, broken, name=package)
         self.problem = f"{purpose} needs the package `{package}`"
         self.cure = f"pip install 'sphere-ebm[{extra}]'"
+        if broken:
+            self.problem += f", which is installed but cannot be imported ({one_line(broken)})"
+            self.cure = f"repair the installation of `{package}`"
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.cure}"
@@ -124,9 +127,16 @@ def require(package: str, extra: str, purpose: str = "this") -> Any:
         The imported module.
 
     Raises:
-        MissingPackageError: the package, or one that it needs, is not installed.
+        MissingPackageError: the package is not installed, or cannot be imported: one that it needs
+            is missing, or its installation is broken.
     """
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MissingPackageError(package.partition(".")[0], extra, purpose) from error
+        # A module of it that is missing belongs to another release, which pip would install.
+        missing = f"{package}.".startswith(f"{error.name}.")
+        if isinstance(error, ModuleNotFoundError) and missing:
+            broken = ""
+        else:
+            broken = str(error) or type(error).__name__
+        raise MissingPackageError(package.partition(".")[0], extra, purpose, broken) from error

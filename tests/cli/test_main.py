@@ -109,6 +109,16 @@ def test_wrong_usage_is_2_and_names_the_option(
     assert not (tmp_path / "out").exists()
 
 
+def test_ray_that_is_not_installed_is_wrong_usage(
+    command: Command, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = command("label", source, "-o", tmp_path / "out", "--engine", "ray")
+    assert (done.code, done.out) == (2, "")
+    assert "pip install 'sphere-ebm[ray]'" in done.err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["label"], ["label", "x"], ["polish"], ["inspect"], ["quality", "a", "b"]]
 )

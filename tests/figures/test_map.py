@@ -110,6 +110,15 @@ def test_every_point_is_on_the_map_and_on_one_globe(n, tmp_path):
     assert save_figure(figure, tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_file_of_a_figure_is_for_those_that_the_umask_leaves(tmp_path):
+    former = os.umask(0o027)
+    try:
+        save_figure(plot_map(**inputs(1)), tmp_path / "map.png")
+    finally:
+        os.umask(former)
+    assert (tmp_path / "map.png").stat().st_mode & 0o777 == 0o640
+
+
 def test_map_places_points_by_their_direction():
     given = inputs(40)
     drawn = drawn_points(plot_map(**given), "map")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,92 @@ def test_where_files_cannot_be_locked_nothing_is_held(
     with locked(tmp_path), locked(tmp_path):
         pass
     assert [*tmp_path.iterdir()] == []
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another user's file does: it exists and may not be opened, also where tests are root."""
+    opened = os.open
+
+    def refusing(path, flags, *rest, **options):
+        if Path(os.fsdecode(path)).name == LOCK:
+            raise OSError(
+                errno.EEXIST if flags & os.O_EXCL else errno.EACCES, "Permission denied", path
+            )
+        return opened(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refusing)
+
+
+def test_a_lock_file_that_may_not_be_opened_refuses_the_run_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / LOCK).touch()
+    refuse_to_open(monkeypatch)
+    with pytest.raises(LabelError, match="another run may be working in") as caught:
+        locked(tmp_path).__enter__()
+    assert f"{tmp_path / LOCK} cannot be opened (Permission denied); wait" in str(caught.value)
+    assert (tmp_path / LOCK).exists()
+
+
+def test_in_a_folder_that_cannot_be_written_nothing_is_held_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / LOCK).touch()
+    refuse_to_open(monkeypatch)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with locked(tmp_path), locked(tmp_path):
+        pass
+    assert (tmp_path / LOCK).exists()
+
+
+def test_a_run_that_could_not_lock_leaves_the_lock_file_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with locked(tmp_path):
+        with monkeypatch.context() as patched:
+            patched.setattr(fcntl, "flock", refuse)
+            with locked(tmp_path):
+                pass
+        with pytest.raises(LabelError, match="another run is working in"), locked(tmp_path):
+            pass
+
+
+def test_every_user_may_try_the_lock_whatever_the_umask(tmp_path: Path) -> None:
+    former = os.umask(0o077)
+    try:
+        with locked(tmp_path):
+            assert (tmp_path / LOCK).stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(former)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+def test_a_run_of_another_user_is_refused_and_takes_over_what_a_killed_run_left() -> None:
+    # Python itself may lie where only root can read, so the user changes after the imports.
+    other = HOLDER.replace("with locked", "os.setgid(65534)\nos.setuid(65534)\nwith locked")
+
+    def tried() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import os\n{other}", base],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return (done.stdout + done.stderr).strip().splitlines()[-1]
+
+    # Not `tmp_path`, which belongs to one user alone.
+    with tempfile.TemporaryDirectory() as base:
+        os.chmod(base, 0o777)
+        with locked(Path(base)):
+            assert "another run is working in" in tried()
+            assert (Path(base) / LOCK).exists()
+        (Path(base) / LOCK).touch()
+        assert "another run may be working in" in tried()
+        (Path(base) / LOCK).chmod(0o666)
+        assert tried() == "held"
 
 
 def test_the_folder_is_let_go_of_when_the_work_fails(tmp_path: Path) -> None:

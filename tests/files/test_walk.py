@@ -53,12 +53,41 @@ def test_a_pattern_is_that_of_the_shell_with_two_stars_for_any_depth(tmp_path, p
     assert sorted({*search().files(str(tmp_path / pattern))}) == [tmp_path / n for n in found]
 
 
+@pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("pattern", ["", "**", "**/*.x", "**/**/*.x"])
-def test_links_that_lead_back_end(tmp_path, pattern):
+def test_links_that_lead_back_end(tmp_path, pattern, follows):
     path = touched(tmp_path / "a" / "b.x")
     for name in ("loop", "loop2", "loop3"):
         os.symlink(tmp_path, tmp_path / "a" / name)
-    assert {*search().files(str(tmp_path / pattern))} == {path}
+    assert search(follows=follows).files(str(tmp_path / pattern)) == [path]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("", []),
+        ("*", ["link/1.x", "link/2/3.x"]),
+        ("**", ["link/1.x", "link/2/3.x"]),
+        ("**/*.x", ["link/1.x", "link/2/3.x"]),
+        ("**/2/*.x", ["link/2/3.x"]),
+    ],
+)
+def test_two_stars_follow_links_where_they_are_told_to(tmp_path, pattern, found):
+    for name in ("elsewhere/1.x", "elsewhere/2/3.x"):
+        touched(tmp_path / name)
+    (tmp_path / "in").mkdir()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "in" / "link")
+    here = search(follows=True).files(str(tmp_path / "in" / pattern))
+    assert sorted(here) == [tmp_path / "in" / name for name in found]
+
+
+def test_folders_that_link_to_one_another_are_searched_once_each(tmp_path):
+    names = [f"{i}" for i in range(12)]
+    for name in names:
+        touched(tmp_path / name / "a.x")
+        for other in names:
+            os.symlink(tmp_path / other, tmp_path / name / f"to {other}")
+    assert len(search(follows=True).files(str(tmp_path / "**" / "*.x"))) == len(names)
 
 
 @pytest.mark.parametrize("pattern", ["", "**/*.x"])

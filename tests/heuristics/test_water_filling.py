@@ -140,6 +140,11 @@ def test_counters_agree_with_each_other_and_with_the_rules(runs: dict[Key, Place
         assert preset.lateral or info["lateral_moves"] == 0
         assert preset.osmotic_rate > 0 or info["osmotic_moves"] == 0
         assert placed.method == f"water-filling: {name}"
+        # The order is in the bytes of a saved placement.
+        assert " ".join(info) == (
+            "passes promotions lateral_moves lateral_share osmotic_moves start_deviation deviation"
+            " overload_mean overload_max"
+        )
     assert {name for (name, *_), placed in runs.items() if placed.info["lateral_moves"]} == set(
         LATERAL
     )

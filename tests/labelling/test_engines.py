@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -111,6 +112,53 @@ def test_tasks_that_wait_are_cancelled_when_one_fails() -> None:
         with pytest.raises(ValueError, match="0"):
             list(ExecutorEngine(pool).run(work, range(100)))
     assert len(begun) < 50
+
+
+def test_a_run_that_fails_returns_when_none_of_its_tasks_is_running() -> None:
+    both = threading.Barrier(2)
+    ended: list[int] = []
+
+    def work(number: int) -> None:
+        if number > 1:
+            return
+        both.wait()
+        if number == 0:
+            raise ValueError(number)
+        time.sleep(0.2)
+        ended.append(number)
+
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(ValueError, match="0"):
+            list(ExecutorEngine(pool).run(work, range(9)))
+        assert ended == [1]
+
+
+def test_what_was_submitted_before_a_submission_failed_is_ended() -> None:
+    begun = threading.Event()
+    ended: list[int] = []
+
+    def work(number: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+        ended.append(number)
+
+    class Full(ThreadPoolExecutor):
+        """Takes two tasks: the first is running when the third is refused."""
+
+        taken = 0
+
+        def submit(self, *given: Any, **options: Any) -> Any:
+            self.taken += 1
+            if self.taken > 2:
+                assert begun.wait(60)
+                raise RuntimeError("full")
+            return super().submit(*given, **options)
+
+    with Full(1) as pool:
+        with pytest.raises(EngineError, match="the executor cannot work: full"):
+            list(ExecutorEngine(pool).run(work, range(3)))
+        assert ended == [0]
+    assert ended == [0]
 
 
 def test_tasks_that_others_cancel_end_the_run() -> None:

@@ -1,8 +1,10 @@
 """Shards in, one map, labels out: complete, named, resumable, and nothing else touched."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,21 @@ import numpy as np
 import pytest
 
 from builders import Died, assert_copied, contents, dying_after
-from sphere_ebm import LabelError, PlacementConfig, ShardError, label, read_labels
+from sphere_ebm import (
+    LabelError,
+    PlacementConfig,
+    ShardError,
+    compare,
+    label,
+    place,
+    read_labels,
+)
+from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.journal import JOURNAL
 from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.labelling import label as labelling
+from sphere_ebm.labelling.compare import compare_shards
 from sphere_ebm.labelling.label import LabelRun, measure_map
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0)
@@ -228,6 +240,25 @@ def test_refused_inputs_are_listed_and_the_good_ones_labelled(
     }
     assert all(str(refused.source) in refused.reason for refused in run.refused)
     assert contents(tmp_path / "out") == contents(finished.output)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda path, config: label(path, path.parent / "out", config),
+        lambda path, config: compare_shards(path, path.parent / "out", config),
+        lambda path, config: compare(read_shard(path).embeddings, config=config),
+        lambda path, config: place(read_shard(path).embeddings, config=config),
+    ],
+    ids=["label", "compare_shards", "compare", "place"],
+)
+def test_an_approximate_search_without_faiss_names_the_extra(
+    tmp_path: Path, shard: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    approximate = dataclasses.replace(CONFIG, neighbour_search="approximate")
+    with pytest.raises(MissingPackageError, match=r"`faiss`: pip install 'sphere-ebm\[ann\]'"):
+        run(shard(tmp_path / "in" / "x.safetensors", 12), approximate)
 
 
 def test_shards_of_different_width_are_refused_with_both_names(

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import os
 from typing import Any
 
 import numpy as np
@@ -74,3 +75,5 @@ def test_the_memory_is_that_of_the_control_group_where_there_is_one(
 
     monkeypatch.setattr(builtins, "open", opened)
     assert (landmarks._memory() == 2**30) is limited
+    monkeypatch.delattr(os, "sysconf")  # as on Windows
+    assert landmarks._memory() == (2**30 if limited else landmarks._UNKNOWN_MEMORY)

@@ -3,13 +3,16 @@
 Stable or with a warning, cut short or not, continued only if it is the same run.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 import pytest
 
 from sphere_ebm import Placement, PlacementConfig, place
+from sphere_ebm.sampling.run import RunResult, run_program
 
 POINTS = 300
 BASE: dict[str, Any] = {"neighbours": 8, "shells": 8}
@@ -84,6 +87,23 @@ def test_a_longer_average_sees_more_of_the_spread(cloud: np.ndarray) -> None:
 def test_radii_stay_above_the_inner_edge_of_the_first_shell(cloud: np.ndarray) -> None:
     soft = placed(cloud, radius_stiffness=0.001, temperature_start=0.1, temperature_end=0.1)
     assert soft.radius.min() > soft.shells.edges[0]
+
+
+def test_a_mean_without_a_direction_is_seen(
+    cloud: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_to_opposite_places(*given: Any, **options: Any) -> RunResult:
+        result = run_program(*given, **options)
+        mean = result.carry.moments.mean.direction
+        carry = eqx.tree_at(
+            lambda carry: carry.moments.mean.direction, result.carry, mean.at[7].set(0)
+        )
+        return dataclasses.replace(result, carry=carry)
+
+    monkeypatch.setattr("sphere_ebm.maps.place.run_program", run_to_opposite_places)
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        found = placed(cloud, steps=10, average=2)
+    assert np.argwhere(np.isnan(found.direction).all(axis=1)).tolist() == [[7]]
 
 
 def test_a_checkpoint_of_another_graph_is_not_continued(cloud: np.ndarray, tmp_path: Path) -> None:

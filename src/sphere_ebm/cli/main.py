@@ -229,7 +229,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
         engine = make_engine(options.engine, options.jobs, options.ray_address)
         if options.landmarks is not None and options.landmarks < 1:
             raise ValueError(f"`landmarks` must be at least 1; got {options.landmarks}.")
-    except ValueError as error:
+    except (ValueError, MissingPackageError) as error:
         options.parser.error(str(error))
     begun = time.perf_counter()
     with progress_bars(not (options.quiet or options.json)) as progress:

@@ -124,7 +124,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write `figure` as PNG to `path`.
 
     See `atomic_write`: on an error nothing is left behind and an older file at `path` stays as it
-    was. The bytes depend on the figure alone (no date, no software version). Returns the path.
+    was; who may read the file is up to the umask. The bytes depend on the figure alone (no date, no
+    software version). Returns the path.
     """
     target = Path(path)
     buffer = io.BytesIO()

@@ -8,9 +8,12 @@ no lock file among its own. (A file outside of the folder that is never removed 
 but it would not be seen by another machine that works in the same folder, or by another user.) On
 Windows a file that is open cannot be removed: there `filelock` itself removes it after it let go.
 
-A killed run leaves the file behind, unlocked; the run that takes over removes it.
+A killed run leaves the file behind, unlocked; the run that takes over removes it. So that runs of
+other users can try its lock, too, everybody may open the file, whatever the umask.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,25 +32,46 @@ def locked(folder: Path) -> Iterator[None]:
     Where files cannot be locked (some network file systems), or none can be made, nothing is held.
 
     Raises:
-        LabelError: another run holds the folder.
+        LabelError: another run holds the folder, or may hold it: the lock file of another user
+            cannot be opened.
         OSError: the folder cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     # Without flock, filelock would rely on the file's existence, which outlives a killed process.
-    lock = FileLock(path, blocking=False, fallback_to_soft=False)
+    lock = FileLock(path, blocking=False, mode=0o666, fallback_to_soft=False)
+    existed = path.exists()
     try:
         lock.acquire()
     except Timeout as error:
         raise LabelError(
             f"another run is working in {folder}; wait for it, or choose another --output"
         ) from error
-    except OSError:
-        pass
+    except OSError as error:
+        if _is_closed(folder, error):
+            raise LabelError(
+                f"another run may be working in {folder}: {path} cannot be opened"
+                f" ({error.strerror}); wait for it, have that file removed if its run was killed,"
+                " or choose another --output"
+            ) from error
+        if not existed:
+            # The attempt has made a file that it could not lock.
+            with suppress(OSError):
+                path.unlink()
     try:
         yield
     finally:
-        # Also where nothing is held: the attempt may have made the file.
-        with suppress(OSError):
-            path.unlink()
+        # What is not held may be another run's.
+        if lock.is_locked:
+            with suppress(OSError):
+                path.unlink()
         lock.release()
+
+
+def _is_closed(folder: Path, error: OSError) -> bool:
+    """Whether the lock file is what may not be opened.
+
+    In a folder that cannot be written nothing can be spoilt: there the run fails by itself.
+    """
+    forbidden = error.errno in (errno.EACCES, errno.EPERM)
+    return forbidden and os.access(folder, os.W_OK | os.X_OK)

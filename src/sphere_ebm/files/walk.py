@@ -1,6 +1,7 @@
 """Files below folders and behind patterns: one way of looking for shards and for texts."""
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ class Search:
     """Which files are taken, and what went wrong on the way to them.
 
     Folders are searched recursively. Hidden files and folders below them are passed over, and
-    symbolic links to folders not followed: among two that lead back, a search would never end.
+    symbolic links to folders not followed, but for those that a `**` may meet where it is told to.
 
     Attributes:
         problems: what could not be found or searched, each naming the input or the folder. Nothing
@@ -28,6 +29,8 @@ class Search:
         what: str,
         cure: str,
         passes_over: Callable[[str, Sequence[str]], bool] = lambda folder, names: False,
+        *,
+        follows: bool = False,
     ) -> None:
         """Search for the files that `takes` is true for.
 
@@ -37,12 +40,14 @@ class Search:
             cure: what to do about an input without any.
             passes_over: called with a folder and the names of the files in it; true for one that is
                 not to be searched, nor any below it.
+            follows: whether `**` in a pattern follows links to folders, as that of `glob` does.
         """
         self.problems: list[ShardError] = []
         self._takes = takes
         self._what = what
         self._cure = cure
         self._passes_over = passes_over
+        self._follows = follows
 
     def files(self, given: str) -> list[Path]:
         """Files that a folder or a pattern stands for; where there are none, that is a problem."""
@@ -50,7 +55,8 @@ class Search:
         if os.path.isdir(given):
             found = list(self._below(given))
         elif _is_pattern(given):
-            found = [path for match in self._matches(given) for path in self._of(match)]
+            matches = self._matches(given)
+            found = [*dict.fromkeys(path for match in matches for path in self._of(match))]
         else:
             self.refuse(given, "does not exist", "check the path")
             return []
@@ -77,33 +83,42 @@ class Search:
             paths = (os.path.join(folder, name) for name in names if not name.startswith("."))
             yield from (Path(path) for path in paths if os.path.isfile(path) and self._takes(path))
 
-    def _folders(self, top: str) -> Iterator[tuple[str, list[str]]]:
-        """Folders from `top` on down, each with the names of its files."""
+    def _folders(self, top: str, follows: bool = False) -> Iterator[tuple[str, list[str]]]:
+        """Folders from `top` on down, each with the names of its files.
+
+        Where links are followed, a folder comes once, under the first of its names: among two links
+        that lead back, a search would never end.
+        """
+        seen: set[str] = set()
 
         def note(error: OSError) -> None:
             problem = f"cannot be searched ({error.strerror})"
             self.refuse(str(error.filename), problem, "check its permissions")
 
-        for folder, folders, names in os.walk(top, onerror=note):
-            if self._passes_over(folder, names):
+        for folder, folders, names in os.walk(top, onerror=note, followlinks=follows):
+            real = os.path.realpath(folder) if follows else folder
+            if real in seen or self._passes_over(folder, names):
                 folders.clear()
                 continue
+            seen.add(real)
             folders[:] = [name for name in folders if not name.startswith(".")]
+            folders.sort(key=lambda name: natural_order(Path(name)))
             yield folder, names
 
     def _matches(self, pattern: str) -> Iterator[str]:
-        """`glob.glob` with `recursive`, but for links, which `**` does not follow here."""
+        """`glob.glob` with `recursive`, but that links which lead back end."""
         parts = Path(pattern).parts
         if "**" not in parts:
             yield from glob.glob(pattern)
             return
         at = parts.index("**")
+        rest = [*itertools.dropwhile("**".__eq__, parts[at:])]
         for top in filter(os.path.isdir, glob.glob(str(Path(*parts[:at])))):
-            if at + 1 == len(parts):
-                yield top
-                continue
-            for folder, _ in self._folders(top):
-                yield from self._matches(os.path.join(glob.escape(folder), *parts[at + 1 :]))
+            for folder, names in self._folders(top, self._follows):
+                if rest:
+                    yield from self._matches(os.path.join(glob.escape(folder), *rest))
+                else:
+                    yield from (os.path.join(folder, n) for n in names if not n.startswith("."))
 
 
 def _is_pattern(given: str) -> bool:

@@ -181,8 +181,8 @@ def nearest_neighbours(
     embeddings, .99 on a mixture of 100 000 points. Memory: a copy of the input, exact two and
     blocks of at most 128 MiB; approximate an eighth of a byte a component and 8 bytes a point more.
 
-    Raises `ValueError` for a non-finite row, k < 1, an unknown `search`, and `"approximate"`
-    without faiss.
+    Raises `ValueError` for a non-finite row, k < 1 and an unknown `search`, `MissingPackageError`
+    for `"approximate"` without faiss.
     """
     _check_k(k)
     before = 0

@@ -140,6 +140,7 @@ def compare(
 
     Raises:
         ValueError: an unknown method, fewer than 2 points, or input that `place` refuses.
+        MissingPackageError: faiss is not installed and `neighbour_search` is `"approximate"`.
     """
     config = dataclasses.replace(checked_config(config), start="pca")
     names = list(METHODS) if methods is None else list(methods)

@@ -98,7 +98,7 @@ def water_filling(
     )
     info: dict[str, int | float] = {}
     if n:
-        info = {"start_deviation": _deviation(poured.first, shells)} | _done(poured.tally)
+        info = _done(poured.tally) | {"start_deviation": _deviation(poured.first, shells)}
     return given.placement(poured.radius, poured.direction, f"water-filling: {name}", info)
 
 

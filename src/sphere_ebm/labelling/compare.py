@@ -56,6 +56,7 @@ def compare_shards(
     Raises:
         LabelError: no input could be used, widths differ, or there are fewer than 2 points.
         ValueError: an unknown method.
+        MissingPackageError: faiss is not installed and `neighbour_search` is `"approximate"`.
         OSError: the output cannot be written.
         NonFiniteEnergyError: the energy of a Langevin run diverged.
     """

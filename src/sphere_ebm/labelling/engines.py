@@ -15,7 +15,7 @@ import queue
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
@@ -24,15 +24,14 @@ from concurrent.futures import (
     ProcessPoolExecutor,
 )
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, final
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar, final
 
 import jax
 from typing_extensions import override
 
 from sphere_ebm.errors import EngineError, require
 
-EngineName = Literal["local", "ray"]
 ENGINES: tuple[str, ...] = ("local", "ray")
 RETRIES = 3
 """How often in a row workers may be lost before a run gives up."""
@@ -165,6 +164,11 @@ class ExecutorEngine(AbstractEngine):
     `ProcessPoolExecutor` the context `multiprocessing.get_context("spawn")`. Workers of other
     machines need a file system with inputs and output that all of them share. A worker that is lost
     is not replaced: that ends the run, which the same command continues.
+
+    What it is busy with comes first: `prepare` waits until a worker has taken a task. Processes of
+    the caller's are as the caller made them: they do not use this process's cache of compiled
+    programs unless the environment names one, and nothing ends them when this process is killed. A
+    run that fails returns when none of its tasks is running any more.
     """
 
     def __init__(self, executor: Executor):
@@ -192,8 +196,7 @@ class ExecutorEngine(AbstractEngine):
         except (BrokenExecutor, CancelledError) as error:
             raise _lost(error) from error
         finally:
-            for future in futures:
-                future.cancel()
+            _end(futures)
 
 
 def _lost(error: Exception) -> EngineError:
@@ -205,7 +208,22 @@ def _submitted(
     executor: Executor, work: Callable[[Task], Result], tasks: dict[int, Task]
 ) -> dict["Future[_Outcome]", int]:
     """The number of each task by what will be its outcome."""
-    return {executor.submit(_guarded, work, task): number for number, task in tasks.items()}
+    futures: dict[Future[_Outcome], int] = {}
+    try:
+        for number, task in tasks.items():
+            futures[executor.submit(_guarded, work, task)] = number
+    except BaseException:
+        _end(futures)
+        raise
+    return futures
+
+
+def _end(futures: Iterable["Future[_Outcome]"]) -> None:
+    """Cancel what waits, and wait for what runs: it may still write."""
+    running = [future for future in futures if not future.cancel()]
+    for future in running:
+        with suppress(CancelledError):
+            future.exception()
 
 
 def _completed(futures: dict["Future[_Outcome]", int]) -> Iterator[tuple[int, Any]]:

@@ -122,6 +122,7 @@ def label(
         LabelError: no input could be used, widths differ, the configuration does not suit their
             number of points, or `output` holds another map or files of the names that are to be
             written, or another run works there.
+        MissingPackageError: faiss is not installed and `neighbour_search` is `"approximate"`.
         OSError: the output cannot be written.
         NonFiniteEnergyError: the energy diverged.
     """

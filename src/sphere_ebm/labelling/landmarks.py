@@ -5,6 +5,7 @@ The others join the map they make.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from jaxtyping import Int64
@@ -63,7 +64,8 @@ def choose_landmarks(
 def _memory() -> int:
     """Bytes of physical memory, or of the control group that this process lives in."""
     found = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    # AttributeError: Windows has no `sysconf`; ValueError: other systems may lack the name.
+    with suppress(AttributeError, ValueError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

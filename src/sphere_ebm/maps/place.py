@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram
 
 from sphere_ebm.geometry.shells import assign_shells
-from sphere_ebm.geometry.sphere import squared_chord, unit_rows
+from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
@@ -94,6 +94,7 @@ def place(
     Raises:
         ValueError: an input has the wrong shape, is not finite, or is no dense array of real
             numbers; neighbours of another number of points; more devices than there are.
+        MissingPackageError: faiss is not installed and `neighbour_search` is `"approximate"`.
         NonFiniteEnergyError: the energy diverged during sampling.
 
     Cost: the k-NN search, O(N² D) exact; then O(N · degree) and the osmotic evaluator's cost a
@@ -317,7 +318,9 @@ class _Points(NamedTuple):
 def _mean_and_spread(result: RunResult) -> _Points:
     """Mean configuration and the spread about it; see `Placement` for what `angle_std` means."""
     moments = jax.tree.map(lambda x: np.asarray(x, np.float64), result.carry.moments)
-    mean = unit_rows(moments.mean.direction)
+    # Not `unit_rows`: a mean without a direction has to be seen, as NaN with NumPy's warning.
+    mean = moments.mean.direction
+    mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     angle = np.sqrt(moments.deviation.direction.sum(axis=1) / (moments.count - 1))
     radius = np.sqrt(moments.deviation.radius / (moments.count - 1))
     return _Points(*(x.astype(np.float32) for x in (mean, moments.mean.radius, angle, radius)))

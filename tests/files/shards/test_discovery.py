@@ -55,14 +55,34 @@ def test_a_folder_that_cannot_be_searched_is_a_problem_and_stops_no_other(
     assert "closed: cannot be searched (Permission denied); check" in str(bad.problem)
 
 
-@pytest.mark.parametrize("pattern", ["", "**", "**/*.npy", "**/**/*.npy"])
-def test_linked_folders_are_not_followed_so_loops_end(tmp_path, shard, pattern):
+@pytest.mark.parametrize(
+    ("pattern", "linked"),
+    [
+        ("", []),
+        ("**", ["link/d.npy"]),
+        ("**/*.npy", ["link/d.npy"]),
+        ("**/**/*.npy", ["link/d.npy"]),
+    ],
+)
+def test_linked_folders_are_followed_by_two_stars_only_and_loops_end(
+    tmp_path, shard, pattern, linked
+):
     wanted = [shard(tmp_path / "folder" / "a.npy"), shard(tmp_path / "folder" / "b" / "c.npy")]
     elsewhere = shard(tmp_path / "elsewhere" / "d.npy").parent
     for name in ("loop", "loop2", "b/loop"):
         os.symlink(tmp_path / "folder", tmp_path / "folder" / name)
     os.symlink(elsewhere, tmp_path / "folder" / "link")
+    wanted += [tmp_path / "folder" / name for name in linked]
     assert usable(discover([tmp_path / "folder" / pattern])) == wanted
+
+
+@pytest.mark.parametrize("target", ["real", "in/real"])
+def test_of_a_folder_and_a_link_to_it_the_first_by_name_is_taken(tmp_path, shard, target):
+    shard(tmp_path / target / "a.npy")
+    (tmp_path / "in").mkdir(exist_ok=True)
+    os.symlink(tmp_path / target, tmp_path / "in" / "link")
+    found = discover([tmp_path / "in" / "**" / "*.npy"])
+    assert usable(found) == [tmp_path / "in" / "link" / "a.npy"]
 
 
 def test_of_two_links_to_one_file_the_first_by_name_is_taken(tmp_path, shard):

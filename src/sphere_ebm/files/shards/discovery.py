@@ -66,15 +66,15 @@ def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
 
     Folders are searched recursively; hidden files and folders, label files
     (`*.sphere.safetensors`), upstream's `*.sphere.npz` and other formats in them are passed over,
-    symbolic links to folders not followed. Files that several inputs name, or several links, are
-    taken once. The parts of a document become one item. Items are sorted by path, numbers in names
-    by value.
+    symbolic links to folders not followed, but by the `**` of a glob. Files that several inputs
+    name, or several links, are taken once. The parts of a document become one item. Items are
+    sorted by path, numbers in names by value.
 
     Nothing is raised: an input that cannot be found, matches nothing or lacks parts, and a folder
     that cannot be searched, becomes an item whose `problem` says so, in its place, so that it does
     not stop the others. Only headers are read, and only of files named as parts.
     """
-    search = Search(_is_shard, "shard", _ENDINGS)
+    search = Search(_is_shard, "shard", _ENDINGS, follows=True)
     # Sorted: of two links to one file the same is taken, whatever order a folder lists them in.
     found = [sorted(_expand(str(given), search), key=natural_order) for given in inputs]
     files: dict[str, Path] = {}
