@@ -14,7 +14,7 @@ made for.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
@@ -22,6 +22,7 @@ from jaxtyping import Float, Float64, Int, Shaped
 RadiusOrder = Literal["outer", "core"]
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Shells:
     """S concentric shells.

@@ -1,7 +1,7 @@
 """Which edges of a graph stay when no point may have more than so many."""
 
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,6 +19,7 @@ class Edges(NamedTuple):
     cosine: Float[np.ndarray, " edges"]
 
 
+@final
 class DegreeBound:
     """Which edges stay (`kept`), by the rule of `graph_from_neighbours`.
 

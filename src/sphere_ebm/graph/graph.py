@@ -4,6 +4,7 @@ Symmetric k-nearest-neighbour edges with affinity weights and a bounded degree.
 """
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
@@ -24,6 +25,7 @@ _PRECISION_RANGE = (1e-3, 1e5)
 _CHUNK = 4096
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class NeighbourGraph:
     """An undirected weighted graph, each edge once.

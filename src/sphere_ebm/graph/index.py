@@ -23,6 +23,7 @@ EXACT_LIMIT = 16_384
 """`search="auto"` is exact up to this many points and approximate above it."""
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Nearest:
     """The nearest indexed points of new points.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers
@@ -43,6 +43,7 @@ def _format_of(path: Path) -> str | None:
         return None
 
 
+@final
 @dataclass(frozen=True)
 class Claim:
     """A folder in which a run may work.

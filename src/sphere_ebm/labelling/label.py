@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -60,6 +61,7 @@ from sphere_ebm.progress import StageProgress, stage
 from sphere_ebm.quality.report import QualityReport
 
 
+@final
 @dataclass(frozen=True)
 class LabelRun:
     """What `label` did.

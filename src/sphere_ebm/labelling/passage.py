@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -26,6 +26,7 @@ _SPACES = (
 )
 
 
+@final
 @dataclass(frozen=True)
 class Neighbour:
     """A patch near the passage.
@@ -43,6 +44,7 @@ class Neighbour:
     after: bytes
 
 
+@final
 @dataclass(frozen=True)
 class Surroundings:
     """Where a passage lies on a map, and what lies around it, nearest first.

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Shaped
@@ -22,6 +23,7 @@ from sphere_ebm.quality.report import QualityReport, measure_quality
 _CURE = "save the placement again with `Placement.save`"
 
 
+@final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Placement:
     """N points on a sphere.

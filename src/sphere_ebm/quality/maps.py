@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float64, Shaped
@@ -11,6 +12,7 @@ from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.quality.points import nearest_on_map, unit_directions
 
 
+@final
 @dataclass(frozen=True)
 class Evenness:
     """How evenly directions fill the sphere, both about 1 for uniform random points.
@@ -22,6 +24,7 @@ class Evenness:
     empty_cap: float
 
 
+@final
 @dataclass(frozen=True)
 class Agreement:
     """Mean cosine and median angle of two maps after the best rotation.

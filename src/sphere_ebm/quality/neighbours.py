@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt64
@@ -25,6 +26,7 @@ Above 130 000 points a block is 16 rows: 16 N pairs.
 """
 
 
+@final
 @dataclass(frozen=True)
 class Neighbourhood:
     """How well neighbourhoods survive, by neighbourhood size k; nan where undefined.

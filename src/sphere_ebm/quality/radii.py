@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -10,6 +11,7 @@ from sphere_ebm.geometry.shells import RadiusOrder, Shells, occupancy
 from sphere_ebm.quality.points import rank_correlation
 
 
+@final
 @dataclass(frozen=True)
 class ShellDeviation:
     """|count - N c_s| over the shells.

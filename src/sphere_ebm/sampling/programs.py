@@ -43,6 +43,7 @@ from sphere_ebm.sampling.langevin import AbstractInertial
 from sphere_ebm.sampling.terms import OwnState, own_state, own_state_group
 
 
+@final
 class SphereNode(AbstractNode):
     """One point: a direction on S² and a radius."""
 

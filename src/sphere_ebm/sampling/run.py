@@ -10,7 +10,7 @@ set does the chunk matter: convergence is judged by the energies at chunk ends.)
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -69,6 +69,7 @@ def run_chunk(
     return carry, energies(program, carry.state)
 
 
+@final
 @dataclass
 class Trace:
     """Energy per term at the start and after each chunk.
@@ -103,6 +104,7 @@ class Trace:
         return bool(abs(after.mean() - before.mean()) < change)
 
 
+@final
 @dataclass(frozen=True)
 class RunResult:
     """Final carry, energy trace, and whether the energy stood still.
@@ -115,6 +117,7 @@ class RunResult:
     converged: bool
 
 
+@final
 @dataclass(frozen=True)
 class RunPlan:
     """How long a run is.

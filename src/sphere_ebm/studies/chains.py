@@ -8,7 +8,7 @@ may round differently for another number of chains.)
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -207,6 +207,7 @@ def sample_chains(
     )
 
 
+@final
 @dataclass(frozen=True)
 class _Course:
     """What stays the same from the first step of a run to the last, number `total`."""

@@ -85,6 +85,7 @@ def swap_order(
     return jnp.arange(rungs, dtype=jnp.int32)[None, :] + up - down
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class ExchangeResult:
     """Draws of all rungs of all ladders, and how well configurations travelled.

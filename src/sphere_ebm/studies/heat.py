@@ -7,7 +7,7 @@ heat capacity.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from sphere_ebm.errors import require
 from sphere_ebm.studies.samples import OF_THE_DYNAMICS, Samples
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class ThermodynamicCurve:
     """Averages at each temperature, in rising order, with one standard error each.

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ et al. 2021).
 """
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Draws from a Gibbs law. Energies in the units of T, radii in shell units.

@@ -116,6 +116,7 @@ def pool_blocks(
         patch = patch + done
 
 
+@final
 class _Carried:
     """Keys and values of the last `size` tokens of each layer.
 
