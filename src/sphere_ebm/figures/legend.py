@@ -88,9 +88,9 @@ def legend(figure: Figure, groups: list[Group]) -> None:
 
 @contextmanager
 def no_glyph_warnings() -> Iterator[None]:
-    """A document's name may use a script that the bundled font does not have.
+    """Silence warnings about glyphs that the bundled font lacks; boxes are drawn for them.
 
-    Boxes are drawn, nobody is warned.
+    A document's name may use any script.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(

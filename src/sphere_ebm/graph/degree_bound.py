@@ -93,7 +93,7 @@ class DegreeBound:
     def _reconnect(self, point: int) -> None:
         """Gives an isolated point an edge.
 
-        By the shortest chain of exchanges, above the bound where there is none.
+        It comes by the shortest chain of exchanges, or goes above the bound where there is none.
         """
         # How a leaf was reached: the hub that could give it up, the edge it would lose, the edge
         # the hub would gain instead, and the point at the other end of that.

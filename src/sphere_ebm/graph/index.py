@@ -1,6 +1,6 @@
 """`NeighbourIndex`: cosine nearest neighbours of points and of new ones.
 
-Exact for small inputs, faiss for large, never N x N.
+Small inputs are searched exactly, large ones by faiss; nothing is ever N x N.
 """
 
 from dataclasses import dataclass
@@ -39,9 +39,7 @@ class Nearest:
 
 @final
 class NeighbourIndex:
-    """An index of points, to find their own neighbours and those of new points.
-
-    Any number of new points, batch by batch.
+    """An index of points, to find their own neighbours and those of any number of new points.
 
     `NeighbourIndex.build` makes it; `note` is what the user should be told about the search, or
     None. Building it again from the same embeddings with the same seed gives the same index, and

@@ -1,6 +1,6 @@
 """`compare`: the same points placed by every method, and measured alike.
 
-By one Hamiltonian and one report of quality.
+One Hamiltonian and one report of quality measure them all.
 """
 
 import dataclasses

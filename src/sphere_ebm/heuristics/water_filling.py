@@ -69,8 +69,8 @@ def water_filling(
         1 over the shells that hold too many, 0 when none does). `converged` is true when every
         shell holds its capacity to within 5 % or one point, and never otherwise. `deviation` is
         never above `start_deviation`, but for rounding. Prominence is ordered within a shell to a
-        256th of 12 of its standard
-        deviations: outliers by many powers of ten leave the others in their shell unordered.
+        256th of 12 of its standard deviations: outliers by many powers of ten leave the others in
+        their shell unordered.
 
     Raises:
         ValueError: neither embeddings nor prominence, an unknown preset, arrays of the wrong shape

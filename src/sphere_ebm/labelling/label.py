@@ -217,9 +217,9 @@ def _landmarks(
 def _fitted_points(
     sources: Sequence[Source], chosen: Sequence[Int64[np.ndarray, " _"]] | None, pooling: Pooling
 ) -> tuple[list[Source], Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"]]:
-    """Embeddings and prominence of the points that are fitted.
+    """Sources, embeddings and prominence of the points that are fitted.
 
-    Sources that share this memory, if they held any.
+    Sources that held embeddings now share this memory.
     """
     if chosen is None:
         embeddings, prominence = stacked(sources)
@@ -260,7 +260,7 @@ def _map_id(
 def measure_map(folder: Path | str) -> QualityReport:
     """Check every file of a finished map against its hash, and measure the labels anew.
 
-    Measured from the label files alone.
+    The measures come from the label files alone.
 
     Raises LabelError or ShardError naming the file that is missing or has changed.
     """

@@ -31,9 +31,8 @@ _SPACES = (
 class Neighbour:
     """A patch near the passage.
 
-    `angle` in radians, its document, its first byte there (in UTF-8), and its own bytes.
-
-    `before` and `after` are the bytes around it in its document.
+    `angle` is in radians; `start` is its first byte in its document (in UTF-8), `patch` its own
+    bytes, `before` and `after` those around it there.
     """
 
     angle: float

@@ -264,7 +264,7 @@ def _sample(
 def _tolerance(config: PlacementConfig, n_points: int) -> float:
     """`config.tolerance`, but no less than thermal noise would feign.
 
-    At least two standard errors of the difference that noise makes between windows.
+    It is at least two standard errors of the difference that noise makes between windows.
 
     H fluctuates by T sqrt(3 N / 2) where it is quadratic in the 3 N coordinates.
     """

@@ -95,9 +95,7 @@ class Placement:
         ks: tuple[int, ...] = (15, 50),
         queries: int | None = DEFAULT_QUERIES,
     ) -> QualityReport:
-        """How well the map keeps the neighbourhoods of the embeddings.
-
-        And its radii the prominence.
+        """How well the map keeps neighbourhoods of the embeddings, and its radii the prominence.
 
         Raises ValueError for a placement that was loaded from a file, unless `embeddings` are
         given, and for embeddings that `place` would refuse.

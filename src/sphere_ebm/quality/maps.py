@@ -27,9 +27,10 @@ class Evenness:
 @final
 @dataclass(frozen=True)
 class Agreement:
-    """Mean cosine and median angle of two maps after the best rotation.
+    """How far two maps agree.
 
-    And the neighbours they share without one.
+    `mean_cosine` and `median_degrees` are measured after the best rotation; `neighbour_overlap`,
+    the share of neighbours that both have, needs none.
     """
 
     mean_cosine: float
@@ -110,7 +111,7 @@ def angular_evenness(direction: Float[np.ndarray, "points 3"]) -> Evenness:
 
 
 def _largest_empty_cap(unit: Float64[np.ndarray, "points 3"]) -> float:
-    """Share of the sphere.
+    """Area of the largest empty cap, as a share of the sphere.
 
     The plane of every face of the hull, n·x = -b, cuts off an empty cap of (1 + b) / 2.
     """

@@ -14,9 +14,9 @@ from sphere_ebm.quality.points import rank_correlation
 @final
 @dataclass(frozen=True)
 class ShellDeviation:
-    """|count - N c_s| over the shells.
+    """The largest and the mean |count - N c_s| over the shells, in points.
 
-    Largest and mean, in points, and the mean of |count - N c_s| / (N c_s).
+    `mean_relative` is the mean of |count - N c_s| / (N c_s).
     """
 
     max_points: float

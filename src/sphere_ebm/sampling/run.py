@@ -74,7 +74,7 @@ def run_chunk(
 class Trace:
     """Energy per term at the start and after each chunk.
 
-    `steps[i]` steps done, `energy[name][i]` energy units.
+    `energy[name][i]` is the energy of the term `name` after `steps[i]` steps.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Trace:
 class RunResult:
     """Final carry, energy trace, and whether the energy stood still.
 
-    At the end of the annealing or of the run.
+    `converged` tells of the end of the annealing or of the run.
     """
 
     carry: Carry
@@ -201,7 +201,7 @@ def run_program(
 def _annealing_end(trace: Trace, plan: RunPlan, n_points: int) -> int:
     """Step at which annealing ends, by the trace so far.
 
-    Where the energy first stood still, or the last one.
+    It is the first at which the energy stood still, or else the last one.
     """
     if plan.tolerance > 0:
         for entries in range(1, len(trace.steps) + 1):

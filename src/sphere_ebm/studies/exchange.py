@@ -142,9 +142,9 @@ def replica_exchange(
         keep_states: keep every configuration drawn, see `sample_chains`.
         progress: called now and then.
 
-    Raises ValueError for temperatures that make no ladder, for a
-    sampler that keeps velocities or noise tangent to its own configuration (`Underdamped`,
-    `LeimkuhlerMatthews`), and as `sample_chains`.
+    Raises ValueError for temperatures that make no ladder, for a sampler that keeps velocities or
+    noise tangent to its own configuration (`Underdamped`, `LeimkuhlerMatthews`), and as
+    `sample_chains`.
     """
     rungs = _checked_rungs(temperatures)
     if any(isinstance(each, DisplacementObserver | AcceptanceObserver) for each in observers):

@@ -1,6 +1,4 @@
-"""Thermodynamics of a map.
-
-Energy, heat capacity two ways, and order parameters as functions of temperature.
+"""Energy, heat capacity two ways, and order parameters of a map as functions of temperature.
 
 Everything is configurational: momenta, where a sampler has them, would add 3/2 per point to each
 heat capacity.
@@ -59,7 +57,7 @@ class ThermodynamicCurve:
 def thermodynamics(samples: Samples) -> ThermodynamicCurve:
     """Averages over all draws of each temperature.
 
-    Errors from the effective sample size of its chains (ArviZ).
+    Errors follow from the effective sample size of its chains (ArviZ).
 
     Needs the extra `studies`. Chains of one temperature count as repetitions: run several, from
     `replica_exchange` with `ladders` or from `sample_chains` with `samplers`.

@@ -282,7 +282,7 @@ def _forget(journal: Journal, name: str) -> None:
 def _totals(shards: Iterable[Path]) -> tuple[PatchStatistics, dict[str, float]]:
     """Statistics of all patches of these shards, and bits per byte of all their bytes.
 
-    Read from the shards themselves.
+    They are read from the shards themselves.
     """
     containers = [read_container(path) for path in shards]
     statistics = joined(container.integers("patch_lengths") for container in containers)
