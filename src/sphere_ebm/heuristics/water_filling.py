@@ -111,7 +111,7 @@ def capacity_sort(
 ) -> Placement:
     """The exact answer to what water-filling approaches.
 
-    Radii by the rank of the prominence through the capacity law.
+    Radii follow from the rank of the prominence through the capacity law.
 
     Every shell holds its capacity to within one point, and radii order the prominence perfectly;
     the radii are those of `sphere_ebm.geometry.shells.ideal_radii`. Directions are those of the

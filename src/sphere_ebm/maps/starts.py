@@ -163,7 +163,7 @@ def water_filling_directions(
 ) -> Float32[np.ndarray, "points 3"]:
     """Directions of a water-filling run of the preset `lateral_jit`, from principal components.
 
-    The directions of `sphere_ebm.heuristics.water_filling.water_filling`, without the placement
+    They are those of `sphere_ebm.heuristics.water_filling.water_filling`, without the placement
     around them.
     """
     config = roomy(config, len(embeddings))

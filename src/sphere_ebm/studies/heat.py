@@ -19,7 +19,7 @@ from sphere_ebm.studies.samples import OF_THE_DYNAMICS, Samples
 class ThermodynamicCurve:
     """Averages at each temperature, in rising order, with one standard error each.
 
-    Shapes (temperatures,).
+    All have shape (temperatures,).
 
     Attributes:
         temperature: T, in units of energy.

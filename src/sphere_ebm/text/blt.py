@@ -61,7 +61,7 @@ def tokens_of(octets: UInt8[np.ndarray, " bytes"]) -> Int64[np.ndarray, " tokens
 def visible(first: int, count: int, window: int) -> Bool[np.ndarray, "count keys"]:
     """Which keys each of `count` tokens from position `first` on sees.
 
-    Its own and the `window` - 1 before it.
+    It sees its own and the `window` - 1 before it.
 
     The keys are those of the last min(first, window - 1) tokens before `first`, then those of the
     `count` themselves.

@@ -1,6 +1,6 @@
 """The compiled half of the navigator: queries to relevance fields to probes.
 
-One compilation for each batch shape.
+It is compiled once for each batch shape.
 
 A query q of unit length meets S landmarks of cosines c_s. Its amplitude on the sphere is
 

@@ -221,7 +221,7 @@ class HarmonicNavigator:
     def _staged(self, look: Look) -> tuple[int, Sight, float]:
         """The first stage that is confident enough, else the last.
 
-        Its probes, points and confidence.
+        Returns its probes, points and confidence.
         """
         for curve, (used, sight, held) in zip(self.curves, self._stages(look), strict=True):
             sure = float(curve(np.array([held]))[0])
