@@ -66,8 +66,9 @@ def place(
 ) -> Placement:
     """Place points on a sphere: related ones close in angle, prominent ones on their shell.
 
-    A graph of nearest neighbours, a Hamiltonian of three factors and initial directions make a THRML
-    program; annealed Langevin dynamics follow, then the mean and spread over the last samples.
+    A graph of nearest neighbours, a Hamiltonian of three factors and initial directions make a
+    THRML program; annealed Langevin dynamics follow, then the mean and spread over the last
+    samples.
 
     Args:
         embeddings: (N, D) real numbers, as an array or nested lists (so too the others below); only
