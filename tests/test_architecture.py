@@ -58,6 +58,31 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
         left = {room: others for room, others in left.items() if room not in free}
 
 
+def last_name(expression: ast.expr) -> str:
+    """What `a.b.C[T]` or `C` is called where it is defined: `C`."""
+    while isinstance(expression, ast.Subscript):
+        expression = expression.value
+    return expression.attr if isinstance(expression, ast.Attribute) else ast.unparse(expression)
+
+
+def breaks_abstract_or_final(classes: list[ast.ClassDef]) -> list[str]:
+    """Names of classes that are neither abstract nor final, and of final ones with a subclass."""
+    final = {
+        each.name
+        for each in classes
+        if any(last_name(mark) == "final" for mark in each.decorator_list)
+    }
+    bases = {each.name: {last_name(base) for base in each.bases} for each in classes}
+    neither = [
+        each.name
+        for each in classes
+        if each.name not in final
+        and not each.name.lstrip("_").startswith("Abstract")
+        and not bases[each.name] & {"NamedTuple", "Protocol"}
+    ]
+    return sorted([*neither, *(final & set().union(*bases.values()))])
+
+
 def modules_hidden(names: list[str]) -> list[str]:
     """Dotted names that do not lead to their module by attributes, because something hides it."""
     hidden = []
@@ -152,3 +177,27 @@ def test_a_circle_would_be_found():
 def test_few_modules_lie_loose_at_the_root():
     loose = {path.name for path in SOURCE.glob("*.py")} - {"__init__.py", "__main__.py"}
     assert len(loose) <= 3, f"give them a room: {sorted(loose)}"
+
+
+def test_every_class_is_abstract_or_final():
+    classes = [
+        node
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert len(classes) > 100
+    assert breaks_abstract_or_final(classes) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("class _AbstractTerm(Module): ...\n@typing.final\nclass Term(_AbstractTerm): ...", []),
+        ("class Pair(NamedTuple): ...\nclass Named(Protocol[T]): ...", []),
+        ("@dataclass\nclass Open: ...", ["Open"]),
+        ("@final\nclass Closed: ...\n@final\nclass More(room.Closed[int]): ...", ["Closed"]),
+    ],
+)
+def test_a_class_that_is_neither_or_subclassed_though_final_would_be_found(text, found):
+    assert breaks_abstract_or_final(list(ast.iter_child_nodes(ast.parse(text)))) == found

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 
 def one_line(text: str) -> str:
@@ -20,6 +20,7 @@ def one_line(text: str) -> str:
     )
 
 
+@final
 class ShardError(ValueError):
     """A shard, label file or sidecar that cannot be used. `str()` is always one line.
 
@@ -61,6 +62,7 @@ def _short(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+@final
 @dataclass(frozen=True)
 class Refused:
     """An input that could not be labelled, and the reason in one line."""
@@ -69,6 +71,7 @@ class Refused:
     reason: str
 
 
+@final
 class LabelError(ValueError):
     """Nothing was labelled, and why: one line. `refused` are the inputs that could not be read."""
 
@@ -79,6 +82,7 @@ class LabelError(ValueError):
             self.add_note(f"refused: {one.reason}")
 
 
+@final
 class NonFiniteEnergyError(FloatingPointError):
     """The energy became infinite or not a number.
 
@@ -86,14 +90,17 @@ class NonFiniteEnergyError(FloatingPointError):
     """
 
 
+@final
 class ConvergenceWarning(UserWarning):
     """Chains disagree, or tell too little: what was drawn is not a sample of the law."""
 
 
+@final
 class EngineError(RuntimeError):
     """Tasks could not be worked on, for a reason that is none of theirs; one line with the cure."""
 
 
+@final
 class MissingPackageError(ModuleNotFoundError):
     """A package of an extra is not installed, or is and cannot be imported.
 

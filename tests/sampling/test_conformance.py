@@ -19,9 +19,9 @@ from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama
-from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
+from sphere_ebm.sampling.langevin import AbstractInertial
 from sphere_ebm.sampling.mala import MALA
-from sphere_ebm.sampling.metropolis_within_gibbs import MetropolisWithinGibbs
+from sphere_ebm.sampling.metropolis import AbstractMetropolis
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import (
     SphereNode,
@@ -32,22 +32,19 @@ from sphere_ebm.sampling.programs import (
     split_blocks,
 )
 from sphere_ebm.sampling.run import Carry, run_chunk
+from sphere_ebm.sampling.samplers import build_sampler
 from sphere_ebm.sampling.schedules import Switch
+from sphere_ebm.sampling.schemes import STEP_SIZES
 from sphere_ebm.sampling.terms import own_state_group
-from sphere_ebm.sampling.underdamped import Underdamped
-
-LANGEVIN = ("EulerMaruyama", "LeimkuhlerMatthews", "Underdamped")
-METROPOLIS = ("MALA", "MetropolisWithinGibbs")
-SCHEMES = (*LANGEVIN, *METROPOLIS)
-NO_SWITCH = 10**6
 
 CLASSES: dict[str, type] = {
-    "EulerMaruyama": EulerMaruyama,
-    "LeimkuhlerMatthews": LeimkuhlerMatthews,
-    "Underdamped": Underdamped,
-    "MALA": MALA,
-    "MetropolisWithinGibbs": MetropolisWithinGibbs,
+    type(sampler).__name__: type(sampler)
+    for sampler in (build_sampler(name, 1, Coefficients(1.0, 0.1)) for name in STEP_SIZES)
 }
+METROPOLIS = tuple(name for name, kind in CLASSES.items() if issubclass(kind, AbstractMetropolis))
+LANGEVIN = tuple(name for name in CLASSES if name not in METROPOLIS)
+SCHEMES = (*LANGEVIN, *METROPOLIS)
+NO_SWITCH = 10**6
 
 
 def make(
@@ -301,7 +298,7 @@ def test_the_precision_of_the_state_is_kept(name, precision):
     n = 6
     with jax.enable_x64(precision == "float64"):
         sampler = make(
-            name, n, **({"dtype": dtype} if name in ("LeimkuhlerMatthews", "Underdamped") else {})
+            name, n, **({"dtype": dtype} if issubclass(CLASSES[name], AbstractInertial) else {})
         )
         block = Block([SphereNode() for _ in range(n)])
         here = np.arange(n)

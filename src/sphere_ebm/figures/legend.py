@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 LONGEST_NAME = 22
 
 
+@final
 @dataclass(frozen=True)
 class Group:
     """One entry of the legend.
@@ -86,9 +88,9 @@ def legend(figure: Figure, groups: list[Group]) -> None:
 
 @contextmanager
 def no_glyph_warnings() -> Iterator[None]:
-    """A document's name may use a script that the bundled font does not have.
+    """Silence warnings about glyphs that the bundled font lacks; boxes are drawn for them.
 
-    Boxes are drawn, nobody is warned.
+    A document's name may use any script.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(

@@ -42,7 +42,7 @@ from sphere_ebm.files.atomic import atomic_write
 class ShellLaw(Protocol):
     """What the figure needs of the shells.
 
-    Mid radii and capacities (any scale), one of each per shell.
+    They are mid radii and capacities (in any scale), one of each per shell.
     """
 
     @property

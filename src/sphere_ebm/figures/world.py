@@ -61,7 +61,7 @@ def _draw_points(
 ) -> None:
     """Dots in an order that favours no document.
 
-    Above RASTER_ABOVE points an image of mean colour and density.
+    Above RASTER_ABOVE points an image of mean colour and density takes their place.
 
     Dots have the size at which `usual` of them would cover 30 % of the panel if none overlapped.
     """
@@ -88,7 +88,7 @@ def _density(
 ) -> np.ndarray:
     """RGBA image, top row first.
 
-    Mean colour of the points in each pixel, opacity by the logarithm of their number.
+    A pixel has the mean colour of its points, and an opacity by the logarithm of their number.
     """
     rows = max(1, round(columns * box[1] / box[0]))
     column = np.clip(((xy[:, 0] / box[0] + 1) / 2 * columns).astype(int), 0, columns - 1)

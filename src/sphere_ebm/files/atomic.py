@@ -55,7 +55,7 @@ def _fsync_folder(folder: Path) -> None:
 def sha256_of(*paths: Path) -> str:
     """SHA-256 (hex) of the files' bytes one after another, as `cat FILES | sha256sum` gives it.
 
-    Streaming.
+    Files are read in blocks, so that their size does not matter.
 
     Raises:
         OSError: a file cannot be read.

@@ -1,9 +1,7 @@
-"""The journal of an output folder.
+"""The journal of an output folder: which files of which run are finished.
 
-Which files of which run are finished, line by line as they get done.
-
-A run that dies leaves its journal behind; the same run then keeps every file that still has the
-hash written down.
+It gets a line for each file that is done. A run that dies leaves its journal behind; the same run
+then keeps every file that still has the hash written down.
 """
 
 import json
@@ -38,9 +36,9 @@ class Journal:
         return self.folder / JOURNAL
 
     def resume(self, known: Mapping[str, str] | None = None) -> None:
-        """Take over the entries of an interrupted run of the same id.
+        """Take over the entries of an interrupted run of the same id, and the `known` ones.
 
-        And those `known` from its finished map.
+        The latter are those of its finished map.
 
         The file is written anew, at once: the dying run may have left its last line torn, and a run
         that dies here leaves either the old journal or the new one.

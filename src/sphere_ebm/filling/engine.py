@@ -29,7 +29,7 @@ _SUBSTEPS = 64  # of the osmotic flow, per shell and pass
 
 
 class Points(NamedTuple):
-    """What stays of the points."""
+    """What stays of the points: prominence, and what tells which of them are alike."""
 
     prominence: Float[Array, " n"]
     """Standardised: mean 0, standard deviation 1."""
@@ -185,7 +185,7 @@ def _one_pass(
 ) -> tuple[Filling, tuple[Int32[Array, ""], Int32[Array, ""], Int32[Array, ""]]]:
     """Promotion, with a lateral search before it, then osmotic flow.
 
-    With the number of points moved by each.
+    Returns where points are then, and how many were moved by promotion, by search and by flow.
     """
     chance = _chance(now.shell.size, law.seed, 2 * index)
     promoted, destination = _promotion(points, now.shell, capacity, law, chance)
@@ -224,7 +224,7 @@ def _worst(count: Float[Array, " shells"], capacity: Float[Array, " shells"]) ->
 def _chance(n: int, seed: UInt32[Array, ""], index: Int32[Array, ""]) -> Float[Array, " n"]:
     """A number in [0, 1) for every point, another one in every pass.
 
-    By Wang's 32-bit integer hash (2007).
+    It is Wang's 32-bit integer hash (2007).
     """
     stream = seed * jnp.uint32(0x9E3779B9) + index.astype(jnp.uint32) * jnp.uint32(0x85EBCA6B)
     x = jnp.arange(n, dtype=jnp.uint32) ^ stream
@@ -322,7 +322,7 @@ def _settling(
 def _look_up(cumulative: Float[Array, " shells"], place: Float[Array, " n"]) -> Int[Array, " n"]:
     """The first shell whose cumulative number reaches `place`.
 
-    By a table of `_SLOTS` entries per shell.
+    It is looked up in a table of `_SLOTS` entries per shell.
     """
     slots = _SLOTS * cumulative.size
     total = jnp.maximum(cumulative[-1], 1)

@@ -1,6 +1,4 @@
-"""The lateral search of water-filling.
-
-A better direction on the same shell, before a point is promoted.
+"""The lateral search of water-filling: a better direction on the same shell before promotion.
 
 Neighbourhoods are cells of the sphere, so that nothing is compared in pairs; arrays hold one row
 per component.
@@ -105,10 +103,8 @@ def _cell(direction: Float[Array, "3 k"], rows: int) -> Int[Array, " k"]:
 def _turn(x: Float[Array, " k"], y: Float[Array, " k"]) -> Float[Array, " k"]:
     """Azimuth as a share of the full turn in [0, 1], to 1.3e-5.
 
-    An odd polynomial on the first octant.
-
-    Reduced as in Abramowitz & Stegun 4.4.49, with coefficients of our own fit: arctan2 takes many
-    times as long.
+    It is an odd polynomial on the first octant, reduced as in Abramowitz & Stegun 4.4.49, with
+    coefficients of our own fit: arctan2 takes many times as long.
     """
     low = jnp.minimum(jnp.abs(x), jnp.abs(y))
     high = jnp.maximum(jnp.abs(x), jnp.abs(y))

@@ -109,7 +109,7 @@ def spread_of(
 ) -> Float64[np.ndarray, " points"]:
     """Variance over the dimensions of each embedding divided by its norm.
 
-    0 for zero vectors and without embeddings.
+    It is 0 for zero vectors and without embeddings.
     """
     found = np.zeros(n)
     if embeddings is None or embeddings.shape[1] == 0:

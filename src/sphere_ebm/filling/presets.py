@@ -5,7 +5,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,6 +16,7 @@ from sphere_ebm.rules import Range, checked_fields
 RadialStart = Literal["norm", "information", "rank"]
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """Rules of a water-filling run.

@@ -154,13 +154,14 @@ def evaluate(
 ) -> Float[Array, "*batch p"]:
     """f(u/|u|) = Σ a_lm R_l^m(u/|u|) at any non-zero vectors, each batch with its own.
 
-    Both of one dtype.
+    Coefficients and directions have one dtype.
 
-    Smooth everywhere, poles included: the derivative with respect to `direction` is the surface
-    gradient over |u|, from harmonics of one degree less (`gradient_coefficients`), and can itself
-    be differentiated. O(p L²) time, O(p L) memory; only the gradient with respect to `coefficients`
-    keeps all p L² values. Largest error in float32, over the largest value of the field: 3e-6 at L
-    = 64, 1e-5 at L = 256. Raises ValueError unless the number of coefficients is a square.
+    f is smooth everywhere, poles included: the derivative with respect to `direction` is the
+    surface gradient over |u|, from harmonics of one degree less (`gradient_coefficients`), and can
+    itself be differentiated. O(p L²) time, O(p L) memory; only the gradient with respect to
+    `coefficients` keeps all p L² values. Largest error in float32, over the largest value of the
+    field: 3e-6 at L = 64, 1e-5 at L = 256. Raises ValueError unless the number of coefficients is a
+    square.
     """
     return evaluate_many(coefficients[..., None, :], direction)[..., 0]
 
@@ -220,12 +221,10 @@ def degrees_and_orders(band_limit: int) -> tuple[np.ndarray, np.ndarray]:
 def evaluate_many(
     coefficients: Float[Array, "*batch fields coefficients"], direction: Float[Array, "*batch p 3"]
 ) -> Float[Array, "*batch p fields"]:
-    """Several fields at the same directions.
+    """Several fields at the same directions, each as by `evaluate`.
 
-    (*batch, fields, L²) to (*batch, p, fields), as `evaluate` for each.
-
-    One recurrence over the degrees for all of them; each field adds one product of matrices per
-    degree.
+    Coefficients (*batch, fields, L²) become values (*batch, p, fields). One recurrence over the
+    degrees for all of them; each field adds one product of matrices per degree.
     """
     size = _band_limit(coefficients)
     point, start = start_of(direction, size)
@@ -278,7 +277,7 @@ def _evaluate_many_jvp(
 def _positions(size: int) -> np.ndarray:
     """Flat index of the cosine and the sine coefficient of (l, m).
 
-    (degrees, 2, orders), L² where there is none.
+    The shape is (degrees, 2, orders); the index is L² where there is none.
     """
     degree = np.arange(size)[:, None]
     order = np.arange(size)[None]
@@ -289,9 +288,9 @@ def _positions(size: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _ladder(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient of the solid field as two terms per coefficient.
+    """Gradient of the solid field as two terms per coefficient: flat indices and weights.
 
-    Flat indices and weights, (3, 2, L²) each.
+    Both have shape (3, 2, L²).
 
     With w = a_m - i a_{-m}: w'_{m+1} gets -p w_m / 2 and w'_{m-1} gets q w_m / 2 along x, i p w_m /
     2 and i q w_m / 2 along y, p² and q² being (2l+1)/(2l-1) times (l-m)(l-m-1) and (l+m)(l+m-1);

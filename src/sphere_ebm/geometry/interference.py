@@ -40,7 +40,7 @@ REFINEMENT_STEPS = 8
 class Peaks(NamedTuple):
     """The strongest maxima, strongest first.
 
-    Where `found` is False: density 0, direction the north pole.
+    Where `found` is False, the density is 0 and the direction the north pole.
     """
 
     direction: Float[Array, "*batch count 3"]
@@ -144,7 +144,7 @@ class InterferenceField(eqx.Module):
     ) -> Peaks:
         """The `count` strongest local maxima of ρ, no two closer than `separation` radians.
 
-        By default that is 2π / L.
+        By default `separation` is 2π / L.
 
         Maxima of the grid over their eight neighbours, across the poles too, are refined off the
         grid by Newton steps on the exact field that never go down; of those closer than
@@ -249,9 +249,9 @@ def _distinct(
     count: int,
     separation: Float[Array, ""],
 ) -> tuple[Int[Array, " count"], Bool[Array, " count"]]:
-    """Greedily the highest scores at least `separation` apart.
+    """Take the highest scores that are at least `separation` apart, greedily.
 
-    Indices, and whether there was one (-inf is none).
+    Returns their indices, and whether there was one (-inf is none).
     """
     chord = (2 * jnp.sin(jnp.minimum(separation, math.pi) / 2)) ** 2
 
@@ -295,7 +295,7 @@ def _refined(
 def _jet_coefficients(field: InterferenceField) -> Float[Array, "batch jet coefficients"]:
     """Coefficients of ψ, its solid gradient and its solid Hessian.
 
-    (2, 1 + 3 + 9) fields, flattened.
+    They are those of (2, 1 + 3 + 9) fields, flattened.
     """
     parts = jnp.stack([field.real, field.imaginary], axis=1)
     slope = gradient_coefficients(parts)
@@ -311,7 +311,7 @@ def _ascent(
 ) -> tuple[Float[Array, "batch p"], Float[Array, "batch p 3"]]:
     """|ψ|² and the step towards its maximum.
 
-    Newton's where it curves down in all directions, else along the gradient.
+    The step is Newton's where it curves down in all directions, else it is along the gradient.
 
     With R, I the parts of ψ: ∇|ψ|² = 2 Σ v ∇v and Hess |ψ|² = 2 Σ (∇v ∇vᵀ + v Hess v), v = R, I; on
     the sphere the Hessian of a solid field F is P ∇²F P - (u·∇F) P.
@@ -348,7 +348,7 @@ def _ascent(
 def _frame(direction: Float[Array, "batch p 3"]) -> Float[Array, "batch p 2 3"]:
     """Two orthonormal tangent vectors.
 
-    Built from the axis that `direction` is farthest from, of z and x.
+    They are built from z, or from x where `direction` is close to z.
     """
     x, z = (jnp.asarray([[axis]], direction.dtype) for axis in ([1, 0, 0], [0, 0, 1]))
     away = jnp.where(jnp.abs(direction[..., 2:]) < 0.9, z, x)

@@ -144,7 +144,7 @@ def per_degree(
 def _couplings(size: int) -> Float[np.ndarray, "degrees 3 orders"]:
     """a, a - 1 - b and b of the recurrence from each degree to the next, in float64.
 
-    Zero for l < m.
+    They are zero for l < m.
     """
     degree = np.arange(size)[:, None]
     order = np.arange(size)[None]

@@ -14,7 +14,7 @@ made for.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
@@ -22,6 +22,7 @@ from jaxtyping import Float, Float64, Int, Shaped
 RadiusOrder = Literal["outer", "core"]
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Shells:
     """S concentric shells.
@@ -134,7 +135,7 @@ inner to outer.
 def minimum_radius(n_points: int, count: int) -> float:
     """Inner radius for a map of `n_points` on `count` shells, from the data's scale.
 
-    As the heuristics choose it.
+    The heuristics choose it so:
 
     max(16, 0.25 sqrt(S)) below 10^5 points, max(32, 0.5 sqrt(S)) below 10^7, max(64, 0.1 S) below
     10^9, then max(128, 0.125 S). `make_shells` does not know the number of points and takes the
@@ -269,9 +270,7 @@ def radii_at_ranks(
 ) -> Float[np.ndarray, " points"]:
     """The radius below which a `share` in [0, 1] of the capacity lies, linear between edges.
 
-    In float32.
-
-    It is r* of `ideal_radii` for share = (rank + 1/2) / N.
+    It is r* of `ideal_radii` for share = (rank + 1/2) / N, in float32.
     """
     cumulative = np.append(0.0, np.cumsum(shells.capacity))
     cumulative[-1] = 1.0
@@ -283,7 +282,7 @@ def ranked(
 ) -> Int[np.ndarray, " points"]:
     """Indices of points from the innermost to the outermost.
 
-    Equal values in random order, by `seed`.
+    Equal values come in a random order, by `seed`.
     """
     ranked = np.argsort(prominence if order == "outer" else -prominence)
     ordered = prominence[ranked]

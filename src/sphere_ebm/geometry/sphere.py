@@ -117,12 +117,10 @@ def reflect_radius(
 def angles(
     direction: Float[np.ndarray, "*n 3"],
 ) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
-    """Colatitude theta in [0, pi] and azimuth phi in [0, 2 pi) of unit vectors.
+    """Colatitude theta in [0, pi] and azimuth phi in [0, 2 pi) of unit vectors, in radians.
 
-    In radians, in the input's precision.
-
-    theta is computed as atan2(hypot(x, y), z), which stays accurate at the poles where arccos loses
-    half its digits.
+    Both have the input's precision. theta is computed as atan2(hypot(x, y), z), which stays
+    accurate at the poles where arccos loses half its digits.
     """
     x = direction[..., 0]
     y = direction[..., 1]

@@ -1,7 +1,7 @@
 """Which edges of a graph stay when no point may have more than so many."""
 
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,6 +19,7 @@ class Edges(NamedTuple):
     cosine: Float[np.ndarray, " edges"]
 
 
+@final
 class DegreeBound:
     """Which edges stay (`kept`), by the rule of `graph_from_neighbours`.
 
@@ -92,7 +93,7 @@ class DegreeBound:
     def _reconnect(self, point: int) -> None:
         """Gives an isolated point an edge.
 
-        By the shortest chain of exchanges, above the bound where there is none.
+        It comes by the shortest chain of exchanges, or goes above the bound where there is none.
         """
         # How a leaf was reached: the hub that could give it up, the edge it would lose, the edge
         # the hub would gain instead, and the point at the other end of that.

@@ -42,7 +42,7 @@ def pointing_directions(
 class DistinctDirections:
     """Groups of bitwise equal rows, numbered by their first member.
 
-    `first` of each group, `group` of each row.
+    `first` is the first member of each group, `group` the number of each row's group.
 
     Cost: O(N D) and a sort of N hashes; only rows whose hash occurs twice are compared.
     """
@@ -76,7 +76,7 @@ class DistinctDirections:
     ) -> Hits:
         """Neighbours of rows from those of groups.
 
-        First a row's own copies, then the members of the nearest groups.
+        A row's own copies come first, then the members of the nearest groups.
 
         Own copies are taken around the circle of the group in the order +1, -1, +2, -2, ..., so
         that the choice is mutual and no copy is preferred; copies in another group from a place
@@ -124,9 +124,10 @@ class DistinctDirections:
 def _taken(
     groups: Int[np.ndarray, "rows near"], available: Int[np.ndarray, "rows near"], k: int
 ) -> tuple[Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"], Int[np.ndarray, "rows k"]]:
-    """For k slots filled from the first group on.
+    """Which group each of k slots takes from, when they are filled from the first group on.
 
-    Which of the row's groups, its number, how many of it before.
+    Returns for each slot which of the row's groups it is, that group's number, and how many of it
+    came before.
     """
     # Groups are used up in turn: `end` is the slot at which each of them is. A slot belongs to the
     # first group that is not used up before it, hence the number of groups that are.

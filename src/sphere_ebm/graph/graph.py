@@ -4,6 +4,7 @@ Symmetric k-nearest-neighbour edges with affinity weights and a bounded degree.
 """
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
@@ -24,6 +25,7 @@ _PRECISION_RANGE = (1e-3, 1e5)
 _CHUNK = 4096
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class NeighbourGraph:
     """An undirected weighted graph, each edge once.
@@ -280,7 +282,7 @@ def _precision(
 ) -> Float[np.ndarray, " points"]:
     """1 / (2 sigma_i²) by bisection of its logarithm, in which the entropy falls.
 
-    0 where neighbours are too few.
+    It is 0 where neighbours are too few.
     """
     low = np.full(len(squared), np.log(_PRECISION_RANGE[0]))
     high = np.full(len(squared), np.log(_PRECISION_RANGE[1]))
@@ -344,8 +346,8 @@ def proper_colouring(
 ) -> Int32[np.ndarray, " points"]:
     """A colour for every point, from 0, such that no edge joins two points of one colour.
 
-    Greedy, points of large degree first (Welsh & Powell 1967), so at most the largest degree + 1
-    colours; by NetworkX (extra `studies`). Cost: Python, linear in points and edges.
+    NetworkX (extra `studies`) takes points of large degree first (Welsh & Powell 1967), so there
+    are at most as many colours as the largest degree + 1. Cost: Python, linear in points and edges.
     """
     networkx = require("networkx", "studies", "colouring a graph")
     graph = networkx.empty_graph(n_points)

@@ -1,6 +1,6 @@
 """`NeighbourIndex`: cosine nearest neighbours of points and of new ones.
 
-Exact for small inputs, faiss for large, never N x N.
+Small inputs are searched exactly, large ones by faiss; nothing is ever N x N.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ EXACT_LIMIT = 16_384
 """`search="auto"` is exact up to this many points and approximate above it."""
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Nearest:
     """The nearest indexed points of new points.
@@ -39,9 +40,7 @@ class Nearest:
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class NeighbourIndex:
-    """An index of points, to find their own neighbours and those of new points.
-
-    Any number of new points, batch by batch.
+    """An index of points, to find their own neighbours and those of any number of new points.
 
     `NeighbourIndex.build` makes it. Building it again from the same embeddings with the same seed
     gives the same index, and takes less than the search of its own points, so that a process of its

@@ -1,6 +1,7 @@
 """`Neighbours`: lists of nearest points, of our search or of another library, checked."""
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
@@ -14,6 +15,7 @@ _ROUNDING = 1e-3
 """
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """The k' nearest other points of every point.

@@ -5,7 +5,10 @@ of a finished map on newcomers. `base.py` is the contract, `blocks.py` the block
 terms act on, and `fields` what evaluates the osmotic term.
 """
 
+from sphere_ebm.hamiltonian.base import AbstractFieldFactor as AbstractFieldFactor
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction as AbstractLocalInteraction
+from sphere_ebm.hamiltonian.base import AbstractPairInteraction as AbstractPairInteraction
+from sphere_ebm.hamiltonian.base import AbstractPlacedFactor as AbstractPlacedFactor
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor as AbstractSphereFactor
 from sphere_ebm.hamiltonian.base import AbstractSphereInteraction as AbstractSphereInteraction
 from sphere_ebm.hamiltonian.base import SphereState as SphereState

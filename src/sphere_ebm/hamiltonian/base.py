@@ -43,13 +43,11 @@ LocalTerms = tuple[Float[Array, " nodes"], SphereState]
 @final
 @dataclass(frozen=True, eq=False)
 class Shared(Generic[T_co]):
-    """A value of a whole term rather than of its nodes.
+    """A value of a whole term, kept from THRML's slicing along the nodes.
 
-    THRML slices every bare array along the nodes.
-
-    It is a leaf without structure, so THRML hands it on as it is. `unwrap_shared` opens it once the
-    program is built; in a program built by plain THRML it stays, and is a constant of the
-    compilation.
+    THRML slices every bare array; this is a leaf without structure, which it hands on as it is.
+    `unwrap_shared` opens it once the program is built; in a program built by plain THRML it stays,
+    and is a constant of the compilation.
     """
 
     value: T_co
@@ -98,9 +96,7 @@ class AbstractSphereInteraction(eqx.Module):
 
     @abc.abstractmethod
     def gather(self, whole: SphereState) -> list[SphereState]:
-        """`there` for another configuration `whole` of the block.
-
-        For when the block holds all nodes of the factor.
+        """`there` for another configuration `whole` of a block that holds all nodes of the factor.
 
         THRML gathers tails once, at the configuration before the step; a proposal needs them at the
         one after.

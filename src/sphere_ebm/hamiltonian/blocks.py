@@ -49,10 +49,9 @@ class LazyNodes(Sequence[AbstractNode]):
 class SelectedBlock(Block):
     """The nodes of `origin` at the positions `index`, repetitions allowed.
 
-    `Block([origin[i] for i in index])`.
-
-    It remembers the positions, so that a program of `origin` is built without a look at the nodes.
-    Cost: O(1); the nodes are looked up when one is asked for. `index` must not change afterwards.
+    It equals `Block([origin[i] for i in index])`, but remembers the positions, so that a program of
+    `origin` is built without a look at the nodes. Cost: O(1); the nodes are looked up when one is
+    asked for. `index` must not change afterwards.
     """
 
     def __init__(self, origin: Block, index: Int[np.ndarray, " entries"]):

@@ -1,13 +1,13 @@
 """`compare`: the same points placed by every method, and measured alike.
 
-By one Hamiltonian and one report of quality.
+One Hamiltonian and one report of quality measure them all.
 """
 
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +29,7 @@ from sphere_ebm.quality.report import QualityReport
 from sphere_ebm.sampling.programs import build_program, energies, sphere_block
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Compared:
     """One method on the data.

@@ -69,8 +69,8 @@ def water_filling(
         1 over the shells that hold too many, 0 when none does). `converged` is true when every
         shell holds its capacity to within 5 % or one point, and never otherwise. `deviation` is
         never above `start_deviation`, but for rounding. Prominence is ordered within a shell to a
-        256th of 12 of its standard
-        deviations: outliers by many powers of ten leave the others in their shell unordered.
+        256th of 12 of its standard deviations: outliers by many powers of ten leave the others in
+        their shell unordered.
 
     Raises:
         ValueError: neither embeddings nor prominence, an unknown preset, arrays of the wrong shape
@@ -111,7 +111,7 @@ def capacity_sort(
 ) -> Placement:
     """The exact answer to what water-filling approaches.
 
-    Radii by the rank of the prominence through the capacity law.
+    Radii follow from the rank of the prominence through the capacity law.
 
     Every shell holds its capacity to within one point, and radii order the prominence perfectly;
     the radii are those of `sphere_ebm.geometry.shells.ideal_radii`. Directions are those of the

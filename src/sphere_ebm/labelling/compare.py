@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.figures.comparison import plot_comparison
@@ -26,6 +27,7 @@ COMPARISON_TABLE = "comparison.csv"
 COMPARISON_FIGURE = "comparison.png"
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class ShardComparison:
     """What `compare_shards` did.

@@ -1,6 +1,4 @@
-"""Where the tasks of a run are worked on.
-
-In this process, in several, on a Ray cluster, or by an executor of the caller's.
+"""Engines: this process, several, a Ray cluster or the caller's executor work on a run's tasks.
 
 A task is a function of this package and one picklable argument; it writes a file that depends on
 nothing else. So it may be repeated, and it does not matter where it runs.
@@ -242,9 +240,9 @@ def _completed(futures: dict["Future[_Outcome]", int]) -> Iterator[tuple[int, An
 
 @contextmanager
 def _interruptions_ignored() -> Iterator[None]:
-    """While processes are started.
+    """Ignore interruptions while processes are started.
 
-    They inherit it, and leave Ctrl-C to the process that started them.
+    They inherit this, and leave Ctrl-C to the process that started them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -271,7 +269,7 @@ def _guarded(work: Callable[[Task], Result], task: Task) -> tuple[Result | None,
 def _begin(compiled: str | None, shortest: float) -> None:
     """Use the cache of compiled programs of the starting process, and end when it ends.
 
-    However it ends.
+    It does not matter how that one ends.
     """
     if compiled is not None:
         jax.config.update("jax_compilation_cache_dir", compiled)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers
@@ -43,6 +43,7 @@ def _format_of(path: Path) -> str | None:
         return None
 
 
+@final
 @dataclass(frozen=True)
 class Claim:
     """A folder in which a run may work.
@@ -57,9 +58,9 @@ class Claim:
     replaced: frozenset[str] = frozenset()
 
     def take_over(self) -> Journal:
-        """The placement exists.
+        """Remove the other map, if there is one, and go on in the folder itself.
 
-        Remove the other map, if there is one, and go on in the folder itself.
+        The placement of this map exists by then.
         """
         if self.journal.folder == self.folder:
             return self.journal
@@ -67,9 +68,9 @@ class Claim:
         return _settle(self.folder, self.journal.map_id, self.journal.planned)
 
     def give_up(self) -> None:
-        """This run would fail again.
+        """Keep nothing of this run, which would fail again.
 
-        Keep nothing of it, so that another one finds the folder as it was.
+        Another one then finds the folder as it was.
         """
         (self.journal.folder / CHECKPOINT).unlink(missing_ok=True)
         self.journal.close()
@@ -119,10 +120,7 @@ def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> C
 def _settle(
     folder: Path, map_id: str, planned: Sequence[str], known: Mapping[str, str] | None = None
 ) -> Journal:
-    """The journal of the folder itself.
-
-    With the placement that this very map made below it, if it did.
-    """
+    """The journal of the folder itself, with a placement that this very map made below it."""
     journal = Journal(folder, map_id, planned)
     journal.resume(known)
     clean_leftovers(folder)

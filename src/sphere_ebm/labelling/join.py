@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -25,6 +25,7 @@ from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class JoinTask:
     """One shard to label.

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -60,6 +61,7 @@ from sphere_ebm.progress import StageProgress, stage
 from sphere_ebm.quality.report import QualityReport
 
 
+@final
 @dataclass(frozen=True)
 class LabelRun:
     """What `label` did.
@@ -216,9 +218,9 @@ def _landmarks(
 def _fitted_points(
     sources: Sequence[Source], chosen: Sequence[Int64[np.ndarray, " _"]] | None, pooling: Pooling
 ) -> tuple[list[Source], Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"]]:
-    """Embeddings and prominence of the points that are fitted.
+    """Sources, embeddings and prominence of the points that are fitted.
 
-    Sources that share this memory, if they held any.
+    Sources that held embeddings now share this memory.
     """
     if chosen is None:
         embeddings, prominence = stacked(sources)
@@ -259,7 +261,7 @@ def _map_id(
 def measure_map(folder: Path | str) -> QualityReport:
     """Check every file of a finished map against its hash, and measure the labels anew.
 
-    Measured from the label files alone.
+    The measures come from the label files alone.
 
     Raises LabelError or ShardError naming the file that is missing or has changed.
     """

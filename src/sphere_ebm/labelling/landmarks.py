@@ -37,7 +37,7 @@ def choose_landmarks(
 ) -> list[Int64[np.ndarray, " _"]]:
     """For each shard of `counts[i]` points the rows that become landmarks, rising.
 
-    At most `number` in all.
+    They are at most `number` in all.
 
     Rows are drawn uniformly at random within each shard, and each shard gives the same share, so
     that landmarks cover the data as densely as it lies. Where there are as many landmarks as shards

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -26,13 +26,13 @@ _SPACES = (
 )
 
 
+@final
 @dataclass(frozen=True)
 class Neighbour:
     """A patch near the passage.
 
-    `angle` in radians, its document, its first byte there (in UTF-8), and its own bytes.
-
-    `before` and `after` are the bytes around it in its document.
+    `angle` is in radians; `start` is its first byte in its document (in UTF-8), `patch` its own
+    bytes, `before` and `after` those around it there.
     """
 
     angle: float
@@ -43,6 +43,7 @@ class Neighbour:
     after: bytes
 
 
+@final
 @dataclass(frozen=True)
 class Surroundings:
     """Where a passage lies on a map, and what lies around it, nearest first.

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -28,6 +28,7 @@ from sphere_ebm.progress import StageProgress
 _NAMED = 2  # inputs spelled out in a warning that many share
 
 
+@final
 @dataclass(frozen=True)
 class Source:
     """One input that could be read, the width of its embeddings, and the name of its label file.

@@ -114,11 +114,9 @@ def checked_queries(queries: ArrayLike, width: int) -> Float32[np.ndarray, "quer
 def checked_prominence(
     prominence: ArrayLike | None, embeddings: Float32[np.ndarray, "points width"]
 ) -> tuple[Float64[np.ndarray, " points"], list[str]]:
-    """The prominence in float64, so that it is ranked as given.
+    """The prominence in float64, so that it is ranked as given, and notes on what it leaves open.
 
-    With notes about what it leaves open.
-
-    None: the norms of the embeddings. Where all non-zero norms are equal but for rounding
+    None stands for the norms of the embeddings. Where all non-zero norms are equal but for rounding
     (`EQUAL_NORMS`), they are made equal, so that no radius follows the rounding.
 
     Raises:

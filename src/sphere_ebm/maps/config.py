@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from sphere_ebm.geometry.shells import SPACINGS, RadiusOrder, Shells, Spacing, make_shells
 from sphere_ebm.hamiltonian.fields.evaluators import (
@@ -22,6 +22,7 @@ Start = Literal["pca", "random", "spectral", "water-filling"]
 STARTS: tuple[str, ...] = ("pca", "random", "spectral", "water-filling")
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class PlacementConfig:
     """Configuration of `place`.

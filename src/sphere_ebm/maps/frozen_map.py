@@ -158,7 +158,7 @@ class FrozenMap:
     def _ideal(self, prominence: Float64[np.ndarray, " new"]) -> Float32[np.ndarray, " new"]:
         """The radius at the rank that each newcomer has among the fitted points.
 
-        Among equals, amid them.
+        Among equals it comes to lie amid them.
         """
         kept = prominence.astype(np.float32).astype(np.float64)  # as a placement keeps it
         below = np.searchsorted(self._prominence, kept, side="left")

@@ -66,8 +66,9 @@ def place(
 ) -> Placement:
     """Place points on a sphere: related ones close in angle, prominent ones on their shell.
 
-    k-NN graph, Hamiltonian of three factors, initial directions, THRML program, annealed Langevin
-    dynamics, then the mean and spread over the last samples.
+    A graph of nearest neighbours, a Hamiltonian of three factors and initial directions make a
+    THRML program; annealed Langevin dynamics follow, then the mean and spread over the last
+    samples.
 
     Args:
         embeddings: (N, D) real numbers, as an array or nested lists (so too the others below); only
@@ -265,7 +266,7 @@ def _sample(
 def _tolerance(config: PlacementConfig, n_points: int) -> float:
     """`config.tolerance`, but no less than thermal noise would feign.
 
-    At least two standard errors of the difference that noise makes between windows.
+    It is at least two standard errors of the difference that noise makes between windows.
 
     H fluctuates by T sqrt(3 N / 2) where it is quadratic in the 3 N coordinates.
     """

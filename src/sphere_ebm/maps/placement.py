@@ -4,6 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Shaped
@@ -22,6 +23,7 @@ from sphere_ebm.quality.report import QualityReport, measure_quality
 _CURE = "save the placement again with `Placement.save`"
 
 
+@final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Placement:
     """N points on a sphere.
@@ -93,9 +95,7 @@ class Placement:
         ks: tuple[int, ...] = (15, 50),
         queries: int | None = DEFAULT_QUERIES,
     ) -> QualityReport:
-        """How well the map keeps the neighbourhoods of the embeddings.
-
-        And its radii the prominence.
+        """How well the map keeps neighbourhoods of the embeddings, and its radii the prominence.
 
         Raises ValueError for a placement that was loaded from a file, unless `embeddings` are
         given, and for embeddings that `place` would refuse.

@@ -5,6 +5,7 @@ Ideal radii, the neighbour graph and notes about both.
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -19,6 +20,7 @@ from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.progress import StageProgress
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Problem:
     """The Hamiltonian's data for one set of points.

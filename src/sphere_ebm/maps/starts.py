@@ -57,11 +57,10 @@ def principal_components(
 ) -> tuple[Float[np.ndarray, "points components"], Float[np.ndarray, " components"]]:
     """Scores of the `count` leading principal components of the unit embeddings.
 
-    Fewer where the width is smaller.
-
-    Centred; with the variance of each, falling. Zero vectors have no part in the axes and score 0.
-    Signs are fixed by each component's largest loading. Float64; cost O(N D² + D³), memory a block
-    of rows.
+    There are fewer where the width is smaller. Embeddings are centred, and the variance of each
+    component comes with the scores, falling. Zero vectors have no part in the axes and score 0.
+    Signs are fixed by each component's largest loading. Everything is in float64; cost O(N D² +
+    D³), memory a block of rows.
     """
     n, width = embeddings.shape
     pointing = embeddings.any(axis=1)
@@ -164,7 +163,7 @@ def water_filling_directions(
 ) -> Float32[np.ndarray, "points 3"]:
     """Directions of a water-filling run of the preset `lateral_jit`, from principal components.
 
-    The directions of `sphere_ebm.heuristics.water_filling.water_filling`, without the placement
+    They are those of `sphere_ebm.heuristics.water_filling.water_filling`, without the placement
     around them.
     """
     config = roomy(config, len(embeddings))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float64, Shaped
@@ -11,6 +12,7 @@ from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.quality.points import nearest_on_map, unit_directions
 
 
+@final
 @dataclass(frozen=True)
 class Evenness:
     """How evenly directions fill the sphere, both about 1 for uniform random points.
@@ -22,9 +24,10 @@ class Evenness:
     empty_cap: float
 
 
+@final
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two maps are."""
+    """How far two maps agree."""
 
     mean_cosine: float
     """Of each point's two directions, after the best rotation."""
@@ -109,7 +112,7 @@ def angular_evenness(direction: Float[np.ndarray, "points 3"]) -> Evenness:
 
 
 def _largest_empty_cap(unit: Float64[np.ndarray, "points 3"]) -> float:
-    """Share of the sphere.
+    """Area of the largest empty cap, as a share of the sphere.
 
     The plane of every face of the hull, n·x = -b, cuts off an empty cap of (1 + b) / 2.
     """

@@ -27,6 +27,7 @@ Above 130 000 points a block is 16 rows: 16 N pairs.
 """
 
 
+@final
 @dataclass(frozen=True)
 class Neighbourhood:
     """How well neighbourhoods survive, by neighbourhood size k; nan where undefined.
@@ -56,20 +57,18 @@ def neighbourhood(
     queries: int | None = DEFAULT_QUERIES,
     seed: int = 0,
 ) -> Neighbourhood:
-    """Recall, trustworthiness and continuity for several neighbourhood sizes.
-
-    In one pass over the pairs.
+    """Recall, trustworthiness and continuity for several sizes, in one pass over the pairs.
 
     With r_in and r_map the ranks (from 1) of j among the n - 1 others of i, for n points and q
     queries,
 
-        recall          = 1/(q k) Σ_i |{j: r_in <= k and r_map <= k}| trustworthiness = 1 - Σ_i
-        Σ_{j: r_map <= k} max(0, r_in - k) / (q m (2n - 2k - m - 1) / 2),   m = min(k, n-1-k)
+        recall          = 1/(q k) Σ_i |{j: r_in <= k and r_map <= k}|
+        trustworthiness = 1 - Σ_i Σ_{j: r_map <= k} max(0, r_in - k) / (q m (2n - 2k - m - 1) / 2)
         continuity      = the same with r_in and r_map exchanged
 
-    where the divisor is the worst case: for k < n/2 that of Venna & Kaski 2001 and of scikit-learn,
-    which stops there. A size k >= n is taken as n - 1, where recall is 1 and the other two are
-    undefined, nan. Below 3 points all are nan.
+    where m = min(k, n - 1 - k), and the divisor is the worst case: for k < n/2 that of Venna &
+    Kaski 2001 and of scikit-learn, which stops there. A size k >= n is taken as n - 1, where recall
+    is 1 and the other two are undefined, nan. Below 3 points all are nan.
 
     Args:
         embeddings: (N, dim), any norm.
@@ -127,7 +126,7 @@ def _rank_score(penalty: int, queries: int, n: int, k: int) -> float:
 def _coranked(
     unit: Float32[np.ndarray, "points dim"], on_map: Float32[np.ndarray, "points 3"], queries: int
 ) -> Iterator[Int[np.ndarray, "block others"]]:
-    """For blocks of the first `queries` points.
+    """Yields map ranks by input rank, in blocks of the first `queries` points.
 
     Entry [b, r] is the map rank, from 0, of b's input neighbour of rank r.
 
@@ -243,11 +242,12 @@ def distance_spearman(
 ) -> float:
     """Spearman correlation of cosine distance and angle over pairs of points.
 
-    The global structure of the map.
+    It measures the global structure of the map.
 
-    All N (N - 1) / 2 pairs, or `pairs` of them drawn with replacement where there are more; in a
-    sample the standard error is about 1 / sqrt(pairs). Points with zero embedding are left out. nan
-    where fewer than 3 points are left or either distance is constant. Cost O(pairs dim).
+    It takes all N (N - 1) / 2 pairs, or `pairs` of them drawn with replacement where there are
+    more; in a sample the standard error is about 1 / sqrt(pairs). Points with zero embedding are
+    left out. It is nan where fewer than 3 points are left or either distance is constant. Cost
+    O(pairs dim).
 
     Raises:
         ValueError: shapes differ, values are not finite, directions are not unit, or `pairs` is

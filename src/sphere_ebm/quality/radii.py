@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -10,11 +11,12 @@ from sphere_ebm.geometry.shells import RadiusOrder, Shells, occupancy
 from sphere_ebm.quality.points import rank_correlation
 
 
+@final
 @dataclass(frozen=True)
 class ShellDeviation:
-    """|count - N c_s| over the shells.
+    """The largest and the mean |count - N c_s| over the shells, in points.
 
-    Largest and mean, in points, and the mean of |count - N c_s| / (N c_s).
+    `mean_relative` is the mean of |count - N c_s| / (N c_s).
     """
 
     max_points: float

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -15,6 +15,7 @@ from sphere_ebm.quality.neighbours import DEFAULT_QUERIES, distance_spearman, ne
 from sphere_ebm.quality.radii import ShellDeviation, prominence_spearman, shell_deviation
 
 
+@final
 @dataclass(frozen=True)
 class QualityReport:
     """Every measure of one placement.

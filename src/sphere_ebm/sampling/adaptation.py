@@ -26,10 +26,7 @@ class DualAveraging(NamedTuple):
         return cls(zero, zero, zero)
 
     def factor(self, step: Int[Array, ""], adapt_steps: Int[Array, ""]) -> Float[Array, ""]:
-        """The factor to use at `step`.
-
-        Still on trial before `adapt_steps`, the average from then on.
-        """
+        """The factor to use at `step`: on trial before `adapt_steps`, the average from then on."""
         return jnp.exp(jnp.where(step < adapt_steps, self.log_trial, self.log_average))
 
     def after(
@@ -41,7 +38,7 @@ class DualAveraging(NamedTuple):
     ) -> "DualAveraging":
         """The state once `step` (counted from 0) was accepted with this probability.
 
-        Unchanged after `adapt_steps`.
+        It is unchanged after `adapt_steps`.
 
         Source: Hoffman & Gelman 2014, algorithm 5, with their constants.
         """

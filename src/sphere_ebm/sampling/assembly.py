@@ -99,9 +99,10 @@ def one_block_spec(
 ) -> BlockGibbsSpec:
     """The specification of the single free `block`.
 
-    Without loops when the nodes are known to be `distinct` and THRML has the layout that this file
-    knows; otherwise THRML's own, O(nodes) in Python. Raises what THRML raises: ValueError for no
-    nodes or nodes of an unknown type, RuntimeError for a node that is listed twice.
+    It is made without loops when the nodes are known to be `distinct` and THRML has the layout that
+    this file knows; otherwise it is THRML's own, O(nodes) in Python. Raises what THRML raises:
+    ValueError for no nodes or nodes of an unknown type, RuntimeError for a node that is listed
+    twice.
     """
     if distinct and len(block) and block.node_type in node_shape_dtypes and layout_is_known():
         return OneBlockSpec(block, node_shape_dtypes)
@@ -243,7 +244,7 @@ def _per_slot(slots: _Slots, leaf: Any) -> Any:
 def _is_plain(leaf: Any) -> bool:
     """Whether NumPy keeps all there is to know of a JAX array.
 
-    Not of tracers, keys, weak types and chosen devices.
+    It does not for tracers, keys, weak types and chosen devices.
     """
     return (
         isinstance(leaf, jax.Array)

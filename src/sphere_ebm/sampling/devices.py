@@ -142,7 +142,7 @@ def _split_term(term: Any, mesh: Mesh) -> Any:
 class SplitProduct(eqx.Module):
     """A product of the pyramid whose tables are split over devices.
 
-    By the rows where the field is wanted, their axis `by`.
+    They are split by the rows where the field is wanted.
     """
 
     product: LowOrders | Octave
@@ -150,9 +150,9 @@ class SplitProduct(eqx.Module):
 
     @classmethod
     def of(cls, product: LowOrders | Octave, by: int, mesh: Mesh) -> "SplitProduct":
-        """`product` over the devices of `mesh`.
+        """`product` over the devices of `mesh`; the rows are the axis `by` of its tables.
 
-        Whole on each of them when its rows cannot be divided.
+        It is whole on each of them when its rows cannot be divided.
         """
         # leading axes of the tables stay whole; the one of the rows is split
         divisible = product.coupling.decay.shape[by] % mesh.size == 0
@@ -265,7 +265,7 @@ def _attracted(
 ) -> Float[Array, "share 4"]:
     """Σ_j w_ij φ and Σ_j w_ij (dφ/dx) u_j of this device's points.
 
-    Its rows first, then everyone's rows.
+    It works out its own rows of each degree class, then gathers everyone's rows.
     """
     everyone = jax.lax.all_gather(local, AXIS, tiled=True)
     # apart and contiguous, or XLA picks each coordinate out of the rows anew for every slot

@@ -1,6 +1,6 @@
 """Where newcomers come to lie beside fitted points.
 
-Best start, relaxation at T = 0, and the spread at any T.
+They relax at T = 0 from the best of several starts, and have a spread at any T.
 """
 
 from typing import NamedTuple
@@ -50,7 +50,7 @@ def settle(
 ) -> tuple[Float[Array, "nodes 3"], Float[Array, " nodes"]]:
     """Directions of lowest conditional energy, and the spread about them in radians.
 
-    The spread is that at `temperature`.
+    The spread is the one at `temperature`.
 
     `program` has the sampler `Underdamped` at T = 0, or another that needs no random numbers. The
     start is the place of lowest energy among those of a newcomer's neighbours; without any, where

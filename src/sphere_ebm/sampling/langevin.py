@@ -48,14 +48,14 @@ class AbstractLangevin(AbstractConditionalSampler):
     def statistics(self, state: Any) -> dict[str, Float[Array, ""]]:
         """What the sampler itself measured in its last step, by name.
 
-        A kinetic energy, an acceptance.
+        Examples are a kinetic energy and an acceptance.
         """
 
     @abc.abstractmethod
     def thermal_move(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """Root mean square angle by which a free direction moves in one step, in radians.
 
-        At the scheduled temperature.
+        The temperature is the scheduled one.
         """
 
     @override
@@ -158,7 +158,7 @@ def flow(
 ) -> tuple[SphereState, SphereState]:
     """Free motion: directions along geodesics, radii plainly, reflected at the minimum.
 
-    Reversible; keeps volume.
+    It is reversible and keeps volume.
 
     `time` has shapes () and (). Returns the configuration reached and the velocity, transported to
     it.

@@ -22,7 +22,7 @@ from sphere_ebm.sampling.langevin import (
 class LeimkuhlerMatthewsState(NamedTuple):
     """`noise` ξ_n was drawn in the step before and transported to the present tangent planes.
 
-    0 before the first.
+    It is 0 before the first step.
     """
 
     step: Int[Array, ""]

@@ -15,9 +15,9 @@ from sphere_ebm.sampling.terms import total_energy_and_force
 class MALA(AbstractMetropolis):
     """An Euler-Maruyama step, accepted or rejected as a whole.
 
-    Exact p ∝ exp(-H / T) at any step size.
+    It draws from p ∝ exp(-H / T) itself at any step size.
 
-    Accepted with probability min(1, π(y) q(x | y) / π(x) q(y | x)); see
+    It is accepted with probability min(1, π(y) q(x | y) / π(x) q(y | x)); see
     `sphere_ebm.sampling.metropolis`. Costs two evaluations of energy and force a step, one at
     either end. The acceptance falls with the number of points: keep it by h ∝ N^(-1/3) (Roberts &
     Rosenthal 1998), or take `MetropolisWithinGibbs` for the two-term Hamiltonian.

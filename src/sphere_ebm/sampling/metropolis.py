@@ -38,9 +38,9 @@ shape (nodes,).
 
 
 class MetropolisState(NamedTuple):
-    """`acceptance` and `step_size` are those of the last step.
+    """The state of a scheme that rejects.
 
-    A probability, and the h that it was made with.
+    `acceptance` is the probability of the last step, `step_size` the h that it was made with.
     """
 
     step: Int[Array, ""]
@@ -155,7 +155,7 @@ def log_way_back(
 ) -> Float[Array, " nodes"]:
     """Log q of the way back for each node, `force` being the one at the proposal.
 
-    Same constant as `log_forward`.
+    It has the same constant as `log_forward`.
     """
     spread = stage.spread(step_size)
     noise = jax.tree.map(

@@ -24,7 +24,7 @@ from sphere_ebm.sampling.terms import Terms, sum_of_terms
 class MetropolisWithinGibbs(AbstractMetropolis):
     """A Langevin step for each node of a block, accepted on its own.
 
-    Exact whatever the number of points.
+    It is exact whatever the number of points.
 
     Nodes of a block must not interact with each other: sample the colours of a proper colouring in
     turn (`build_coloured_program` checks it; a program built by hand is checked only against one

@@ -43,6 +43,7 @@ from sphere_ebm.sampling.langevin import AbstractInertial
 from sphere_ebm.sampling.terms import OwnState, own_state, own_state_group
 
 
+@final
 class SphereNode(AbstractNode):
     """One point: a direction on S² and a radius."""
 
@@ -79,7 +80,7 @@ def _new_nodes(n_points: int) -> tuple[AbstractNode, ...]:
 def sphere_block(n_points: int) -> Block:
     """A block of `n_points` nodes.
 
-    The same block for the same number, so that programs of one shape compile once.
+    It is the same block for the same number, so that programs of one shape compile once.
     """
     return SphereBlock(n_points)
 

@@ -10,7 +10,7 @@ set does the chunk matter: convergence is judged by the energies at chunk ends.)
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -69,11 +69,12 @@ def run_chunk(
     return carry, energies(program, carry.state)
 
 
+@final
 @dataclass
 class Trace:
     """Energy per term at the start and after each chunk.
 
-    `steps[i]` steps done, `energy[name][i]` energy units.
+    `energy[name][i]` is the energy of the term `name` after `steps[i]` steps.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -103,11 +104,12 @@ class Trace:
         return bool(abs(after.mean() - before.mean()) < change)
 
 
+@final
 @dataclass(frozen=True)
 class RunResult:
     """Final carry, energy trace, and whether the energy stood still.
 
-    At the end of the annealing or of the run.
+    `converged` tells of the end of the annealing or of the run.
     """
 
     carry: Carry
@@ -115,6 +117,7 @@ class RunResult:
     converged: bool
 
 
+@final
 @dataclass(frozen=True)
 class RunPlan:
     """How long a run is.
@@ -198,7 +201,7 @@ def run_program(
 def _annealing_end(trace: Trace, plan: RunPlan, n_points: int) -> int:
     """Step at which annealing ends, by the trace so far.
 
-    Where the energy first stood still, or the last one.
+    It is the first at which the energy stood still, or else the last one.
     """
     if plan.tolerance > 0:
         for entries in range(1, len(trace.steps) + 1):

@@ -8,7 +8,7 @@ follow. (Compiled code may round differently for another number of chains.)
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -66,7 +66,7 @@ def advance_chains(
 ) -> tuple[Chain, list[Any]]:
     """`draws` times `thin` steps of every chain and one look by each observer.
 
-    At most `capacity` draws.
+    There is room for `capacity` draws.
 
     The leaves of `samplers` have an axis of chains. `first` is the iteration number of the first
     look. Returns the chains and what observers recorded, shape (chains, capacity, ...), of which
@@ -116,10 +116,7 @@ def advance_chains(
 
 
 def _statistics(program: FactorSamplingProgram, chain: Chain) -> dict[str, Array]:
-    """The samplers' own statistics, averaged over the points of all blocks.
-
-    And whose configuration it is.
-    """
+    """The samplers' own statistics, averaged over the points of all blocks, and `replica`."""
     sizes = [len(block) for block in program.gibbs_spec.free_blocks]
     total: dict[str, Array] = {"replica": chain.replica}
     samplers: list[Any] = program.samplers
@@ -146,7 +143,7 @@ def sample_chains(
 ) -> Samples:
     """Draw from the law of `program`.
 
-    `warmup` steps that are thrown away, then `draws` draws, `thin` steps apart.
+    `warmup` steps are thrown away, then `draws` draws follow, `thin` steps apart.
 
     Args:
         key: of the whole run; chain i takes `fold_in(key, i)`.
@@ -207,6 +204,7 @@ def sample_chains(
     )
 
 
+@final
 @dataclass(frozen=True)
 class _Course:
     """What stays the same from the first step of a run to the last, number `total`."""

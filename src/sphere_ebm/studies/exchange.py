@@ -85,6 +85,7 @@ def swap_order(
     return jnp.arange(rungs, dtype=jnp.int32)[None, :] + up - down
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class ExchangeResult:
     """Draws of all rungs of all ladders, and how well configurations travelled.
@@ -141,9 +142,9 @@ def replica_exchange(
         keep_states: keep every configuration drawn, see `sample_chains`.
         progress: called now and then.
 
-    Raises ValueError for temperatures that make no ladder, for a
-    sampler that keeps velocities or noise tangent to its own configuration (`Underdamped`,
-    `LeimkuhlerMatthews`), and as `sample_chains`.
+    Raises ValueError for temperatures that make no ladder, for a sampler that keeps velocities or
+    noise tangent to its own configuration (`Underdamped`, `LeimkuhlerMatthews`), and as
+    `sample_chains`.
     """
     rungs = _checked_rungs(temperatures)
     if any(isinstance(each, DisplacementObserver | AcceptanceObserver) for each in observers):

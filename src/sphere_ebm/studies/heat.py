@@ -1,13 +1,11 @@
-"""Thermodynamics of a map.
-
-Energy, heat capacity two ways, and order parameters as functions of temperature.
+"""Energy, heat capacity two ways, and order parameters of a map as functions of temperature.
 
 Everything is configurational: momenta, where a sampler has them, would add 3/2 per point to each
 heat capacity.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +14,7 @@ from sphere_ebm.errors import require
 from sphere_ebm.studies.samples import OF_THE_DYNAMICS, Samples
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class ThermodynamicCurve:
     """Averages at each temperature, in rising order, with one standard error each.
@@ -59,7 +58,7 @@ class ThermodynamicCurve:
 def thermodynamics(samples: Samples) -> ThermodynamicCurve:
     """Averages over all draws of each temperature.
 
-    Errors from the effective sample size of its chains (ArviZ).
+    Errors follow from the effective sample size of its chains (ArviZ).
 
     Needs the extra `studies`. Chains of one temperature count as repetitions: run several, from
     `replica_exchange` with `ladders` or from `sample_chains` with `samplers`.

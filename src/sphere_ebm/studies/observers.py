@@ -102,12 +102,11 @@ class OrderObserver(AbstractMapObserver):
 
 @final
 class DisplacementObserver(AbstractMapObserver):
-    """Records `squared_displacement`.
+    """Records `squared_displacement`: the mean over points of γ², in radians².
 
-    The mean over points of γ², γ the angle to where each was observed first.
-
-    In radians²; it grows as 4 D t for free points while it is small, and levels off at (π² - 4) / 2
-    for points that have forgotten where they were. `like` has the shapes of the configuration.
+    γ is the angle to where each point was observed first. The mean grows as 4 D t for free points
+    while it is small, and levels off at (π² - 4) / 2 for points that have forgotten where they
+    were. `like` has the shapes of the configuration.
     """
 
     like: SphereState
@@ -128,9 +127,7 @@ class DisplacementObserver(AbstractMapObserver):
 
 @final
 class OverlapObserver(AbstractMapObserver):
-    """Records `neighbour_overlap`.
-
-    The share of graph neighbours that are among as many nearest by angle.
+    """Records `neighbour_overlap`: the share of graph neighbours among as many nearest by angle.
 
     The edges (senders, receivers) are those of a graph; a point of degree d is asked for its d
     nearest. 1: every neighbour in the graph is a neighbour on the map; about mean degree / (n - 1)
@@ -189,13 +186,11 @@ class OverlapObserver(AbstractMapObserver):
 
 @final
 class AcceptanceObserver(AbstractMapObserver):
-    """Records `moved`.
+    """Records `moved`: the share of points that moved since the observation before.
 
-    The share of points that moved since the observation before (not a number for the first).
-
-    With one step a sample that is the share of accepted moves, as far as THRML lets an observer see
-    it: samplers' states are hidden from it. `sample_chains` records their own `acceptance`, a
-    probability, which fluctuates less.
+    It is not a number for the first observation. With one step a sample that is the share of
+    accepted moves, as far as THRML lets an observer see it: samplers' states are hidden from it.
+    `sample_chains` records their own `acceptance`, a probability, which fluctuates less.
     """
 
     like: SphereState

@@ -136,7 +136,7 @@ def sample_ladder(
 ) -> ExchangeResult:
     """Draw maps at several temperatures that swap configurations.
 
-    For laws with basins that one chain does not leave.
+    This is for laws with basins that one chain does not leave.
 
     Every chain starts as in `sample`, annealed to its own temperature. `ladders` independent
     ladders run side by side. See `replica_exchange` for `temperatures` and what is returned, and

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ et al. 2021).
 """
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Draws from a Gibbs law. Energies in the units of T, radii in shell units.
@@ -86,13 +87,12 @@ class Samples:
         return base.from_dict({"posterior": energy | seen, "sample_stats": {"lp": lp} | own})
 
     def summary(self) -> Any:
-        """ArviZ's table.
+        """ArviZ's table, with a row for each variable of the group `posterior`.
 
-        Mean, spread, R-hat, bulk and tail effective sample size, Monte-Carlo standard error.
-
-        One row for each variable of the group `posterior`. Chains of one temperature only. Warns
-        (ConvergenceWarning) of variables that vary and whose R-hat is above 1.05, and of a single
-        chain. Needs the extra `studies`.
+        Its columns are mean, spread, R-hat, bulk and tail effective sample size and Monte-Carlo
+        standard error. All chains must have one temperature. Warns (ConvergenceWarning) of
+        variables that vary and whose R-hat is above 1.05, and of a single chain. Needs the extra
+        `studies`.
         """
         stats = require("arviz_stats", "studies", "the summary")
         if np.ptp(self.temperature) > 0:

@@ -69,9 +69,7 @@ class AbstractEmbedder(abc.ABC):
     def embed(
         self, octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " patches"]
     ) -> Iterator[tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]]:
-        """Embeddings (block, D) and prominence (block,) of the patches of one document.
-
-        In blocks, in order.
+        """Yields embeddings (block, D) and prominence (block,) of a document's patches, in order.
 
         `lengths` (patches,) are positive and add up to the number of `octets`. A document is
         embedded on its own, and the same document always alike.

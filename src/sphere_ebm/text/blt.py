@@ -61,7 +61,7 @@ def tokens_of(octets: UInt8[np.ndarray, " bytes"]) -> Int64[np.ndarray, " tokens
 def visible(first: int, count: int, window: int) -> Bool[np.ndarray, "count keys"]:
     """Which keys each of `count` tokens from position `first` on sees.
 
-    Its own and the `window` - 1 before it.
+    It sees its own and the `window` - 1 before it.
 
     The keys are those of the last min(first, window - 1) tokens before `first`, then those of the
     `count` themselves.
@@ -74,9 +74,9 @@ def visible(first: int, count: int, window: int) -> Bool[np.ndarray, "count keys
 def rotation(
     first: int, count: int, width: int, theta: float
 ) -> tuple[Float32[np.ndarray, "count width"], Float32[np.ndarray, "count width"]]:
-    """Cosine and sine of the rotary angles at positions `first`, ....
+    """Cosine and sine of the rotary angles at `count` positions from `first` on.
 
-    Position * theta^(-2 i / width) for pair i.
+    The angle of pair i is position * theta^(-2 i / width).
     """
     frequencies = theta ** (-np.arange(0, width, 2) / width)
     angles = np.repeat(np.arange(first, first + count)[:, None] * frequencies, 2, axis=1)
@@ -116,10 +116,11 @@ def pool_blocks(
         patch = patch + done
 
 
+@final
 class _Carried:
     """Keys and values of the last `size` tokens of each layer.
 
-    Stands where transformers expects its cache.
+    It stands where transformers expects its cache.
     """
 
     def __init__(self, size: int) -> None:
@@ -140,10 +141,7 @@ class _Carried:
 
 
 class Block(NamedTuple):
-    """What one chunk adds.
-
-    Entropies and states of its bytes, surprisals of the bytes that its tokens predict.
-    """
+    """Entropies and states of a chunk's bytes, and surprisals of those that its tokens predict."""
 
     entropies: Float32[np.ndarray, " block"]
     surprisals: Float32[np.ndarray, " predicted"]
@@ -171,12 +169,10 @@ class BltNetwork:
         self._last: tuple[bytes, list[Block]] = (b"", [])
 
     def blocks(self, octets: UInt8[np.ndarray, " bytes"]) -> Iterator[Block]:
-        """Entropies and surprisals in nats, and states before the last norm, of a document.
+        """Yields entropies and surprisals in nats, and states before the last norm, of all bytes.
 
-        Of its bytes, in order.
-
-        Laws are over all 260 tokens. `chunk` tokens are computed at a time: on the CPU, the same
-        document gives the same numbers every time.
+        Blocks come in the order of the document. Laws are over all 260 tokens. `chunk` tokens are
+        computed at a time: on the CPU, the same document gives the same numbers every time.
         """
         key = octets.tobytes() if len(octets) <= _REMEMBERED else None
         if key is not None and key == self._last[0]:
@@ -305,9 +301,7 @@ class BltEntropyModel(AbstractEntropyModel):
 
 @final
 class BltEmbedder(AbstractEmbedder):
-    """States of the BLT entropy model before its last norm, pooled to patches.
-
-    Pooled as layout F of the shards has them.
+    """States of the BLT entropy model before its last norm, pooled as in layout F of the shards.
 
     The embedding of a patch is the mean of its bytes' states, its prominence the largest norm of
     one of them. States are pooled as they are computed: those of a long document are never all

@@ -55,7 +55,8 @@ class BltSettings(NamedTuple):
 def settings_of(file: Path, config: dict[str, Any]) -> BltSettings:
     """Settings from a `config.json`.
 
-    Of BLT (`args`), of transformers' patcher, or of a whole BLT with a patcher in it.
+    The file is BLT's (`args`), that of transformers' patcher, or that of a whole BLT with a
+    patcher.
 
     Raises:
         ShardError: `file` describes no such model.
@@ -100,7 +101,7 @@ def settings_of(file: Path, config: dict[str, Any]) -> BltSettings:
 def renamed(stored: Iterable[str]) -> dict[str, str]:
     """Names as stored by names in transformers' patcher.
 
-    Of the patcher's tensors only, where a whole BLT is stored.
+    They are those of the patcher's tensors only, where a whole BLT is stored.
     """
     names = list(stored)
     prefix = next(
@@ -146,7 +147,7 @@ def read_settings(file: Path) -> BltSettings:
 def places_of(folder: Path) -> dict[str, Place]:
     """File, name as stored and shape by the name in transformers' patcher.
 
-    From the headers of the weight files.
+    They are read from the headers of the weight files.
     """
     stored: dict[str, tuple[Path, tuple[int, ...]]] = {}
     for path in sorted(folder.glob("model*.safetensors")):

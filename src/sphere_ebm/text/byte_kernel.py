@@ -298,10 +298,7 @@ def _learn(
 
 @_compiled
 def _count(octet: Any, row: Any, history: Any, state: State) -> None:
-    """Count `octet` after the last two bytes.
-
-    And after the last one unless it was expected after the two.
-    """
+    """Count `octet` after the last two bytes, and after the last one unless the two expected it."""
     n = state.pairs[row, octet]
     state.pairs[row, octet] = n + 1.0
     state.sums[row, 0] += 1.0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -44,6 +44,7 @@ _LONG_ENOUGH = 50
 """A mean length this far off is told, in texts of at least so many patches."""
 
 
+@final
 @dataclass(frozen=True)
 class IngestRun:
     """What `ingest` did.
@@ -63,6 +64,7 @@ class IngestRun:
     kept: int
 
 
+@final
 @dataclass(frozen=True)
 class _Settings:
     """What every shard of a run is made with."""
@@ -280,7 +282,7 @@ def _forget(journal: Journal, name: str) -> None:
 def _totals(shards: Iterable[Path]) -> tuple[PatchStatistics, dict[str, float]]:
     """Statistics of all patches of these shards, and bits per byte of all their bytes.
 
-    Read from the shards themselves.
+    They are read from the shards themselves.
     """
     containers = [read_container(path) for path in shards]
     statistics = joined(container.integers("patch_lengths") for container in containers)

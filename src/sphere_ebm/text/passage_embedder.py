@@ -85,9 +85,7 @@ class PassageEmbedder(AbstractEmbedder):
 
 
 def sentence_transformer(model: str | Path, context: int = 120) -> PassageEmbedder:
-    """The embedder of a sentence-transformers model.
-
-    A folder, or a model that is in the hub's cache.
+    """The embedder of a sentence-transformers model, from its folder or from the hub's cache.
 
     Nothing is downloaded: fetch the model with its own tools first.
 

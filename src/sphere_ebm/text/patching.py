@@ -271,7 +271,7 @@ def _joint_scores(
 ) -> tuple[Float32[np.ndarray, " bytes"], UInt8[np.ndarray, " bytes"]]:
     """Scores of all documents one after another, and `_depths`.
 
-    Infinite where a patch starts always or never.
+    Scores are infinite where a patch starts always or never.
     """
     before = np.zeros(2, np.float32)
     scores = [before[:0]]

@@ -143,9 +143,9 @@ def _embedded(
     embedder: AbstractEmbedder,
     prominence: Float32[np.ndarray, " patches"],
 ) -> Iterator[Float32[np.ndarray, "block dim"]]:
-    """Blocks of embeddings.
+    """Yields blocks of embeddings, and fills `prominence` on the way.
 
-    Fills `prominence` on the way, which the file holds after them: tensors go by name.
+    The file holds it after the embeddings: tensors go by name.
     """
     row = 0
     for octets, of_document in zip(documents, lengths, strict=True):
@@ -207,10 +207,7 @@ def _blocks(
 
 
 def _bits_per_byte(text: FileText, readings: Sequence[Reading]) -> dict[str, float]:
-    """Cross-entropy of the model, and what two compressors make of the file.
-
-    Of its first 4 MiB, if it is longer.
-    """
+    """Cross-entropy of the model, and what two compressors make of the file's first 4 MiB."""
     bits = [len(reading.surprisals) * reading.bits_per_byte for reading in readings]
     head = text.octets[:_COMPRESSED].tobytes()
     return {

@@ -34,7 +34,7 @@ Tokens = tuple[Int64[np.ndarray, " tokens"], Int64[np.ndarray, " tokens"]]
 class StaticEmbedder(AbstractEmbedder):
     """WordLlama's 256-dimensional token vectors.
 
-    MIT licence, derived from the token embeddings of Llama 2.
+    They have the MIT licence and derive from the token embeddings of Llama 2.
 
     A patch is cut where the next byte is uncertain, so that it may be a clause, a word or a
     fragment of one. What it means, it means in its place: the embedding is the weighted mean of
@@ -97,7 +97,7 @@ class StaticEmbedder(AbstractEmbedder):
     ) -> tuple[Float32[np.ndarray, "block dim"], Float32[np.ndarray, " block"]]:
         """Means by running sums over the tokens around one block of patches.
 
-        `first` and `last` in bytes.
+        `first` and `last` are in bytes.
         """
         begin = np.searchsorted(starts, first)
         end = np.searchsorted(starts, last)

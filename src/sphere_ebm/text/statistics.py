@@ -181,7 +181,7 @@ def _check(octets: UInt8[np.ndarray, " bytes"], lengths: Int64[np.ndarray, " pat
 def _word_boundaries(octets: UInt8[np.ndarray, " bytes"]) -> Bool[np.ndarray, " bytes"]:
     """Whether a word starts or ends between each byte and the one before.
 
-    Never at the first byte.
+    None does so at the first byte.
     """
     word = _WORD_BYTES[octets]
     boundaries = np.zeros(len(octets), bool)

@@ -1,7 +1,4 @@
-"""What all readers do last.
-
-One document's columns to a `PatchTable`, with the warnings a user should see.
-"""
+"""What all readers do last: they make a `PatchTable` of columns, with warnings for the user."""
 
 import os
 from collections.abc import Sequence
@@ -47,9 +44,9 @@ def zero_warning(embeddings: Float32[np.ndarray, "rows dim"]) -> tuple[str, ...]
 
 
 def find_sidecar(path: Path, stem: str, metadata_file: str | None) -> Path | None:
-    """The hypergraph beside a shard.
+    """The hypergraph beside a shard, if it exists.
 
-    The one its metadata name, else `<stem>.hypergraph.db`, if it exists.
+    It is the one that the shard's metadata name, else `<stem>.hypergraph.db`.
 
     Only the last component of the stored name counts: a shard cannot point outside its own folder.
     """

@@ -89,8 +89,8 @@ def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
 def part_name(container: Container) -> PartName | None:
     """What the file's name says, if the file is a part of a document at all.
 
-    Layouts A-D with a `patch_mask`. A file of another layout that happens to be called `..._part_2`
-    is a document of its own.
+    A part has one of the layouts A-D and a `patch_mask`. A file of another layout that happens to
+    be called `..._part_2` is a document of its own.
     """
     match = _PART.fullmatch(container.path.stem)
     if match is None or "patch_mask" not in container.tensors:

@@ -1,6 +1,6 @@
 """Which layout a safetensors shard has.
 
-Decided by its tensors and metadata, never by a version string.
+Its tensors and metadata decide, never a version string.
 
 Per-token layouts (A-D, G) hold one row per token and boundaries; per-patch layouts (F, H) one row
 per patch. A, B and C differ in nothing that a file shows, hence one name for the three. E has no

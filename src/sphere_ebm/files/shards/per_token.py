@@ -41,9 +41,7 @@ class _Extent:
 def read_per_token(
     parts: Sequence[Container], layout: str, pooling: Pooling, part_of: str | None = None
 ) -> PatchTable:
-    """Read one document from its files in order, and pool its tokens to patches.
-
-    Or a single file with a batch of documents.
+    """Read a document from its files in order, or a file of several, and pool tokens to patches.
 
     Boundaries of a whole file are `patch_lengths`, else `patch_indices`, else `patch_mask`; those
     present are checked against each other. If the files are the parts of the document `part_of`,

@@ -59,7 +59,7 @@ def _means(
 ) -> Float32[np.ndarray, "patches dim"]:
     """Mean over each patch's tokens.
 
-    Some patches at a time: NumPy converts all of `reduceat`'s input at once.
+    It takes some patches at a time: NumPy converts all of `reduceat`'s input at once.
     """
     bounds = np.append(starts, len(values))
     means = np.empty((len(starts), values.shape[1]), np.float32)

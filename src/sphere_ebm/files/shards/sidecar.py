@@ -25,9 +25,9 @@ _CURE = "write the sidecar again, or remove it: it is optional"
 class SidecarEdges(NamedTuple):
     """Directed edges in the order of their ids.
 
-    Patch numbers in the shard, weight >= 0, label (`next`, `semantic`, ...).
-
-    Patch numbers are checked to be >= 0; only the caller knows how many patches there are.
+    `src` and `dst` are patch numbers in the shard, `weight` is >= 0, `label` is `next`, `semantic`
+    or the like. Patch numbers are checked to be >= 0; only the caller knows how many patches there
+    are.
     """
 
     src: Int32[np.ndarray, " edges"]

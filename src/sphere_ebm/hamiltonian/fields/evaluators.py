@@ -1,6 +1,6 @@
 """Evaluators of the mean repulsion Q_i = Σ_{j≠i} q_ij and its gradient, and their choice.
 
-Three of them, with one interface:
+There are three of them, with one interface:
 
 - `DirectField`: the exact sum, blocked, O(N²) time and O(N · block) memory; the reference;
 - `GridField`: particle-mesh in azimuthal harmonics (`ZonalField`), O(N + rows³);

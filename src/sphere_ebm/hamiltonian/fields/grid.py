@@ -1,6 +1,4 @@
-"""Points on an equiangular grid of the sphere.
-
-Where they lie, deposit on it, interpolation from it.
+"""Points on an equiangular grid of the sphere: their places, deposit on it, interpolation from it.
 
 The grid has `rows` colatitudes at cell centres (no point on a pole) and 2·rows azimuths. Every
 point touches a stencil of 4 x 4 cells. A row beyond a pole is the mirrored row half a turn further.

@@ -58,10 +58,7 @@ DType = np.dtype | type
 
 @final
 class Coupling(eqx.Module):
-    """K_m and its slope ∂K_m/∂θ_a for any order m.
-
-    Of as many pairs of rows as the tables have entries.
-    """
+    """K_m and its slope ∂K_m/∂θ_a for any order m, of a pair of rows per entry of the tables."""
 
     amplitude: Float[Array, "..."]
     """D; zero for rows beyond the poles, as both slopes."""
@@ -83,9 +80,9 @@ class Coupling(eqx.Module):
         there: Int[np.ndarray, "..."],
         dtype: DType,
     ) -> "Coupling":
-        """Geometry of rows `here` (a, the field is wanted) and `there` (b, the points are).
+        """Geometry of the rows `here` (a), of the field, and `there` (b), of the points.
 
-        They broadcast.
+        The two broadcast against each other.
         """
         # an octave's band runs over the poles near them; what is read there must be finite, and
         # weighs nothing
@@ -143,9 +140,9 @@ class LowOrders(eqx.Module):
         return cls(Coupling.tabulate(sharpness, rows, row[:, None], row[None], dtype), 0, last)
 
     def __call__(self, source: Float[Array, "2 orders rows"]) -> Float[Array, "2 2 orders rows"]:
-        """Σ_b K_m(θ_a, θ_b) source_m(θ_b) and its slope, first axis.
+        """Σ_b K_m(θ_a, θ_b) source_m(θ_b) and its slope along the first axis.
 
-        Real and imaginary parts, second axis.
+        Their real and imaginary parts lie along the second.
         """
         m = jnp.arange(self.first, self.last, dtype=source.dtype)[:, None, None]
         tables = self.coupling.at(m)
@@ -201,7 +198,7 @@ class Octave(eqx.Module):
 class PyramidField(eqx.Module):
     """Q(u_i) = Σ_{j≠i} q(u_i, u_j) and its gradient, by the pyramid of orders.
 
-    On a grid with `rows` colatitudes.
+    The grid has `rows` colatitudes.
 
     With six rows per unit of s, s = 0.15 sqrt(N) and N from 10⁴ to 10⁶, the force differs from the
     direct sum by 0.7 to 2.1 % (rms over rms) for clustered points and 2.8 to 3.6 % for uniform
@@ -239,7 +236,7 @@ class PyramidField(eqx.Module):
     ) -> tuple[Float[Array, " n"], Float[Array, "n 3"]]:
         """Q and its gradient as ambient vectors near the tangent planes.
 
-        In the precision of `direction`.
+        Both have the precision of `direction`.
         """
         values = values_of_all(direction, self.rows, b_spline, self.convolve)
         return values[:, 0] - 1, values[:, 1:]
@@ -293,9 +290,9 @@ def interpolate(
 def _prefilter_rows(
     fields: Float[Array, "fields rows columns"],
 ) -> Float[Array, "fields rows columns"]:
-    """Along meridians, from samples to the coefficients of the cubic spline through them.
+    """Turn samples along meridians into the coefficients of the cubic spline through them.
 
-    Its own transpose.
+    The map is its own transpose.
 
     The filter is sqrt(3) (sqrt(3) - 2)^|n|, cut at `HALF_TAPS` and scaled to sum 1. It runs on
     across the poles, where a meridian goes on half a turn further.

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float64, Int64
 @final
 @dataclass(frozen=True, eq=False)
 class View:
-    """The P cones of one query up to a common scale.
+    """The P cones of one query up to a common scale, strongest first.
 
-    Half angles α₀ · `relative`, radial bands, strongest first.
+    Their half angles are α₀ · `relative`; `inner` and `outer` bound their radial bands.
     """
 
     axis: Float64[np.ndarray, "probes 3"]
@@ -31,9 +31,8 @@ class View:
 class Sight:
     """Points in the cones, nearest first, and the scale α₀ that holds them.
 
-    Nearest by the ratio of angle to relative aperture.
-
-    `opened`: the bands held too few, so that the cones take all radii.
+    They are nearest by the ratio of angle to relative aperture. `opened` tells that the bands held
+    too few, so that the cones take all radii.
     """
 
     points: Int64[np.ndarray, " returned"]
@@ -55,10 +54,8 @@ def ratios(
 ) -> tuple[Float64[np.ndarray, " points"], Float64[np.ndarray, " points"]]:
     """Smallest angle over relative aperture of each point among some probes.
 
-    Within their bands, and at any radius.
-
-    inf where no probe was found, or none whose band holds the point. Angles are 2 arcsin(chord/2),
-    float64. O(P N).
+    The first array counts a probe only where its band holds the point, the second at any radius.
+    Both are inf where no probe counts. Angles are 2 arcsin(chord/2), float64. O(P N).
     """
     best = np.full(len(direction), np.inf)
     anywhere = best.copy()

@@ -29,7 +29,7 @@ def cell_medoids(
 ) -> Int[np.ndarray, " landmarks"]:
     """One landmark for each of `count` cells of the map.
 
-    The point whose embedding agrees best with its cell.
+    It is the point whose embedding agrees best with its cell.
 
     Cells come from halving the points along the principal axis of their directions until each holds
     about N/count: a k-d tree whose axes turn with the map. The medoid has the largest sum of

@@ -1,6 +1,6 @@
 """The compiled half of the navigator: queries to relevance fields to probes.
 
-One compilation for each batch shape.
+It is compiled once for each batch shape.
 
 A query q of unit length meets S landmarks of cosines c_s. Its amplitude on the sphere is
 
@@ -121,7 +121,7 @@ def _grid_maxima(
 ) -> Float[Array, "batch count 3"]:
     """The `count` strongest nodes of |ψ|² that none of their eight neighbours exceeds.
 
-    Any nodes where there are fewer.
+    Where there are fewer, any other nodes follow them.
     """
     missing = grid.band_limit**2 - amplitude.shape[1]
     # flat coefficients are nested: higher degrees follow the lower ones
@@ -185,9 +185,10 @@ def _distinct(
     density: Float[Array, "batch count"],
     width: Float[Array, ""],
 ) -> tuple[Float[Array, "batch count"], Bool[Array, "batch count"]]:
-    """Density 0 where an earlier maximum lies within a smoothing width.
+    """Set the density to 0 where an earlier maximum lies within a smoothing width.
 
-    And where there is none: 1e-4 of the best counts as none.
+    It is 0 as well where there is no maximum: below 1e-4 of the best counts as none. Returns the
+    density, and where it was kept.
     """
     count = direction.shape[1]
     near = squared_chord(direction[:, :, None], direction[:, None]) < width**2

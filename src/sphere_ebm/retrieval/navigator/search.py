@@ -1,6 +1,4 @@
-"""Where on a finished map to look for points like a query that is not on it.
-
-A guess, and how sure it is.
+"""Where on a finished map to look for points like a query that is not on it, and how sure that is.
 
 The query is compared with landmarks only; each of them deposits its relevance where its neighbours
 lie on the map; the deposits add up to an amplitude in spherical harmonics (`probing`), and the
@@ -191,7 +189,7 @@ class HarmonicNavigator:
     def _looks(self, unit: Float32[np.ndarray, "queries width"]) -> list[Look]:
         """Probes and their relative apertures.
 
-        At most a batch, filled up so that one compilation serves all.
+        The queries are at most a batch, which is filled up so that one compilation serves all.
 
         A relative aperture is α_p / α₀ and at least 1e-6: a cone without width could not be scaled.
         """
@@ -224,7 +222,7 @@ class HarmonicNavigator:
     def _staged(self, look: Look) -> tuple[int, Sight, float]:
         """The first stage that is confident enough, else the last.
 
-        Its probes, points and confidence.
+        Returns its probes, points and confidence.
         """
         for curve, (used, sight, held) in zip(self.curves, self._stages(look), strict=True):
             sure = float(curve(np.array([held]))[0])
@@ -255,7 +253,7 @@ class HarmonicNavigator:
     def _calibrated(self) -> tuple[ConfidenceCurve, ...]:
         """A curve per stage, from the pseudo-queries that earlier stages did not end.
 
-        From all of them when few are left.
+        Where few are left it comes from all of them.
 
         A pseudo-query is looked for as any query; it is left out of its own answer and of its own
         neighbours.
