@@ -66,7 +66,7 @@ def test_landmarks_and_jobs_reach_the_run(command: Command, source: Path, tmp_pa
 
 
 def test_options_reach_the_configuration(command: Command, source: Path, tmp_path: Path) -> None:
-    values = {
+    values: dict[str, Any] = {
         "seed": 5,
         "kernel": "gaussian",
         "inner_radius": 2.0,
@@ -78,7 +78,7 @@ def test_options_reach_the_configuration(command: Command, source: Path, tmp_pat
     ]
     assert command("label", source, "-o", tmp_path / "out", "-q", *SMALL, *options).code == 0
     metadata = read_labels(tmp_path / "out" / "x.sphere.safetensors").metadata
-    expected = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, **values)  # type: ignore[arg-type]
+    expected = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, **values)
     assert PlacementConfig.from_json(metadata["config"]) == expected
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sphere_ebm import LabelError, PlacementConfig
 from sphere_ebm.cli.main import main
-from sphere_ebm.cli.output import NOTHING, OK, PARTLY, USAGE
+from sphere_ebm.cli.output import NOTHING, OK, PARTLY
 from sphere_ebm.labelling.compare import COMPARISON_FIGURE, COMPARISON_TABLE, compare_shards
 
 QUICK = ["--steps", "20", "--average", "10", "--neighbours", "5", "--shells", "4"]
@@ -85,7 +85,7 @@ def test_wrong_options_are_usage_errors(shards: Path, tmp_path: Path, capsys) ->
     for wrong in (["--methods", "umap"], ["--shells", "0"], ["--start", "pca"]):
         with pytest.raises(SystemExit) as stopped:
             main(["compare", str(shards), "-o", str(tmp_path / "out"), *wrong])
-        assert stopped.value.code == USAGE
+        assert stopped.value.code == 2
     assert "choose of random, pca" in capsys.readouterr().err
 
 

@@ -29,7 +29,8 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 def run() -> NoReturn:
     """Run the command and leave the process with its exit code.
 
-    An interruption at any moment is one line and 130.
+    An interruption from here on is one line and 130. Before, while Python starts and imports this
+    module, it is Python's own.
     """
     signal.signal(signal.SIGINT, _leave)
     keep_programs()

@@ -18,7 +18,6 @@ from sphere_ebm.quality.report import QualityReport
 
 OK = 0
 UNREAD = 1
-USAGE = 2
 NOTHING = 3
 PARTLY = 4
 INTERRUPTED = 130

@@ -160,7 +160,8 @@ class Container:
             for start in range(0, total, _BLOCK):
                 count = min(_BLOCK, total - start)
                 block = scratch[:count] if into is None else scratch[start : start + count]
-                if file.readinto(block.view(np.uint8)) != block.nbytes:  # type: ignore[attr-defined]
+                read = file.readinto(block.view(np.uint8))  # type: ignore[attr-defined]
+                if read != block.nbytes:
                     raise ShardError(
                         self.path,
                         "the file became shorter while it was read",

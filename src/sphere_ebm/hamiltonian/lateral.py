@@ -23,7 +23,6 @@ from sphere_ebm.hamiltonian.base import (
     Tails,
     opened,
 )
-from sphere_ebm.hamiltonian.blocks import LazyNodes as LazyNodes
 from sphere_ebm.hamiltonian.blocks import SelectedBlock
 
 Kernel = Literal["cauchy", "gaussian", "harmonic"]

@@ -16,7 +16,7 @@ from sphere_ebm.hamiltonian.fields.evaluators import (
 from sphere_ebm.hamiltonian.lateral import KERNELS, Kernel
 from sphere_ebm.rules import Range, checked_fields
 from sphere_ebm.sampling.schemes import LANGEVIN_SCHEMES as SCHEMES
-from sphere_ebm.sampling.schemes import Scheme as Scheme
+from sphere_ebm.sampling.schemes import Scheme
 
 Start = Literal["pca", "random", "spectral", "water-filling"]
 STARTS: tuple[str, ...] = ("pca", "random", "spectral", "water-filling")

@@ -24,7 +24,6 @@ from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.maps.checkpoint import load_checkpoint, save_checkpoint
-from sphere_ebm.maps.checks import ExtraEdges as ExtraEdges
 from sphere_ebm.maps.checks import (
     checked_config,
     checked_edges,
@@ -40,10 +39,9 @@ from sphere_ebm.maps.starts import (
     spectral_directions,
     water_filling_directions,
 )
-from sphere_ebm.progress import StageProgress as StageProgress
+from sphere_ebm.progress import StageProgress
 from sphere_ebm.sampling.coefficients import Coefficients
-from sphere_ebm.sampling.devices import Devices as Devices
-from sphere_ebm.sampling.devices import device_mesh, over_devices
+from sphere_ebm.sampling.devices import Devices, device_mesh, over_devices
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program, sphere_block

@@ -89,7 +89,9 @@ class OneBlockSpec(BlockGibbsSpec):
         )  # of the node that stood in; the property below takes over
 
     @functools.cached_property
-    def node_global_location_map(self) -> dict[AbstractNode, tuple[int, int]]:  # type: ignore[override]
+    def node_global_location_map(  # type: ignore[override]
+        self,
+    ) -> dict[AbstractNode, tuple[int, int]]:
         """A node's place in the global state: the only array, and its position in the block."""
         return {node: (0, i) for i, node in enumerate(self.blocks[0])}
 

@@ -1,7 +1,4 @@
-"""The names of the schemes, and the step size that each starts with where none is given.
-
-Nothing else is here, so that a configuration or a command that only names a scheme stays light.
-"""
+"""The names of the schemes, and the step size that each starts with where none is given."""
 
 from typing import Literal, get_args
 

@@ -54,7 +54,8 @@ def read_per_token(
     extents = [_extent(part) for part in parts]
     _check_parts(parts, extents)
     first = parts[0]
-    batch, dim = (extents[0].batch, extents[0].dim)
+    batch = extents[0].batch
+    dim = extents[0].dim
     tokens = sum(extent.tokens for extent in extents)
     stem = first.path.stem if part_of is None else part_of
     starts = _starts(first, batch, tokens) if part_of is None else _joined_starts(parts)

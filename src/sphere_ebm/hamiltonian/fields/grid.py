@@ -103,9 +103,11 @@ def _fold(bordered: Float[Array, "bordered_rows width"], rows: int) -> Float[Arr
     # azimuth is a circle: the columns of the border belong to the other end
     grid = bordered[:, 1 : 1 + 2 * rows]
     grid = grid.at[:, -1].add(bordered[:, 0]).at[:, :2].add(bordered[:, -2:])
-    north, grid, south = grid[:POLE_ROWS], grid[POLE_ROWS:-POLE_ROWS], grid[-POLE_ROWS:]
-    grid = grid.at[:POLE_ROWS].add(_turned(north, rows))
-    return grid.at[-POLE_ROWS:].add(_turned(south, rows))
+    north = grid[:POLE_ROWS]
+    inner = grid[POLE_ROWS:-POLE_ROWS]
+    south = grid[-POLE_ROWS:]
+    inner = inner.at[:POLE_ROWS].add(_turned(north, rows))
+    return inner.at[-POLE_ROWS:].add(_turned(south, rows))
 
 
 def bordered_fields(fields: Float[Array, "rows columns 4"]) -> Float[Array, "cells 4"]:
