@@ -8,7 +8,6 @@ import math
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Shaped
 from scipy.spatial import cKDTree
-from scipy.stats import spearmanr
 
 from sphere_ebm.geometry.sphere import unit_rows
 
@@ -83,4 +82,7 @@ def rank_correlation(
     """Spearman's rho; nan below 3 samples or where either side is constant."""
     if one.size < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
+    # Only here, because importing SciPy's statistics takes a fifth of the command's start.
+    from scipy.stats import spearmanr
+
     return float(spearmanr(one, other).statistic)
