@@ -5,8 +5,14 @@ data's shape.
 import numpy as np
 import pytest
 
+from sphere_ebm import PlacementConfig, water_filling
 from sphere_ebm.graph.graph import NeighbourGraph
-from sphere_ebm.maps.starts import pca_directions, random_directions, spectral_directions
+from sphere_ebm.maps.starts import (
+    pca_directions,
+    random_directions,
+    spectral_directions,
+    water_filling_directions,
+)
 
 
 def cloud(points: int = 60, width: int = 8, seed: int = 0) -> np.ndarray:
@@ -183,3 +189,14 @@ def test_the_spectral_start_is_deterministic() -> None:
     np.testing.assert_array_equal(
         spectral_directions(graph(20, pairs), 5), spectral_directions(graph(20, pairs), 5)
     )
+
+
+@pytest.mark.parametrize("order", ["outer", "core"])
+def test_directions_of_water_filling_are_those_of_its_placement(order):
+    points = cloud(200)
+    prominence = np.linalg.norm(points.astype(np.float64), axis=1)
+    config = PlacementConfig(shells=4, radius_order=order, seed=3)
+    filled = water_filling(points, prominence, config)
+    assert filled.info["lateral_moves"] > 0, "or the order has no say in the directions"
+    directions = water_filling_directions(points, prominence, config)
+    np.testing.assert_array_equal(directions, filled.direction)
