@@ -12,10 +12,14 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+from hypothesis import settings
 from safetensors.numpy import save_file
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# No test is timed: hypothesis would fail an example that a busy machine takes long for.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 DEAREST = ("test_notebooks.py", "test_readme.py", "test_killing.py", "test_ray.py")
