@@ -21,6 +21,8 @@ PAIR_COUPLING = 3.0
 LATERAL = 4.0
 OSMOTIC_SHARPNESS = 2.0
 OSMOTIC_STRENGTH = 0.5
+ANCHORS = (2.0, 4.0)
+"""λ s² of the first point's anchor and of the second's."""
 TRIANGLE = ((0, 1, 3.0), (0, 2, 2.0), (1, 2, 1.0))
 
 Cosines = Float[np.ndarray, "..."]
@@ -29,6 +31,15 @@ Cosines = Float[np.ndarray, "..."]
 def pair_energy(c: Cosines) -> Cosines:
     """Harmonic kernel of sharpness 1: H = a (1 - c)."""
     return PAIR_COUPLING * (1 - c)
+
+
+@functools.cache
+def anchor_energy(stiffness: float) -> Callable[[Cosines], Cosines]:
+    """H = λ s² (1 - c), c the cosine with the anchor: von Mises-Fisher at T = 1.
+
+    One function for each stiffness, by which laws are kept.
+    """
+    return lambda c: stiffness * (1 - c)
 
 
 def two_energy(c: Cosines, *, osmotic: bool = True) -> Cosines:
@@ -113,18 +124,26 @@ def three_points(*, osmotic: bool, cells: int = 400, nodes: int = 48) -> Separat
 
 
 @functools.cache
-def two_points_by_euler_maruyama(
-    energy: Callable[[Cosines], Cosines], step_size: float, degree: int = 16, noise: int = 24
+def by_euler_maruyama(
+    energy: Callable[[Cosines], Cosines],
+    step_size: float,
+    *,
+    fixed: bool = False,
+    degree: int = 16,
+    noise: int = 24,
 ) -> Separation:
     """Stationary law of c for Euler-Maruyama's own steps, at T = 1, from its transition operator.
 
-    From c both points move, so one step averages P_l(c') over four normal numbers (Gauss-Hermite,
+    With `fixed` the other end of c stays where it is. Else both points move from c, so one step
+    averages P_l(c') over four normal numbers (Gauss-Hermite,
     `noise` nodes each). Between Legendre moments that is a matrix, of which the law is the fixed
     point. Noise of variance 2 h damps moment l by exp(-2 l (l + 1) h), so few are left for h >=
     0.05; more of them need more nodes.
     """
     nodes, weights = legendre.leggauss(degree + 8)
-    forward = np.stack([_mean_legendre(c, energy, step_size, degree, noise) for c in nodes], axis=1)
+    forward = np.stack(
+        [_mean_legendre(c, energy, step_size, degree, noise, fixed) for c in nodes], axis=1
+    )
     density = legendre.legvander(nodes, degree) * (np.arange(degree + 1) + 0.5)
     step = (forward * weights) @ density
     moments = np.linalg.solve(step[1:, 1:] - np.eye(degree), -step[1:, 0])
@@ -135,7 +154,12 @@ def two_points_by_euler_maruyama(
 
 
 def _mean_legendre(
-    c: float, energy: Callable[[Cosines], Cosines], step_size: float, degree: int, noise: int
+    c: float,
+    energy: Callable[[Cosines], Cosines],
+    step_size: float,
+    degree: int,
+    noise: int,
+    fixed: bool,
 ) -> Float[np.ndarray, " degrees"]:
     """<P_l(c')> for l = 0 .. `degree`, c' being the cosine one Euler-Maruyama step after `c`."""
     x, weight = hermite_e.hermegauss(noise)
@@ -157,6 +181,9 @@ def _mean_legendre(
         )
         for ahead, side, here in frames
     ]
+    if fixed:
+        there = np.clip(ends[0].reshape(-1, 3) @ [sine, 0, c], -1, 1)
+        return np.outer(weight, weight).ravel() @ legendre.legvander(there, degree)
     cosine = np.clip(ends[0].reshape(-1, 3) @ ends[1].reshape(-1, 3).T, -1, 1)
     probability = np.multiply.outer(
         np.outer(weight, weight).ravel(), np.outer(weight, weight).ravel()

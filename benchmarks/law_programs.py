@@ -15,6 +15,7 @@ import numpy as np
 from thrml import Block, BlockGibbsSpec, FactorSamplingProgram
 
 from benchmarks import exact_laws as exact
+from sphere_ebm.hamiltonian.anchor import AnchorFactor, AnchorPull
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState, unwrap_shared
 from sphere_ebm.hamiltonian.gravity import GravityFactor, RadialGravity
 from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction, LateralFactor
@@ -36,6 +37,8 @@ from sphere_ebm.sampling.terms import own_state_group
 from sphere_ebm.sampling.underdamped import Underdamped
 
 IDEAL_RADIUS = 10.0
+PLACES = ((1.0, 0.0, 0.0), (0.0, 0.6, -0.8))
+"""Where the anchors of two points are."""
 LARGE_STEP = 0.1
 """Step size of MALA and the coloured sampler, at which Euler-Maruyama is found out."""
 
@@ -44,6 +47,8 @@ LARGE_STEP = 0.1
 class Run:
     """What is simulated: `system` is pair, two or three; couplings are factors on the system's own.
 
+    A pair has anchors only where `anchors` is 1.
+
     `start` is "pole" or "random": where all directions are, or that they are uniform.
     """
 
@@ -51,6 +56,7 @@ class Run:
     lateral: float = 1.0
     gravity: float = 1.0
     start: str = "random"
+    anchors: float = 0.0
 
 
 RUNS = {
@@ -59,6 +65,7 @@ RUNS = {
     "uniform": Run("pair", lateral=0, start="pole"),
     "two": Run("two"),
     "three": Run("three"),
+    "von Mises-Fisher": Run("pair", lateral=0, anchors=1),
 }
 
 
@@ -84,6 +91,7 @@ PLANS: dict[str, dict[str, Plan]] = {
         "pair": Plan(0.05, 40),
         "diffusion": Plan(0.1, 4),
         "uniform": Plan(0.1, 40),
+        "von Mises-Fisher": Plan(0.05, 60),
         "two": Plan(0.05, 40),
         # its discrete law is not known for three points: small steps, after a ramp for the way
         # there
@@ -131,7 +139,10 @@ def block_of(n_points: int) -> Block:
 
 
 def _factors(block: Block, dtype: Any, osmotic: bool) -> list[AbstractSphereFactor]:
-    """Gravity, attraction and pressure; two points attract each other in two ways."""
+    """Gravity, attraction and pressure; two points attract each other in two ways.
+
+    They have anchors too.
+    """
     gravity = GravityFactor(block, np.full(len(block), IDEAL_RADIUS, dtype), exact.STIFFNESS)
     terms: list[AbstractSphereFactor] = [gravity]
     three = len(block) == 3
@@ -147,6 +158,10 @@ def _factors(block: Block, dtype: Any, osmotic: bool) -> list[AbstractSphereFact
                 block, senders, receivers, weight, sharpness=1.0, strength=strength, kernel=kernel
             )
         )
+    if not three:
+        place = np.asarray(PLACES, dtype)
+        strength = np.asarray(exact.ANCHORS, dtype)
+        terms.append(AnchorFactor(block, np.arange(2), place, strength, sharpness=1.0))
     if osmotic:
         sharpness = exact.OSMOTIC_SHARPNESS
         pressure = exact.OSMOTIC_STRENGTH
@@ -184,8 +199,8 @@ def program(n_points: int, coloured: bool, dtype: Any, plain: bool) -> FactorSam
 def _scaled(program: FactorSamplingProgram, run: Run) -> FactorSamplingProgram:
     """The program with its couplings multiplied: array leaves, so that nothing compiles again.
 
-    A pair feels the harmonic attraction alone; two or three points feel the other one and the
-    pressure.
+    A pair feels the harmonic attraction alone, or anchors; two or three points feel the other
+    attraction and the pressure.
     """
     pair = run.system == "pair"
 
@@ -195,11 +210,13 @@ def _scaled(program: FactorSamplingProgram, run: Run) -> FactorSamplingProgram:
             return eqx.tree_at(lambda term: term.weight, leaf, leaf.weight * factor)
         if isinstance(leaf, RadialGravity):
             return eqx.tree_at(lambda term: term.stiffness, leaf, leaf.stiffness * run.gravity)
+        if isinstance(leaf, AnchorPull):
+            return eqx.tree_at(lambda term: term.stiffness, leaf, leaf.stiffness * run.anchors)
         if isinstance(leaf, OsmoticPressure) and pair:
             return eqx.tree_at(lambda term: term.strength, leaf, jnp.zeros_like(leaf.strength))
         return leaf
 
-    scaled = (LateralAttraction, RadialGravity, OsmoticPressure)
+    scaled = (LateralAttraction, RadialGravity, OsmoticPressure, AnchorPull)
     return jax.tree.map(scale, program, is_leaf=lambda leaf: isinstance(leaf, scaled))
 
 

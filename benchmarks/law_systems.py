@@ -20,6 +20,7 @@ from thrml import Block, FactorSamplingProgram, SamplingSchedule, sample_states
 from benchmarks import exact_laws as exact
 from benchmarks.law_programs import (
     IDEAL_RADIUS,
+    PLACES,
     PLANS,
     RUNS,
     Plan,
@@ -33,7 +34,7 @@ from sphere_ebm.studies.chains import sample_chains
 
 PULL = 0.12
 """Coupling of the pair, in units of T, that the test of uniformity must find."""
-CHAINS = {"pair": 16_000, "diffusion": 16_000, "uniform": 16_000, "two": 16_000, "three": 6_000}
+CHAINS = dict.fromkeys(RUNS, 16_000) | {"three": 6_000}
 """So many that 5 % in T are at least 5.5 standard errors of the most telling statistic."""
 SCHEMES = ("Euler-Maruyama", "Leimkuhler-Matthews", "Underdamped", "MALA", "coloured")
 
@@ -153,7 +154,7 @@ def separation(scheme: str, name: str, step_size: float) -> exact.Separation:
         "two": _two_terms if scheme == "coloured" else exact.two_energy,
     }[name]
     if scheme == "Euler-Maruyama":
-        return exact.two_points_by_euler_maruyama(energy, step_size)
+        return exact.by_euler_maruyama(energy, step_size)
     return exact.two_points(energy)
 
 
@@ -196,6 +197,34 @@ def separation_law(draw: Draw, scheme: str, plan: Plan) -> float:
     variance = law.expect(law.midpoints**2) - mean**2
     shape = stats.kstest(cosine, law.cdf).pvalue
     return exact.bonferroni(exact.z_p_value(cosine, mean, variance), float(shape))
+
+
+def anchor_law(draw: Draw, scheme: str, plan: Plan) -> float:
+    """Von Mises-Fisher around both anchors: <u·a> = coth x - 1/x, the shape, and the azimuth."""
+    p_values = []
+    for i, (stiffness, place) in enumerate(zip(exact.ANCHORS, PLACES, strict=True)):
+        energy = exact.anchor_energy(stiffness)
+        law = (
+            exact.by_euler_maruyama(energy, plan.step_size, fixed=True)
+            if scheme == "Euler-Maruyama"
+            else exact.two_points(energy)
+        )
+        cosine = draw.direction[:, i] @ np.asarray(place)
+        mean = law.expect(law.midpoints)
+        variance = law.expect(law.midpoints**2) - mean**2
+        across = draw.direction[:, i] - cosine[:, None] * np.asarray(place)
+        p_values += [
+            exact.z_p_value(cosine, mean, variance),
+            float(stats.kstest(cosine, law.cdf).pvalue),
+            # no side of the anchor is preferred: the resultant across it is chi-square
+            float(stats.chi2.sf(_resultant(across, law.expect(1 - law.midpoints**2)), 2)),
+        ]
+    return exact.bonferroni(*p_values)
+
+
+def _resultant(across: Float[np.ndarray, "chains 3"], square: float) -> float:
+    """|Σ across|² over its expectation per degree of freedom, for vectors of mean square length."""
+    return float(np.sum(across.sum(axis=0) ** 2) / (len(across) * square / 2))
 
 
 def equipartition_law(draw: Draw, scheme: str, plan: Plan) -> float:
@@ -249,6 +278,7 @@ LAWS: dict[str, tuple[str, Callable[[Draw, str, Plan], float]]] = {
     "pair separation": ("pair", separation_law),
     "uniform directions": ("uniform", uniform_law),
     "equipartition": ("pair", equipartition_law),
+    "anchored directions": ("von Mises-Fisher", anchor_law),
     "two points": ("two", two_point_law),
     "three points": ("three", three_point_law),
 }

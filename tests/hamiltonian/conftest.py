@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from thrml import AbstractConditionalSampler, Block
 
+from sphere_ebm.hamiltonian.anchor import AnchorFactor
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
@@ -67,7 +68,7 @@ def state() -> SphereState:
 def factors(block: Block) -> dict[str, AbstractSphereFactor]:
     """Every term of the Hamiltonian by name.
 
-    One node has no edge at all, so that padding is exercised.
+    One node has no edge at all, and every third no anchor, so that padding is exercised.
     """
     rng = np.random.default_rng(4)
     pairs = np.argwhere(np.triu(rng.uniform(size=(N_POINTS - 1, N_POINTS - 1)) < 0.3, 1))
@@ -81,6 +82,12 @@ def factors(block: Block) -> dict[str, AbstractSphereFactor]:
         terms[kernel] = LateralFactor(
             block, senders, receivers, weight, sharpness=1.5, strength=0.7, kernel=kernel
         )
+    held = np.flatnonzero(np.arange(N_POINTS) % 3)[::-1]
+    place = rng.standard_normal((len(held), 3))
+    place /= np.linalg.norm(place, axis=1, keepdims=True)
+    terms["anchor"] = AnchorFactor(
+        block, held, place, rng.uniform(0.1, 2, len(held)), sharpness=1.5
+    )
     return terms
 
 

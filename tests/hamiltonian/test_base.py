@@ -10,6 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sphere_ebm.geometry.sphere import exponential_map, project_tangent
+from sphere_ebm.hamiltonian.anchor import AnchorFactor
 from sphere_ebm.hamiltonian.base import (
     AbstractLocalInteraction,
     Shared,
@@ -22,7 +23,8 @@ from sphere_ebm.hamiltonian.osmotic import OsmoticFactor, OsmoticPressure
 from sphere_ebm.sampling.programs import build_program, energies
 from sphere_ebm.sampling.schedules import Constant
 
-TERMS = ("gravity", "cauchy", "gaussian", "harmonic", "osmotic")
+TERMS = ("gravity", "cauchy", "gaussian", "harmonic", "osmotic", "anchor")
+FREE = tuple(name for name in TERMS if name != "anchor")
 HAMILTONIAN = ("gravity", "cauchy", "osmotic")
 ROTATION = Rotation.from_euler("xyz", [0.4, -1.1, 2.3]).as_matrix()
 
@@ -104,7 +106,7 @@ def test_energies_of_the_program_equal_those_of_the_factors(block, factors, prob
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", FREE)
 def test_rotating_the_map_changes_no_energy_and_turns_the_forces_with_it(
     factors, forces_of, state, name
 ):
@@ -114,6 +116,19 @@ def test_rotating_the_map_changes_no_energy_and_turns_the_forces_with_it(
     here = rotated(forces_of([term], state))
     np.testing.assert_allclose(there.direction, here.direction, atol=1e-11)
     np.testing.assert_array_equal(there.radius, here.radius)
+
+
+@pytest.mark.usefixtures("float64")
+def test_rotating_a_map_with_anchors_changes_its_energy_unless_they_turn_with_it(
+    block, factors, state
+):
+    anchor = factors["anchor"]
+    turned = rotated(SphereState(jnp.asarray(anchor.place), jnp.ones(len(anchor.rows))))
+    strength = anchor.stiffness / 1.5**2
+    along = AnchorFactor(block, anchor.rows, np.asarray(turned.direction), strength, sharpness=1.5)
+    held = float(anchor.energy(state))
+    assert abs(float(anchor.energy(rotated(state))) - held) > 0.1
+    np.testing.assert_allclose(along.energy(rotated(state)), held, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("float64")
@@ -178,7 +193,7 @@ def test_shared_values_survive_the_builder_unsliced_and_opened(block, factors, p
     assert isinstance(osmotic.field, DirectField)
 
 
-LOCAL = ("gravity", "cauchy", "gaussian", "harmonic")
+LOCAL = ("gravity", "cauchy", "gaussian", "harmonic", "anchor")
 
 
 def interaction_of(program, state: SphereState):
@@ -211,7 +226,7 @@ def test_shares_of_local_energies_add_up_to_the_energy(block, factors, probe, st
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["gravity", "cauchy"])
+@pytest.mark.parametrize("name", ["gravity", "cauchy", "anchor"])
 def test_the_local_energy_is_all_that_a_node_changes_of_the_whole(
     block, factors, probe, state, name
 ):

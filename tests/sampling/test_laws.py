@@ -23,6 +23,7 @@ RUNS = {
     "pair separation": "pair",
     "uniform directions": "uniform",
     "equipartition": "pair",
+    "anchored directions": "von Mises-Fisher",
     "two points": "two",
     "three points": "three",
 }
@@ -108,6 +109,12 @@ def test_quadrature_reproduces_the_truncated_exponential(exact):
     assert law.energy_variance == pytest.approx(1 - (a / np.sinh(a)) ** 2, abs=1e-8)
 
 
+def test_an_anchored_point_has_the_mean_of_von_mises_and_fisher(exact):
+    for x in exact.ANCHORS:
+        law = exact.two_points(exact.anchor_energy(x))
+        assert law.expect(law.midpoints) == pytest.approx(1 / np.tanh(x) - 1 / x, abs=1e-8)
+
+
 def test_three_points_without_two_edges_are_a_pair(exact, monkeypatch):
     monkeypatch.setattr(exact, "TRIANGLE", ((0, 1, exact.LATERAL), (0, 2, 0.0), (1, 2, 0.0)))
     law = exact.three_points.__wrapped__(osmotic=False)
@@ -121,7 +128,6 @@ def test_three_points_without_two_edges_are_a_pair(exact, monkeypatch):
 def test_the_law_of_euler_maruyama_tends_to_the_gibbs_law_in_first_order(exact):
     gibbs = exact.two_points(exact.pair_energy).energy_mean
     one, two = (
-        exact.two_points_by_euler_maruyama(exact.pair_energy, h).energy_mean - gibbs
-        for h in (0.0025, 0.005)
+        exact.by_euler_maruyama(exact.pair_energy, h).energy_mean - gibbs for h in (0.0025, 0.005)
     )
     assert two / one == pytest.approx(2, abs=0.02)

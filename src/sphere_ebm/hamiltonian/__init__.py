@@ -1,10 +1,13 @@
 """The Hamiltonian: energy terms, and the contract between them and samplers.
 
-`gravity.py`, `lateral.py` and `osmotic.py` hold the three terms of a map, `frozen.py` the pressure
-of a finished map on newcomers. `base.py` is the contract, `blocks.py` the blocks of nodes that
-terms act on, and `fields` what evaluates the osmotic term.
+`gravity.py`, `lateral.py` and `osmotic.py` hold the three terms of a map, `anchor.py` the pull of
+remembered places, `frozen.py` the pressure of a finished map on newcomers. `base.py` is the
+contract, `blocks.py` the blocks of nodes that terms act on, and `fields` what evaluates the osmotic
+term.
 """
 
+from sphere_ebm.hamiltonian.anchor import AnchorFactor as AnchorFactor
+from sphere_ebm.hamiltonian.anchor import AnchorPull as AnchorPull
 from sphere_ebm.hamiltonian.base import AbstractFieldFactor as AbstractFieldFactor
 from sphere_ebm.hamiltonian.base import AbstractLocalInteraction as AbstractLocalInteraction
 from sphere_ebm.hamiltonian.base import AbstractPairInteraction as AbstractPairInteraction

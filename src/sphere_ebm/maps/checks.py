@@ -170,19 +170,21 @@ def _norms(
     return np.where(pointing, largest, 0.0), [note]
 
 
-def checked_start(start: ArrayLike, n_points: int) -> Float32[np.ndarray, "points 3"]:
-    """Initial directions scaled to unit length.
+def checked_start(
+    start: ArrayLike, n_points: int, name: str = "start"
+) -> Float32[np.ndarray, "points 3"]:
+    """Directions scaled to unit length.
 
-    Raises ValueError for a wrong shape, a non-finite or a zero row.
+    Raises ValueError, naming the argument `name`, for a wrong shape, a non-finite or a zero row.
     """
-    array = real_array("start", start)
+    array = real_array(name, start)
     if array.shape != (n_points, 3):
-        raise ValueError(f"`start` must have shape ({n_points}, 3); got {array.shape}.")
+        raise ValueError(f"`{name}` must have shape ({n_points}, 3); got {array.shape}.")
     array = array.astype(np.float64)
-    _refuse_non_finite("start", array)
+    _refuse_non_finite(name, array)
     length = np.linalg.norm(array, axis=1, keepdims=True)
     if not (length > 0).all():
-        raise ValueError(f"`start` must have no zero rows; row {int(np.argmin(length))} is zero.")
+        raise ValueError(f"`{name}` must have no zero rows; row {int(np.argmin(length))} is zero.")
     return unit_rows(array, length).astype(np.float32)
 
 

@@ -19,10 +19,12 @@ from sphere_ebm.geometry.shells import assign_shells
 from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.graph.neighbours import Neighbours
+from sphere_ebm.hamiltonian.anchor import AnchorFactor
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.maps.anchors import Anchoring, Anchors, anchored_start, checked_anchors
 from sphere_ebm.maps.checkpoint import load_checkpoint, save_checkpoint
 from sphere_ebm.maps.checks import (
     checked_config,
@@ -56,6 +58,7 @@ def place(
     config: PlacementConfig | None = None,
     *,
     start: ArrayLike | None = None,
+    anchors: Anchors | None = None,
     extra_edges: Sequence[ArrayLike] | None = None,
     neighbours: Neighbours | None = None,
     progress: StageProgress | None = None,
@@ -78,6 +81,9 @@ def place(
         config: see `PlacementConfig`; the default one when None.
         start: (N, 3) initial directions instead of `config.start`; normalised, zero rows are
             refused.
+        anchors: places that some points remember and are drawn to, see `Anchors`; the map keeps
+            their frame. Without `start`, anchored points start at their places and others amid
+            their neighbours' ones. Energies then have a term `"anchor"`.
         extra_edges: (senders, receivers, weights) added to the lateral graph; weights relative to
             the graph's own.
         neighbours: nearest neighbours found before, by this package or another
@@ -103,19 +109,21 @@ def place(
     mesh = device_mesh(devices)
     embeddings = checked_embeddings(embeddings)
     given_start = None if start is None else checked_start(start, len(embeddings))
+    anchoring = checked_anchors(anchors, len(embeddings))
     problem = pose(
         embeddings, prominence, config, checked_edges(extra_edges), progress, neighbours=neighbours
     )
     ideal = problem.ideal_radius
     graph = problem.graph
     notes = problem.notes
-    directions = _start(embeddings, problem) if given_start is None else given_start
+    directions = _start(embeddings, problem, anchoring) if given_start is None else given_start
     restless: tuple[str, ...] = ()
     if len(embeddings) == 0:
         result = None
         found = _Points(directions, ideal, ideal, ideal)
     else:
-        result, restless = _sample(ideal, graph, directions, config, progress, checkpoint, mesh)
+        setting = _Setting(ideal, graph, directions, anchoring, config)
+        result, restless = _sample(setting, progress, checkpoint, mesh)
         notes += restless
         found = _mean_and_spread(result)
     return Placement(
@@ -143,8 +151,9 @@ def hamiltonian_factors(
     ideal_radius: Float32[np.ndarray, " points"],
     graph: NeighbourGraph,
     config: PlacementConfig,
+    anchoring: Anchoring | None = None,
 ) -> list[AbstractSphereFactor]:
-    """The factors that `config` describes, for the nodes of `block`.
+    """The factors that `config` describes, for the nodes of `block`, and the pull of anchors.
 
     A term of strength 0 is left out.
 
@@ -175,6 +184,16 @@ def hamiltonian_factors(
                 evaluator=config.osmotic_evaluator,
             )
         )
+    if anchoring is not None and anchoring.strength.any():
+        factors.append(
+            AnchorFactor(
+                block,
+                anchoring.rows,
+                anchoring.place.astype(dtype),
+                anchoring.strength,
+                sharpness=sharpness,
+            )
+        )
     return factors
 
 
@@ -199,9 +218,15 @@ def make_sampler(
 
 
 def _start(
-    embeddings: Float32[np.ndarray, "points width"], problem: Problem
+    embeddings: Float32[np.ndarray, "points width"],
+    problem: Problem,
+    anchoring: Anchoring | None = None,
 ) -> Float32[np.ndarray, "points 3"]:
     config = problem.config
+    if anchoring is not None:
+        # the frame of anchors is not that of the other starts
+        lost = random_directions(len(embeddings), config.seed)
+        return anchored_start(anchoring, problem.graph, lost)
     if config.start == "random" or len(embeddings) < 2:
         return random_directions(len(embeddings), config.seed)
     if config.start == "spectral":
@@ -211,24 +236,33 @@ def _start(
     return pca_directions(embeddings, config.seed)
 
 
+class _Setting(NamedTuple):
+    """What a run depends on."""
+
+    ideal: Float32[np.ndarray, " points"]
+    graph: NeighbourGraph
+    directions: Float32[np.ndarray, "points 3"]
+    anchoring: Anchoring | None
+    config: PlacementConfig
+
+
 def _sample(
-    ideal: Float32[np.ndarray, " points"],
-    graph: NeighbourGraph,
-    directions: Float32[np.ndarray, "points 3"],
-    config: PlacementConfig,
+    setting: _Setting,
     progress: StageProgress | None,
     checkpoint: Path | None,
     mesh: Mesh | None,
 ) -> tuple[RunResult, tuple[str, ...]]:
     """Build the program and run it; with the result, a note when its dynamics were not stable."""
+    ideal, graph, directions, anchoring, config = setting
     block = sphere_block(len(ideal))
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
     dtype = jnp.result_type(float)
-    program = build_program(block, hamiltonian_factors(block, ideal, graph, config), sampler, dtype)
+    factors = hamiltonian_factors(block, ideal, graph, config, anchoring)
+    program = build_program(block, factors, sampler, dtype)
     state = SphereState(jnp.asarray(directions, dtype), jnp.asarray(ideal, dtype))
     carry = Carry(state, [sampler.init()], empty_moments(state))
     trace = Trace()
-    fingerprint = "" if checkpoint is None else _fingerprint(ideal, graph, directions, config)
+    fingerprint = "" if checkpoint is None else _fingerprint(setting)
     if checkpoint is not None:
         carry, trace = load_checkpoint(checkpoint, fingerprint, carry) or (carry, trace)
     program, carry = over_devices(program, carry, len(ideal), mesh)
@@ -325,18 +359,16 @@ def _mean_and_spread(result: RunResult) -> _Points:
     return _Points(*(x.astype(np.float32) for x in (mean, moments.mean.radius, angle, radius)))
 
 
-def _fingerprint(
-    ideal: Float32[np.ndarray, " points"],
-    graph: NeighbourGraph,
-    directions: Float32[np.ndarray, "points 3"],
-    config: PlacementConfig,
-) -> str:
+def _fingerprint(setting: _Setting) -> str:
     """SHA-256 of everything that the run depends on."""
+    graph = setting.graph
     versions = [
         f"{name} {version(name)}" for name in ("sphere-ebm", "thrml", "equinox", "jax", "jaxlib")
     ]
-    digest = hashlib.sha256(f"{versions}\n{jnp.result_type(float)}\n{config.to_json()}\n".encode())
-    for array in (ideal, directions, graph.senders, graph.receivers, graph.weights):
+    config = setting.config.to_json()
+    digest = hashlib.sha256(f"{versions}\n{jnp.result_type(float)}\n{config}\n".encode())
+    arrays = (setting.ideal, setting.directions, graph.senders, graph.receivers, graph.weights)
+    for array in (*arrays, *(setting.anchoring or ())):
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
