@@ -40,6 +40,7 @@ from sphere_ebm.maps.starts import (
     water_filling_directions,
 )
 from sphere_ebm.progress import StageProgress
+from sphere_ebm.quality.trust import kept_by_points
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.devices import Devices, device_mesh, over_devices
 from sphere_ebm.sampling.langevin import AbstractLangevin
@@ -114,16 +115,24 @@ def place(
     if len(embeddings) == 0:
         result = None
         found = _Points(directions, ideal, ideal, ideal)
+        point_energy = np.zeros(0, np.float32)
     else:
-        result, restless = _sample(ideal, graph, directions, config, progress, checkpoint, mesh)
+        result, program, restless = _sample(
+            ideal, graph, directions, config, progress, checkpoint, mesh
+        )
         notes += restless
         found = _mean_and_spread(result)
+        point_energy = _point_energy(program, result.carry, found)
+    kept = kept_by_points(problem.nearest, found.direction)
     return Placement(
         direction=found.direction,
         radius=found.radius,
         shell=assign_shells(found.radius, problem.shells),
         radius_std=found.radius_std,
         angle_std=found.angle_std,
+        point_energy=point_energy,
+        kept=kept.share,
+        kept_p_value=kept.p_value,
         prominence=problem.prominence.astype(np.float32),
         energy=(
             {name: np.asarray(values) for name, values in result.trace.energy.items()}
@@ -219,8 +228,8 @@ def _sample(
     progress: StageProgress | None,
     checkpoint: Path | None,
     mesh: Mesh | None,
-) -> tuple[RunResult, tuple[str, ...]]:
-    """Build the program and run it; with the result, a note when its dynamics were not stable."""
+) -> tuple[RunResult, FactorSamplingProgram, tuple[str, ...]]:
+    """Build the program and run it; with both, a note when its dynamics were not stable."""
     block = sphere_block(len(ideal))
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
     dtype = jnp.result_type(float)
@@ -256,9 +265,8 @@ def _sample(
     )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return result, _stability_notes(
-        key, program, sampler, result.carry, config.sharpness(len(ideal))
-    )
+    notes = _stability_notes(key, program, sampler, result.carry, config.sharpness(len(ideal)))
+    return result, program, notes
 
 
 def _tolerance(config: PlacementConfig, n_points: int) -> float:
@@ -289,7 +297,7 @@ def _stability_notes(
     if int(carry.step) < _FIRST_JUDGED:
         return ()
     one = jnp.asarray(1, jnp.int32)
-    after, _ = run_chunk(key, program, carry, one, one - 1)
+    after = run_chunk(key, program, carry, one, one - 1).carry
     move = float(jnp.sqrt(jnp.mean(squared_chord(after.state.direction, carry.state.direction))))
     thermal = float(sampler.thermal_move(carry.step))
     if move < max(3 * thermal, 0.3 / sharpness):
@@ -323,6 +331,24 @@ def _mean_and_spread(result: RunResult) -> _Points:
     angle = np.sqrt(moments.deviation.direction.sum(axis=1) / (moments.count - 1))
     radius = np.sqrt(moments.deviation.radius / (moments.count - 1))
     return _Points(*(x.astype(np.float32) for x in (mean, moments.mean.radius, angle, radius)))
+
+
+def _point_energy(
+    program: FactorSamplingProgram, carry: Carry, found: _Points
+) -> Float32[np.ndarray, " points"]:
+    """Each point's share of H at the mean configuration, which is the map."""
+
+    def like(given: np.ndarray, held: Array) -> Array:
+        """Where the run's own array lies, so that nothing is compiled again."""
+        array = jnp.asarray(given, held.dtype)
+        return jax.device_put(array, held.sharding) if held.committed else array
+
+    still = SphereState(
+        like(found.direction, carry.state.direction), like(found.radius, carry.state.radius)
+    )
+    zero = jnp.asarray(0, jnp.int32)
+    chunk = run_chunk(jax.random.key(0), program, carry._replace(state=still), zero, zero)
+    return np.asarray(chunk.point_energy, np.float32)
 
 
 def _fingerprint(
