@@ -89,6 +89,12 @@ def test_inspect_names_the_source_of_labels_and_knows_a_placement(
     assert command("label", source, "-o", tmp_path / "out", "-q", *SMALL).code == 0
     labels = command("inspect", tmp_path / "out" / "x.sphere.safetensors")
     assert "12 patches, width 5, documents: x.safetensors" in labels.out
+    held = json.loads(command("inspect", tmp_path / "out" / "x.sphere.safetensors", "--json").out)
+    energy = held["columns"]["point_energy"]
+    assert energy["least"] <= energy["median"] <= energy["greatest"]
+    assert set(held["columns"]) > {"radii", "shell", "kept", "kept_p_value"}
+    assert f"points no better than chance: {held['chance_share']:.1%}" in labels.out
+    assert f"{energy['least']:.4g}, {energy['median']:.4g}" in labels.out
     placement = command("inspect", tmp_path / "out" / "placement.safetensors")
     assert placement.code == 0
     assert "a placement, format sphere_placement_v1\n12 patches\n" in placement.out

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,23 @@ def test_small_documents_beyond_the_palette_share_one_colour():
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(labels) == len(PALETTE) + 1
     assert labels[-1].startswith("3 more")
+
+
+def rings(figure: Figure) -> list:
+    return [c for c in panel(figure, "map").collections if not len(c.get_facecolors())]
+
+
+@pytest.mark.parametrize("documents", [1, 3])
+def test_points_kept_as_by_chance_have_a_ring_and_are_counted(monkeypatch, documents):
+    given = inputs(60, documents)
+    chance = np.arange(60) < 4
+    figure = plot_map(**given, chance=chance)
+    (drawn,) = rings(figure)
+    np.testing.assert_allclose(drawn.get_offsets(), hammer(given["direction"][:4]))
+    assert "as by chance  4" in all_text(figure)
+    assert not rings(plot_map(**given, chance=chance & False))
+    monkeypatch.setattr(sys.modules["sphere_ebm.figures.map"], "RASTER_ABOVE", 59)
+    assert not rings(plot_map(**given, chance=chance))
 
 
 def test_regions_carry_the_names_of_their_documents():

@@ -20,7 +20,7 @@ from sphere_ebm.hamiltonian.base import (
 )
 from sphere_ebm.hamiltonian.fields.evaluators import DirectField
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor, OsmoticPressure
-from sphere_ebm.sampling.programs import build_program, energies
+from sphere_ebm.sampling.programs import build_program, energies, point_energies
 from sphere_ebm.sampling.schedules import Constant
 
 TERMS = ("gravity", "cauchy", "gaussian", "harmonic", "osmotic", "anchor")
@@ -103,6 +103,33 @@ def test_energies_of_the_program_equal_those_of_the_factors(block, factors, prob
     seen = energies(build_program(block, terms, probe), state)
     assert len(seen) == len(terms)
     np.testing.assert_allclose(sum(seen.values()), total_energy(terms, state), rtol=2e-6)
+
+
+@pytest.mark.parametrize("name", [*TERMS, "total"])
+def test_what_points_own_of_a_term_adds_up_to_its_energy(block, factors, probe, state, name):
+    terms = chosen(factors, name)
+    owned = point_energies(build_program(block, terms, probe), state)
+    assert owned.shape == state.radius.shape
+    np.testing.assert_allclose(jnp.sum(owned), total_energy(terms, state), rtol=2e-6)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_point_owns_half_of_its_pairs_and_more_in_a_crowd(block, factors, probe, state):
+    def owned(name):
+        program = build_program(block, [factors[name]], probe, state.radius.dtype)
+        return np.asarray(point_energies(program, state))
+
+    u = np.asarray(state.direction)
+    chord = np.sum((u[:, None] - u[None]) ** 2, axis=2)
+    lateral = factors["cauchy"]
+    weight = np.zeros(chord.shape)
+    weight[lateral.senders, lateral.receivers] = lateral.weight
+    pairs = 0.7 * (weight + weight.T) * np.log1p(1.5**2 * chord)
+    np.testing.assert_allclose(owned("cauchy"), pairs.sum(axis=1) / 2)
+    crowd = (1 / (1 + 9 * chord)).sum(axis=1) - 1
+    n = len(u)
+    expected = 2 * (np.log(crowd.mean() / (n - 1)) - 1 + crowd / crowd.mean())
+    np.testing.assert_allclose(owned("osmotic"), expected)
 
 
 @pytest.mark.usefixtures("float64")

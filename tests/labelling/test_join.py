@@ -27,6 +27,7 @@ from sphere_ebm.labelling import label as labelling
 from sphere_ebm.labelling.engines import AbstractEngine, LocalEngine
 from sphere_ebm.labelling.label import LabelRun, measure_map
 from sphere_ebm.labelling.sources import read_sources
+from sphere_ebm.quality.trust import chance_share
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0)
 SIZES = (20, 17, 9)
@@ -65,6 +66,9 @@ def test_landmarks_keep_their_places_and_the_others_join_them(
                 joined.direction[row] if position is None else frozen.placement.direction[position]
             )
             np.testing.assert_array_equal(labels.direction[row], place)
+            home, at = (joined, row) if position is None else (frozen.placement, position)
+            for name in ("angle_std", "point_energy", "kept", "kept_p_value"):
+                assert vars(labels)[name][row] == vars(home)[name][at]
         np.testing.assert_array_equal(labels.embeddings, table.embeddings)
         np.testing.assert_array_equal(labels.bytes, table.bytes)
         assert labels.metadata["landmarks"] == str(LANDMARKS)
@@ -80,6 +84,12 @@ def test_radii_follow_the_rank_among_all_points(finished: LabelRun, inputs: Path
         np.concatenate([part.shell for part in labels]), assign_shells(ideal, make_shells(3))
     )
     assert finished.quality.prominence_spearman == pytest.approx(1.0)
+
+
+def test_the_share_of_points_kept_as_by_chance_is_that_of_all_labels(finished: LabelRun) -> None:
+    p_value = np.concatenate([read_labels(path).kept_p_value for path in finished.files.values()])
+    assert finished.quality.chance_share == chance_share(p_value)
+    assert len(p_value) == sum(SIZES)
 
 
 def test_the_summary_counts_all_points_and_the_fitted_ones(finished: LabelRun) -> None:

@@ -25,6 +25,7 @@ from sphere_ebm import (
 from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.journal import JOURNAL
+from sphere_ebm.files.shards.columns import COLUMNS
 from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.labelling import label as labelling
 from sphere_ebm.labelling.compare import compare_shards
@@ -67,10 +68,8 @@ def test_every_shard_gets_its_rows_of_the_one_placement(finished: LabelRun, inpu
         table = read_shard(source)
         labels = read_labels(finished.files[source])
         rows = slice(begin, begin + patches)
-        for name in ("direction", "radius", "shell", "radius_std", "angle_std", "prominence"):
-            np.testing.assert_array_equal(
-                getattr(labels, name), getattr(finished.placement, name)[rows]
-            )
+        for name in (*COLUMNS, "prominence"):
+            np.testing.assert_array_equal(vars(labels)[name], vars(finished.placement)[name][rows])
         assert_copied(labels, table)
         assert labels.metadata["map_id"] == finished.map_id
         assert labels.metadata["source_sha256"] == sha256_of(source)

@@ -269,11 +269,13 @@ def hand_made(folder: Path, *shards: Path) -> Path:
         write_labels(
             folder / name,
             table,
-            direction=direction / np.linalg.norm(direction, axis=1, keepdims=True),
-            radius=ones,
-            shell=ones.astype(np.int32),
-            radius_std=ones,
-            angle_std=ones,
+            {
+                "direction": direction / np.linalg.norm(direction, axis=1, keepdims=True),
+                "radius": ones,
+                "shell": ones.astype(np.int32),
+                "radius_std": ones,
+                "angle_std": ones,
+            },
             metadata={},
         )
     held = {"format": "sphere_map_v1", "id": "0", "config": {}, "files": {}}

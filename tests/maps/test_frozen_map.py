@@ -12,6 +12,7 @@ from builders import in_groups
 from sphere_ebm import FrozenMap, Placement, PlacementConfig, place
 from sphere_ebm.geometry.shells import make_shells
 from sphere_ebm.graph.index import NeighbourIndex
+from sphere_ebm.quality.trust import chance_tail
 
 WIDTH = 12
 GROUPS = 30
@@ -80,12 +81,35 @@ def test_a_fitted_point_comes_back_to_its_place(placement: Placement, frozen: Fr
     assert np.corrcoef(again.radius, placement.radius)[0, 1] > 0.999
 
 
+def test_newcomers_own_of_the_energy_what_fitted_points_own(
+    placement: Placement, frozen: FrozenMap, joined: Placement
+) -> None:
+    again = frozen.place(FITTED)
+    assert placement.point_energy is not None
+    assert again.point_energy is not None
+    assert joined.point_energy is not None
+    assert np.corrcoef(again.point_energy, placement.point_energy)[0, 1] > 0.7
+    assert again.point_energy.mean() == pytest.approx(placement.point_energy.mean(), abs=0.5)
+    assert joined.point_energy.mean() == pytest.approx(placement.point_energy.mean(), abs=0.5)
+
+
+def test_newcomers_keep_what_a_count_finds(placement: Placement, joined: Placement) -> None:
+    k = CONFIG.neighbours
+    asked = nearest(FRESH, FITTED)
+    found = nearest(joined.direction, placement.direction)
+    assert joined.kept is not None
+    assert joined.kept_p_value is not None
+    assert joined.kept.mean() == pytest.approx(shared(asked, found), abs=1e-6)
+    counts = np.rint(joined.kept * k).astype(int)
+    np.testing.assert_allclose(joined.kept_p_value, chance_tail(N, k)[counts], rtol=1e-5)
+
+
 def test_neither_order_nor_company_changes_a_bit(frozen: FrozenMap, joined: Placement) -> None:
     order = np.random.default_rng(2).permutation(NEW)
     shuffled = frozen.place(FRESH[order])
     alone = frozen.place(FRESH[5:6])
     few = frozen.place(FRESH[:130])
-    for name in ("direction", "radius", "angle_std", "shell"):
+    for name in ("direction", "radius", "angle_std", "shell", "point_energy", "kept"):
         whole = getattr(joined, name)
         np.testing.assert_array_equal(getattr(shuffled, name), whole[order])
         np.testing.assert_array_equal(getattr(alone, name), whole[5:6])

@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from sphere_ebm import Placement, PlacementConfig, place
 from sphere_ebm.errors import NonFiniteEnergyError
+from sphere_ebm.files.shards.columns import COLUMNS
 from sphere_ebm.graph.neighbours import Neighbours
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.maps.place import hamiltonian_factors
+from sphere_ebm.maps.problem import pose
 from sphere_ebm.maps.starts import pca_directions
 from sphere_ebm.quality.neighbours import neighbour_recall
 from sphere_ebm.quality.radii import shell_deviation
+from sphere_ebm.quality.trust import chance_share
+from sphere_ebm.sampling.programs import sphere_block
 from sphere_ebm.sampling.run import run_chunk
 
 POINTS = 80
@@ -43,7 +50,7 @@ def placed(clusters: np.ndarray) -> Placement:
 
 
 def same_bits(one: Placement, other: Placement) -> bool:
-    names = ("direction", "radius", "shell", "radius_std", "angle_std", "prominence", "step")
+    names = (*COLUMNS, "prominence", "step")
     arrays = all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in names)
     energy = {name: values.tobytes() for name, values in one.energy.items()}
     return arrays and energy == {name: values.tobytes() for name, values in other.energy.items()}
@@ -52,7 +59,9 @@ def same_bits(one: Placement, other: Placement) -> bool:
 def assert_map(found: Placement, points: int) -> None:
     assert len(found) == points
     np.testing.assert_allclose(np.linalg.norm(found.direction, axis=1), 1, atol=1e-5)
-    for name in ("radius", "shell", "radius_std", "angle_std", "prominence"):
+    for name in (*COLUMNS, "prominence"):
+        if name == "direction":
+            continue
         column = getattr(found, name)
         assert column.shape == (points,)
         assert np.isfinite(column).all()
@@ -71,6 +80,29 @@ def test_a_placement_is_a_map_with_a_trace(placed: Placement) -> None:
 def test_the_energy_falls(placed: Placement) -> None:
     total = sum(placed.energy.values())
     assert total[-1] < total[0] - 0.1 * POINTS
+
+
+def test_what_points_own_adds_up_to_the_energy_of_the_map(
+    clusters: np.ndarray, placed: Placement
+) -> None:
+    block = sphere_block(POINTS)
+    problem = pose(clusters, None, config())
+    state = SphereState(jnp.asarray(placed.direction), jnp.asarray(placed.radius))
+    terms = hamiltonian_factors(block, problem.ideal_radius, problem.graph, config())
+    whole = sum(float(term.energy(state)) for term in terms)
+    assert placed.point_energy is not None
+    assert placed.point_energy.sum(dtype=float) == pytest.approx(whole, rel=1e-5)
+    # the mean of cold samples lies lower than any of them, but not by much
+    assert whole == pytest.approx(sum(v[-1] for v in placed.energy.values()), abs=0.05 * POINTS)
+    assert whole < sum(values[-1] for values in placed.energy.values())
+
+
+def test_what_points_keep_is_the_recall(placed: Placement) -> None:
+    assert placed.kept is not None
+    report = placed.quality(ks=(6,))
+    assert placed.kept.mean() == pytest.approx(report.recall[6], abs=1e-6)
+    assert placed.kept_p_value is not None
+    assert report.chance_share == chance_share(placed.kept_p_value)
 
 
 def test_clusters_stay_together(placed: Placement) -> None:

@@ -32,6 +32,9 @@ def placement(points: int = 30) -> Placement:
         notes=("1 zero vector", "a note: ünïcode"),
         method="water-filling: v1",
         info={"deviation": 1 / 3, "passes": 12.0},
+        point_energy=rng.standard_normal(points).astype(np.float32),
+        kept=rng.random(points).astype(np.float32),
+        kept_p_value=rng.random(points).astype(np.float32),
         embeddings=rng.standard_normal((points, 6)).astype(np.float32),
     )
 
@@ -63,6 +66,18 @@ def test_the_same_placement_is_the_same_file(tmp_path: Path) -> None:
     first, second = (placement().save(str(tmp_path / name)) for name in "xy")
     assert first == second
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_file_without_trust_is_one_of_an_earlier_version(tmp_path: Path) -> None:
+    placement().save(tmp_path / "p")
+    trust = ("point_energy", "kept", "kept_p_value")
+    for name in trust:
+        rewrite(tmp_path / "p", drop=name)
+    found = Placement.load(tmp_path / "p")
+    assert [vars(found)[name] for name in trust] == [None] * 3
+    assert set(placement().columns()) - set(found.columns()) == set(trust)
+    assert found.quality(placement().embeddings).chance_share is None
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -173,6 +188,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "converged that is no JSON": lambda path: rewrite(path, metadata={"converged": "yes"}),
     "one shell less": lambda path: rewrite(path, arrays={"shell": np.zeros(29, np.int32)}),
     "shells as floats": lambda path: rewrite(path, arrays={"shell": np.zeros(30, np.float32)}),
+    "kept by fewer points": lambda path: rewrite(path, arrays={"kept": np.zeros(29, np.float32)}),
     "flat directions": lambda path: rewrite(
         path, arrays={"direction": np.zeros((30, 2), np.float32)}
     ),

@@ -314,7 +314,7 @@ def test_the_precision_of_the_state_is_kept(name, precision):
         start = SphereState(jnp.ones((n, 3), dtype), jnp.ones(n, dtype))
         carry = Carry(start, initial_sampler_states(program), empty_moments(start))
         steps = jnp.asarray(1, jnp.int32)
-        after, energy = eqx.filter_eval_shape(
+        after, energy, _ = eqx.filter_eval_shape(
             run_chunk.__wrapped__, jax.random.key(0), program, carry, steps, steps
         )
         kinds = [[(x.shape, x.dtype) for x in jax.tree.leaves(each)] for each in (after, carry)]

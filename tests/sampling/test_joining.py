@@ -82,13 +82,14 @@ def test_no_place_nearby_and_no_neighbours_place_has_lower_energy() -> None:
     fitted = np.random.default_rng(1).integers(50, size=(40, 5))
     program, clamped = setting(40, 5, fixed)
     batch = newcomers(fitted, 0.4)
-    direction, _ = settled(program, clamped, batch)
+    direction, _, rested = settled(program, clamped, batch)
     terms = clamped_terms(bound(program, *batch), clamped)
 
     def energy(place: jnp.ndarray) -> np.ndarray:
         return np.asarray(energy_of(terms, SphereState(place, batch.ideal_radius)))
 
     found = energy(direction)
+    np.testing.assert_allclose(rested, found, rtol=1e-5)
     for slot in range(5):
         assert (found <= energy(fixed[fitted[:, slot]]) + 1e-4).all()
     for seed in range(5):
@@ -102,7 +103,7 @@ def test_the_spread_in_a_harmonic_well_is_known() -> None:
     fixed = directions(4)
     program, clamped = setting(4, 1, fixed, kernel="harmonic", pressure=0.0)
     batch = newcomers(np.arange(4)[:, None], 0.5)
-    direction, spread = settled(program, clamped, batch, temperature=0.02)
+    direction, spread, _ = settled(program, clamped, batch, temperature=0.02)
     np.testing.assert_allclose(direction, fixed, atol=1e-6)
     # H = α w s² (1 - cos γ): stiffness α w s² along both axes
     np.testing.assert_allclose(spread, np.sqrt(2 * 0.02 / (0.5 * SHARPNESS**2)), rtol=0.01)
@@ -120,7 +121,7 @@ def test_the_spread_of_an_anisotropic_well_does_not_depend_on_how_it_is_turned()
             1, 2, jnp.asarray(pair @ turn.T, jnp.float32), kernel="cauchy", pressure=0.0
         )
         batch = newcomers(np.asarray([[0, 1]]))
-        direction, spread = settled(program, clamped, batch, steps=200, temperature=0.001)
+        direction, spread, _ = settled(program, clamped, batch, steps=200, temperature=0.001)
         terms = clamped_terms(bound(program, *batch), clamped)
         exact = spread_by_energies(terms, np.asarray(direction, np.float64), 0.001)
         np.testing.assert_allclose(spread, exact, rtol=0.05)
@@ -156,7 +157,7 @@ def test_an_empty_slot_is_no_place_to_start_from() -> None:
     fixed = jnp.asarray([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     program, clamped = setting(1, 2, fixed, pressure=0.0)
     batch = newcomers(np.asarray([[0, 1]]), active=np.asarray([[False, True]]))
-    direction, _ = settled(program, clamped, batch, steps=0)
+    direction = settled(program, clamped, batch, steps=0).direction
     np.testing.assert_allclose(direction, fixed[1:], atol=1e-6)
     at_pole = newcomers(np.asarray([[1, 1]]), weight=0.0, active=np.asarray([[False, True]]))
     np.testing.assert_allclose(settled(program, clamped, at_pole, steps=0)[0], fixed[1:], atol=1e-6)
@@ -166,7 +167,7 @@ def test_the_spread_where_nothing_holds_is_one_radian_along_each_axis() -> None:
     fixed = directions(4)
     program, clamped = setting(4, 1, fixed, pressure=0.0)
     batch = newcomers(np.zeros((4, 1), np.int64), 1.0, active=np.zeros((4, 1), bool))
-    direction, spread = settled(program, clamped, batch)
+    direction, spread, _ = settled(program, clamped, batch)
     np.testing.assert_allclose(spread, np.sqrt(2), rtol=1e-5)
     np.testing.assert_array_equal(
         direction, np.tile([0.0, 0.0, 1.0], (4, 1))

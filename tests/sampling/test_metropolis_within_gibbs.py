@@ -195,12 +195,12 @@ def test_the_step_size_of_each_colour_adapts_to_the_target_and_then_stays(
     carry = Carry(small_start, initial_sampler_states(using), empty_moments(small_start))
     key = jax.random.key(0)
     averaging = jnp.asarray(0, jnp.int32)
-    carry, _ = run_chunk(key, using, carry, jnp.asarray(301, jnp.int32), averaging)
+    carry = run_chunk(key, using, carry, jnp.asarray(301, jnp.int32), averaging).carry
     adapted = [float(state.step_size) for state in carry.sampler_states]
     assert adapted[0] != adapted[1]
     seen = []
     for _ in range(100):
-        carry, _ = run_chunk(key, using, carry, jnp.asarray(1, jnp.int32), averaging)
+        carry = run_chunk(key, using, carry, jnp.asarray(1, jnp.int32), averaging).carry
         assert [float(state.step_size) for state in carry.sampler_states] == adapted
         seen.append([float(state.acceptance) for state in carry.sampler_states])
     np.testing.assert_allclose(np.mean(seen, axis=0), target, atol=0.05)

@@ -29,6 +29,7 @@ from sphere_ebm.cli.output import (
     PLAIN,
     UNREAD,
     add_quality,
+    label_facts,
     print_run,
     progress_bars,
     run_summary,
@@ -336,7 +337,7 @@ def _summary_dict(summary: ShardSummary) -> dict[str, Any]:
         "metadata": summary.metadata,
         "warnings": list(summary.warnings),
         "problem": None if summary.problem is None else str(summary.problem),
-    }
+    } | label_facts(summary.labels)
 
 
 def _print_summary(summary: ShardSummary) -> None:
@@ -349,12 +350,17 @@ def _print_summary(summary: ShardSummary) -> None:
         facts += [] if summary.dim is None else [f"width {summary.dim}"]
         facts += [f"documents: {', '.join(summary.documents)}"] if summary.documents else []
         say(console, ", ".join(facts))
-    table = Table("tensor", "dtype", "shape")
+    told = label_facts(summary.labels)
+    ranges = told.get("columns", {})
+    table = Table("tensor", "dtype", "shape", *(["least, median, greatest"] if ranges else []))
     for info in summary.tensors:
-        table.add_row(
-            one_line(info.name), one_line(info.dtype), " x ".join(map(str, info.shape)) or "scalar"
-        )
+        shape = " x ".join(map(str, info.shape)) or "scalar"
+        numbers = ", ".join(f"{value:.4g}" for value in ranges.get(info.name, {}).values())
+        cells = [one_line(info.name), one_line(info.dtype), shape, *([numbers] if ranges else [])]
+        table.add_row(*cells)
     console.print(table)
+    if "chance_share" in told:
+        say(console, f"points no better than chance: {told['chance_share']:.1%}")
     for key, value in sorted(summary.metadata.items()):
         say(console, f"{key}: {value if len(value) <= 120 else value[:117] + '...'}")
     for warning in summary.warnings:

@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sphere_ebm.errors import one_line
 from sphere_ebm.files.formats import FIGURE
+from sphere_ebm.files.shards.columns import COLUMNS
+from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.labelling.label import LabelRun
 from sphere_ebm.labelling.summary import final_energy
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.quality.report import QualityReport
+from sphere_ebm.quality.trust import chance_share
 
 OK = 0
 UNREAD = 1
@@ -94,6 +98,29 @@ def print_run(run: LabelRun, seconds: float) -> None:
     say(console, f"labels, map.json, energy.csv and {FIGURE} are in {run.output}")
 
 
+def label_facts(labels: Labels | None) -> dict[str, Any]:
+    """What `inspect` tells of a label file beyond its tensors, for `--json` too.
+
+    `columns`: least, median and greatest of every column with one number per patch, by the names of
+    the tensors; `chance_share`: see `sphere_ebm.quality.chance_share`. Nothing without patches.
+    """
+    if labels is None or not len(labels):
+        return {}
+    held = {name: vars(labels)[name] for name, column in COLUMNS.items() if not column.row}
+    ranges = {
+        "radii" if name == "radius" else name: {
+            "least": float(values.min()),
+            "median": float(np.median(values)),
+            "greatest": float(values.max()),
+        }
+        for name, values in held.items()
+        if values is not None
+    }
+    p_value = labels.kept_p_value
+    told = {} if p_value is None else {"chance_share": chance_share(p_value)}
+    return {"columns": ranges} | told
+
+
 def add_quality(table: Table, quality: QualityReport) -> None:
     """A row for every measure that is defined for these points."""
     by_size = {
@@ -115,6 +142,8 @@ def add_quality(table: Table, quality: QualityReport) -> None:
         rows.append(("prominence and radius (Spearman)", quality.prominence_spearman, ".4f"))
     if quality.shell_deviation is not None:
         rows.append(("shell deviation, most points", quality.shell_deviation.max_points, ".1f"))
+    if quality.chance_share is not None:
+        rows.append(("points no better than chance", quality.chance_share, ".1%"))
     for name, value, form in rows:
         if not math.isnan(value):
             table.add_row(name, format(value, form))

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 LONGEST_NAME = 22
+RING = "#222222"
+"""Colour of the rings around points that are kept no better than chance."""
 
 
 @final
@@ -59,21 +61,33 @@ def thousands(n: int) -> str:
     return f"{n:,}".replace(",", "\u202f")
 
 
-def legend(figure: Figure, groups: list[Group]) -> None:
-    """Colours, names and sizes, names as long as the page is wide."""
+def legend(figure: Figure, groups: list[Group], rings: int = 0) -> None:
+    """Colours, names and sizes, names as long as the page is wide.
+
+    Where there are `rings`, around points that are kept no better than chance, their number is the
+    last entry.
+    """
     handles = [
         Line2D([], [], linestyle="none", marker="o", markersize=6, color=group.colour)
         for group in groups
     ]
+    marks = []
+    if rings:
+        ring = Line2D([], [], linestyle="none", marker="o", markersize=4.5, color=RING)
+        ring.set_markerfacecolor("none")
+        ring.set_markeredgewidth(0.5)
+        handles.append(ring)
+        marks.append(f"as by chance  {thousands(rings)}")
     for longest in range(LONGEST_NAME, 4, -1):
         drawn = figure.legend(
             handles,
             [
                 f"{plain(group.name, longest)}  {thousands(int(group.members.sum()))}"
                 for group in groups
-            ],
+            ]
+            + marks,
             loc="center left",
-            bbox_to_anchor=(0.838, 0.665),
+            bbox_to_anchor=(0.838, 0.665 if groups else 0.45),
             frameon=False,
             fontsize=8.5,
             labelspacing=0.75,

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -34,7 +34,14 @@ from sphere_ebm.figures.colours import (
     radius_norm,
 )
 from sphere_ebm.figures.legend import Group, legend, no_glyph_warnings, plain, thousands
-from sphere_ebm.figures.world import Numbers, draw_globes, draw_world, name_regions
+from sphere_ebm.figures.world import (
+    RASTER_ABOVE,
+    Numbers,
+    draw_globes,
+    draw_rings,
+    draw_world,
+    name_regions,
+)
 from sphere_ebm.files.atomic import atomic_write
 
 
@@ -64,6 +71,7 @@ def plot_map(
     document_names: Sequence[str] | None = None,
     shell: Integer[Numbers, " n"] | None = None,
     shells: ShellLaw | None = None,
+    chance: Bool[Numbers, " n"] | None = None,
     energy: Mapping[str, Float[Numbers, " records"]] | None = None,
     steps: Integer[Numbers, " records"] | None = None,
     quality: Mapping[str, float] | None = None,
@@ -84,6 +92,8 @@ def plot_map(
         document_names: by default "document k".
         shell: index of each point's shell; without it the radii are shown as a histogram.
         shells: capacities to compare with; scaled here to sum to n.
+        chance: which points keep their neighbours no better than chance; a thin ring marks each on
+            the map, unless that is a density image.
         energy: energy per term name, of the whole map, "total" among them or not; shown divided by
             n.
         steps: sampler step of each energy record; defaults to 0, 1, 2, ...
@@ -104,10 +114,14 @@ def plot_map(
         )
         norm = radius_norm(r)
         by_radius = RADIUS_COLOURS(norm(r))[:, :3].reshape(-1, 3)
-        _map_panel(figure, u, group_colours(groups, len(r)) if groups else by_radius, groups)
-        if groups:
-            legend(figure, groups)
-        else:
+        colours = group_colours(groups, len(r)) if groups else by_radius
+        ringed = np.zeros(len(r), bool)
+        if chance is not None and len(r) <= RASTER_ABOVE:
+            ringed = np.asarray(chance) & np.isfinite(u).all(axis=1)
+        _map_panel(figure, u, colours, groups, ringed)
+        if groups or ringed.any():
+            legend(figure, groups, rings=int(ringed.sum()))
+        if not groups:
             _radius_scale(figure, norm, (0.925, 0.53, 0.011, 0.28))
         draw_globes(figure, u, by_radius)
         if groups:
@@ -147,9 +161,13 @@ def _heading(
     figure.text(0.03, 0.934, "   ·   ".join(facts), fontsize=9, color=QUIET, va="center")
 
 
-def _map_panel(figure: Figure, u: np.ndarray, colours: np.ndarray, groups: list[Group]) -> None:
+def _map_panel(
+    figure: Figure, u: np.ndarray, colours: np.ndarray, groups: list[Group], ringed: np.ndarray
+) -> None:
     axes = figure.add_axes((0.03, 0.415, 0.8, 0.5), label="map")
     draw_world(axes, u, colours)
+    if ringed.any():
+        draw_rings(axes, u[ringed])
     name_regions(axes, u, [group for group in groups if group.colour != OTHER])
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from sphere_ebm.figures.colours import FRAME, HAIRLINE, PAPER
-from sphere_ebm.figures.legend import LONGEST_NAME, Group, plain
+from sphere_ebm.figures.legend import LONGEST_NAME, RING, Group, plain
 
 Numbers = np.ndarray | jax.Array
 
@@ -116,6 +116,12 @@ def draw_world(axes: Axes, u: np.ndarray, colours: np.ndarray) -> None:
     axes.add_patch(
         Ellipse((0, 0), 2 * width, 2 * height, facecolor="none", edgecolor=FRAME, linewidth=0.8)
     )
+
+
+def draw_rings(axes: Axes, u: np.ndarray) -> None:
+    """A thin ring around each of these directions, on a world map that `draw_world` drew."""
+    xy = hammer(u)
+    axes.scatter(xy[:, 0], xy[:, 1], s=14, c="none", edgecolors=RING, linewidths=0.5, zorder=3)
 
 
 def draw_globes(figure: Figure, u: np.ndarray, colours: np.ndarray) -> None:

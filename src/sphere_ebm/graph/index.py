@@ -84,6 +84,11 @@ class NeighbourIndex:
         return cls(found, pointing, groups, len(embeddings), note)
 
     @property
+    def pointing(self) -> Int[np.ndarray, " pointing"]:
+        """Positions of the points that may be neighbours: all but zero vectors."""
+        return self._pointing
+
+    @property
     def approximate(self) -> bool:
         """Whether the search may miss neighbours."""
         return isinstance(self._search, ListedSearch)

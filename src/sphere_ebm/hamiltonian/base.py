@@ -95,6 +95,15 @@ class AbstractSphereInteraction(eqx.Module):
         """
 
     @abc.abstractmethod
+    def point_energy(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> Float[Array, " nodes"]:
+        """What each head node owns of the term, at coupling 1; the sum over nodes is `energy`.
+
+        Of a pair each end owns half.
+        """
+
+    @abc.abstractmethod
     def gather(self, whole: SphereState) -> list[SphereState]:
         """`there` for another configuration `whole` of a block that holds all nodes of the factor.
 
@@ -137,6 +146,12 @@ class AbstractLocalInteraction(AbstractSphereInteraction):
     ) -> tuple[Float[Array, ""], SphereState]:
         energy, force = self.local_energy_and_force(here, there, active)
         return self.share * jnp.sum(energy), force
+
+    @override
+    def point_energy(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> Float[Array, " nodes"]:
+        return self.share * self.local_energy_and_force(here, there, active)[0]
 
 
 class AbstractPairInteraction(AbstractLocalInteraction):

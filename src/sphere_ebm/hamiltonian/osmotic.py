@@ -43,17 +43,38 @@ class OsmoticPressure(AbstractSphereInteraction):
     def energy_and_force(
         self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
     ) -> tuple[Float[Array, ""], SphereState]:
+        strength, potential, gradient = self._field(here)
+        total = jnp.sum(potential)
+        n = potential.shape[0]
+        force = SphereState(-2 * strength * n / total * gradient, jnp.zeros_like(here.radius))
+        return strength * n * jnp.log(total / (n * (n - 1.0))), force
+
+    @override
+    def point_energy(
+        self, here: SphereState, there: list[SphereState], active: Bool[Array, "nodes k"]
+    ) -> Float[Array, " nodes"]:
+        """Π (log(S / (N (N - 1))) + N Q_i / S - 1), with S = Σ_j Q_j.
+
+        The logarithm is no sum over pairs. Its first-order change by one pair is 2 Π N q_ij / S, of
+        which each end owns half; what is the same for all points makes the sum exact. So a point
+        in a crowd owns more, as it must: -∂/∂u_i of twice this, S held, is its force.
+        """
+        strength, potential, _ = self._field(here)
+        total = jnp.sum(potential)
+        n = potential.shape[0]
+        return strength * (jnp.log(total / (n * (n - 1.0))) + potential * (n / total) - 1)
+
+    def _field(
+        self, here: SphereState
+    ) -> tuple[Float[Array, ""], Float[Array, " nodes"], Float[Array, "nodes 3"]]:
+        """Π, Q and ∇Q; raises ValueError for a block that does not hold all points."""
         if (held := here.radius.shape[0]) != self.n_nodes:
             raise ValueError(
                 f"the block has {held} nodes and the osmotic term couples {self.n_nodes} at once:"
                 " put all of them in one block, or leave the term out (osmotic_strength=0)."
             )
         potential, gradient = opened(self.field)(here.direction)
-        strength = opened(self.strength).astype(potential.dtype)
-        total = jnp.sum(potential)
-        n = potential.shape[0]
-        force = SphereState(-2 * strength * n / total * gradient, jnp.zeros_like(here.radius))
-        return strength * n * jnp.log(total / (n * (n - 1.0))), force
+        return opened(self.strength).astype(potential.dtype), potential, gradient
 
     @override
     def gather(self, whole: SphereState) -> list[SphereState]:

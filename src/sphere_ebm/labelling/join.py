@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int64
 from sphere_ebm.errors import EngineError, LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers, sha256_of
 from sphere_ebm.files.journal import Journal
+from sphere_ebm.files.shards.columns import spliced
 from sphere_ebm.files.shards.discovery import WorkItem
 from sphere_ebm.files.shards.labels import write_labels
 from sphere_ebm.files.shards.pooling import Pooling
@@ -60,20 +61,17 @@ def join_shard(task: JoinTask) -> str:
         table.embeddings[new], table.prominence[new], ideal_radius=task.radius[new]
     )
     fitted = frozen.placement
-    direction = np.empty((len(table), 3), np.float32)
-    angle_std = np.empty(len(table), np.float32)
-    direction[new] = placed.direction
-    direction[task.rows] = fitted.direction[task.fitted]
-    angle_std[new] = placed.angle_std
-    angle_std[task.rows] = fitted.angle_std[task.fitted]
+    columns = spliced(
+        len(table), (new, placed.columns()), (task.rows, fitted.columns(task.fitted))
+    ) | {
+        "radius": task.radius,
+        "shell": assign_shells(task.radius, fitted.shells),
+        "radius_std": np.full(len(table), frozen.radius_std, np.float32),
+    }
     return write_labels(
         task.output,
         table,
-        direction=direction,
-        radius=task.radius,
-        shell=assign_shells(task.radius, fitted.shells),
-        radius_std=np.full(len(table), frozen.radius_std, np.float32),
-        angle_std=angle_std,
+        columns,
         metadata=task.metadata,
         source_sha256=task.digest,
     )

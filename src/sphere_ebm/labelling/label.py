@@ -156,7 +156,7 @@ def label(
         metadata = _label_metadata(journal.map_id, placement, quality)
         if chosen is None:
             files = _write_all_labels(journal, sources, placement, metadata, before, progress)
-            points = MapPoints(placement.direction, placement.radius, placement.shell)
+            points = MapPoints.of(placement)
         else:
             fitted = folder / PLACEMENT
             metadata["landmarks"] = str(len(placement))
@@ -355,11 +355,7 @@ def _write_all_labels(
             digest = write_labels(
                 path,
                 source.table,
-                direction=placement.direction[rows],
-                radius=placement.radius[rows],
-                shell=placement.shell[rows],
-                radius_std=placement.radius_std[rows],
-                angle_std=placement.angle_std[rows],
+                placement.columns(rows),
                 metadata=metadata,
                 source_sha256=source.digest,
             )

@@ -19,7 +19,7 @@ from sphere_ebm.files.atomic import atomic_write, sha256_of
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, MAP_FORMAT, PLACEMENT
 from sphere_ebm.files.journal import Journal
-from sphere_ebm.files.shards.labels import read_labels
+from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.shells import occupancy
 from sphere_ebm.labelling.landmarks import choose_landmarks
 from sphere_ebm.labelling.sources import Source, document_numbers
@@ -27,6 +27,7 @@ from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress, stage
 from sphere_ebm.quality.report import QualityReport, measure_quality
+from sphere_ebm.quality.trust import better_than_chance
 
 QUALITY_BYTES = 2_000_000_000
 """Embeddings that quality is measured with at once, the same on every machine."""
@@ -38,6 +39,13 @@ class MapPoints(NamedTuple):
     direction: Float32[np.ndarray, "points 3"]
     radius: Float32[np.ndarray, " points"]
     shell: Int32[np.ndarray, " points"]
+    kept_p_value: Float32[np.ndarray, " points"] | None
+    """None where some label file lacks it."""
+
+    @classmethod
+    def of(cls, found: Placement | Labels) -> "MapPoints":
+        """Those of a placement or a label file."""
+        return cls(found.direction, found.radius, found.shell, found.kept_p_value)
 
 
 def measured_points(
@@ -60,14 +68,13 @@ def measured_points(
     samples = []
     for file, rows in zip(files, measured, strict=True):
         part = read_labels(file)
-        place = MapPoints(part.direction, part.radius, part.shell)
-        places.append(place)
-        samples.append(
-            (part.embeddings[rows], part.prominence[rows], *(column[rows] for column in place))
-        )
+        places.append(MapPoints.of(part))
+        columns = (part.embeddings, part.prominence, part.direction, part.radius, part.shell)
+        samples.append([column[rows] for column in columns])
     embeddings, prominence, direction, radius, shell = (
         np.concatenate(c) for c in zip(*samples, strict=True)
     )
+    points = _together(places)
     quality = measure_quality(
         embeddings,
         direction,
@@ -75,10 +82,21 @@ def measured_points(
         prominence=prominence,
         shell=shell,
         shells=shells_of(config),
+        kept_p_value=points.kept_p_value,
         order=config.radius_order,
         seed=config.seed,
     )
-    return MapPoints(*(np.concatenate(column) for column in zip(*places, strict=True))), quality
+    return points, quality
+
+
+def _together(parts: Sequence[MapPoints]) -> MapPoints:
+    known = [part.kept_p_value for part in parts if part.kept_p_value is not None]
+    return MapPoints(
+        np.concatenate([part.direction for part in parts]),
+        np.concatenate([part.radius for part in parts]),
+        np.concatenate([part.shell for part in parts]),
+        np.concatenate(known) if len(known) == len(parts) else None,
+    )
 
 
 def _embeddings_shape(file: Path) -> tuple[int, int]:
@@ -181,6 +199,8 @@ def _draw(
     quality: QualityReport,
 ) -> None:
     names = [name for s in sources for name in s.table.documents]
+    p_value = points.kept_p_value
+    chance = None if p_value is None or not len(p_value) else ~better_than_chance(p_value)
     # the figure divides by the number of points it draws; the energy is that of the fitted ones
     share = len(points.radius) / max(len(placement), 1)
     figure = plot_map(
@@ -190,10 +210,12 @@ def _draw(
         document_names=names,
         shell=points.shell,
         shells=placement.shells,
+        chance=chance,
         energy={name: values * share for name, values in placement.energy.items()},
         steps=placement.step,
         quality={f"recall@{k}": v for k, v in quality.recall.items()}
-        | {f"trustworthiness@{k}": v for k, v in list(quality.trustworthiness.items())[:1]},
+        | {f"trustworthiness@{k}": v for k, v in list(quality.trustworthiness.items())[:1]}
+        | ({} if chance is None else {"no better than chance": float(chance.mean())}),
         title=f"{len(names)} documents on one sphere"
         if len(names) > 1
         else "One document on a sphere",

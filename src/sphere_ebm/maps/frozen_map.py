@@ -14,11 +14,11 @@ so that neither their order nor the number that come together changes a bit of t
 import functools
 import math
 from collections.abc import Callable
-from typing import final
+from typing import NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Float64
+from jaxtyping import Array, Float, Float32, Float64, Int32
 from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram, InteractionGroup
 
@@ -30,6 +30,7 @@ from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.maps.checks import checked_embeddings, checked_numbers, checked_prominence
 from sphere_ebm.maps.placement import Placement
+from sphere_ebm.quality.trust import MapNeighbours, kept_by_newcomers
 from sphere_ebm.sampling.clamped import attraction_by_fitted, build_clamped_program
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.joining import Newcomers, settle
@@ -48,6 +49,15 @@ _FRICTION = 1.0
 
 JoinProgress = Callable[[int, int], None]
 """Called as `progress(done, total)` with the number of newcomers."""
+
+
+class _Joined(NamedTuple):
+    """Columns of newcomers, and their neighbours among the fitted points."""
+
+    direction: Float32[np.ndarray, "new 3"]
+    angle_std: Float32[np.ndarray, " new"]
+    point_energy: Float32[np.ndarray, " new"]
+    nearest: Int32[np.ndarray, "new slots"]
 
 
 @final
@@ -119,7 +129,9 @@ class FrozenMap:
         Returns:
             A placement of the M points with the map's configuration. `angle_std` is the square root
             of T tr(A⁻¹), A the Hessian of H_i on the sphere, `radius_std` is sqrt(T / κ); `energy`
-            and `step` are empty.
+            and `step` are empty. `point_energy` is half of H_i and the osmotic term's part that is
+            the same for all, as if the newcomer were one of the fitted points; `kept` and
+            `kept_p_value` are about its nearest among the fitted points.
 
         Raises:
             ValueError: wrong shapes, another width than the map's, or values that are not finite.
@@ -133,13 +145,17 @@ class FrozenMap:
             else checked_numbers("ideal_radius", ideal_radius, len(new))
         )
         ideal = self._ideal(order) if given is None else given.astype(np.float32)
-        direction, angle_std = self._directions(new, ideal, progress)
+        joined = self._joined(new, ideal, progress)
+        kept = kept_by_newcomers(joined.nearest, joined.direction, self._neighbours)
         return Placement(
-            direction=direction,
+            direction=joined.direction,
             radius=ideal,
             shell=assign_shells(ideal, self.placement.shells),
             radius_std=np.full(len(new), self.radius_std, np.float32),
-            angle_std=angle_std,
+            angle_std=joined.angle_std,
+            point_energy=joined.point_energy,
+            kept=kept.share,
+            kept_p_value=kept.p_value,
             prominence=order.astype(np.float32),
             energy={},
             step=np.zeros(0, np.int64),
@@ -167,30 +183,38 @@ class FrozenMap:
         outer = self.placement.config.radius_order == "outer"
         return radii_at_ranks(share if outer else 1 - share, self.placement.shells)
 
-    def _directions(
+    def _joined(
         self,
         new: Float32[np.ndarray, "new width"],
         ideal: Float32[np.ndarray, " new"],
         progress: JoinProgress | None,
-    ) -> tuple[Float32[np.ndarray, "new 3"], Float32[np.ndarray, " new"]]:
-        direction = np.empty((len(new), 3), np.float32)
-        angle_std = np.empty(len(new), np.float32)
+    ) -> _Joined:
+        joined = _Joined(
+            np.empty((len(new), 3), np.float32),
+            np.empty(len(new), np.float32),
+            np.empty(len(new), np.float32),
+            np.empty((len(new), self._slots), np.int32),
+        )
         steps = jnp.asarray(_STEPS, jnp.int32)
         for start in range(0, len(new), self.batch):
             rows = slice(start, min(start + self.batch, len(new)))
             found = self.index.query(new[rows], self._slots)
-            settled, spread = settle(
+            settled = settle(
                 self._program,
                 self._clamped,
                 self._newcomers(found, ideal[rows]),
                 steps,
                 *self._scales,
             )
-            direction[rows] = np.asarray(settled)[: len(found.index)]
-            angle_std[rows] = np.asarray(spread)[: len(found.index)]
+            real = len(found.index)
+            joined.direction[rows] = np.asarray(settled.direction)[:real]
+            joined.angle_std[rows] = np.asarray(settled.spread)[:real]
+            # of the pairs with fitted points half is theirs; radii rest where gravity is zero
+            joined.point_energy[rows] = np.asarray(settled.energy)[:real] / 2 + self._level
+            joined.nearest[rows] = found.index
             if progress is not None:
                 progress(rows.stop, len(new))
-        return direction, angle_std
+        return joined
 
     def _newcomers(self, found: Nearest, ideal: Float32[np.ndarray, " new"]) -> Newcomers:
         """A batch of the usual size, filled up with points that nothing pulls.
@@ -238,6 +262,33 @@ class FrozenMap:
         )
 
     @functools.cached_property
+    def _neighbours(self) -> MapNeighbours:
+        return MapNeighbours(self.placement.direction, self.index.pointing)
+
+    @functools.cached_property
+    def _pressure(self) -> FrozenPressureFactor | None:
+        config = self.placement.config
+        points = len(self.placement)
+        if points < 2 or not config.osmotic_strength > 0:
+            return None
+        return FrozenPressureFactor(
+            _free_block(self.batch),
+            self._clamped.direction,
+            sharpness=config.sharpness(points),
+            strength=config.osmotic_strength,
+        )
+
+    @functools.cached_property
+    def _level(self) -> float:
+        """Π (log(S / (N (N - 1))) - 1), which every point owns of the osmotic term."""
+        if self._pressure is None:
+            return 0.0
+        points = len(self.placement)
+        strength = self.placement.config.osmotic_strength
+        mean = 2 * strength / (float(self._pressure.strength) * (points - 1))
+        return strength * (math.log(mean) - 1)
+
+    @functools.cached_property
     def _program(self) -> FactorSamplingProgram:
         """The program of one batch; `bound` puts its wells and neighbours into it."""
         config = self.placement.config
@@ -249,11 +300,8 @@ class FrozenMap:
             free, np.ones(self.batch, self._dtype), config.radius_stiffness
         ).to_interaction_groups()
         groups += self._lateral(free, clamped, sharpness)
-        if points > 1 and config.osmotic_strength > 0:
-            field = FrozenPressureFactor(
-                free, self._clamped.direction, sharpness=sharpness, strength=config.osmotic_strength
-            )
-            groups += field.to_interaction_groups()
+        if self._pressure is not None:
+            groups += self._pressure.to_interaction_groups()
         stiffness = max(config.lateral_strength, config.osmotic_strength / 2) or 1.0
         coefficients = Coefficients(
             temperature=0.0,

@@ -1,31 +1,28 @@
 """`place`: embeddings in, `Placement` out."""
 
+import dataclasses
 import hashlib
-import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float32, Key
+from jaxtyping import Float32
 from numpy.typing import ArrayLike
-from thrml import Block, FactorSamplingProgram
+from thrml import Block
 
 from sphere_ebm.geometry.shells import assign_shells
-from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.hamiltonian.anchor import AnchorFactor
-from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
+from sphere_ebm.hamiltonian.base import AbstractSphereFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
 from sphere_ebm.maps.anchors import Anchoring, Anchors, anchored_start, checked_anchors
-from sphere_ebm.maps.checkpoint import load_checkpoint, save_checkpoint
 from sphere_ebm.maps.checks import (
     checked_config,
     checked_edges,
@@ -35,6 +32,8 @@ from sphere_ebm.maps.checks import (
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.problem import Problem, pose
+from sphere_ebm.maps.replicas import n_replicas, uncertainty
+from sphere_ebm.maps.runs import System, no_runs, run_fit
 from sphere_ebm.maps.starts import (
     pca_directions,
     random_directions,
@@ -42,12 +41,11 @@ from sphere_ebm.maps.starts import (
     water_filling_directions,
 )
 from sphere_ebm.progress import StageProgress
+from sphere_ebm.quality.trust import kept_by_points
 from sphere_ebm.sampling.coefficients import Coefficients
-from sphere_ebm.sampling.devices import Devices, device_mesh, over_devices
+from sphere_ebm.sampling.devices import Devices, device_mesh
 from sphere_ebm.sampling.langevin import AbstractLangevin
-from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program, sphere_block
-from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, run_chunk, run_program
 from sphere_ebm.sampling.samplers import build_sampler
 from sphere_ebm.sampling.schedules import Linear
 
@@ -69,7 +67,8 @@ def place(
 
     A graph of nearest neighbours, a Hamiltonian of three factors and initial directions make a
     THRML program; annealed Langevin dynamics follow, then the mean and spread over the last
-    samples.
+    samples. Replicas run from other random numbers and say how sure each direction is; the map is
+    the same without them.
 
     Args:
         embeddings: (N, D) real numbers, as an array or nested lists (so too the others below); only
@@ -89,9 +88,10 @@ def place(
         neighbours: nearest neighbours found before, by this package or another
             (`Neighbours.from_arrays`), instead of a search; at most `config.neighbours` of each
             point are taken.
-        progress: called as progress(stage, done, total), stages `"neighbours"` and `"steps"`.
-        checkpoint: file to continue from, when it belongs to this very run_program, and to write
-            after every chunk; removed at the end. The result is the same with and without it.
+        progress: called as progress(stage, done, total), stages `"neighbours"`, `"steps"` and
+            `"replicas"`.
+        checkpoint: file to continue from, when it belongs to this very fit, and to write after
+            every chunk; removed at the end. The result is the same with and without it.
         devices: how many devices to split the points over, or which (`jax.devices()`); by default
             JAX's own choice of one. The same run but for rounding, which grows as in any dynamics;
             a checkpoint may be continued on others.
@@ -108,40 +108,44 @@ def place(
     config = checked_config(config)
     mesh = device_mesh(devices)
     embeddings = checked_embeddings(embeddings)
-    given_start = None if start is None else checked_start(start, len(embeddings))
+    given = None if start is None else checked_start(start, len(embeddings))
     anchoring = checked_anchors(anchors, len(embeddings))
     problem = pose(
         embeddings, prominence, config, checked_edges(extra_edges), progress, neighbours=neighbours
     )
-    ideal = problem.ideal_radius
-    graph = problem.graph
-    notes = problem.notes
-    directions = _start(embeddings, problem, anchoring) if given_start is None else given_start
-    restless: tuple[str, ...] = ()
+
+    def starting(seed: int) -> Float32[np.ndarray, "points 3"]:
+        return _start(embeddings, problem, anchoring, seed) if given is None else given
+
+    first = starting(config.seed)
     if len(embeddings) == 0:
-        result = None
-        found = _Points(directions, ideal, ideal, ideal)
+        runs = no_runs(first)
     else:
-        setting = _Setting(ideal, graph, directions, anchoring, config)
-        result, restless = _sample(setting, progress, checkpoint, mesh)
-        notes += restless
-        found = _mean_and_spread(result)
+        system = _system(_Setting(problem, anchoring, first), mesh, kept=checkpoint is not None)
+        replicas = n_replicas(config.replicas, len(embeddings))
+        runs = run_fit(system, starting, replicas, progress, checkpoint)
+    found = runs.points
+    kept = kept_by_points(problem.nearest, found.direction)
+    sure = uncertainty(found.direction, runs.replicas, found.thermal_std)
     return Placement(
         direction=found.direction,
         radius=found.radius,
         shell=assign_shells(found.radius, problem.shells),
         radius_std=found.radius_std,
-        angle_std=found.angle_std,
+        thermal_std=found.thermal_std,
+        angle_std=sure.angle_std,
+        modes=sure.modes,
+        mode_weight=sure.mode_weight,
+        point_energy=runs.point_energy,
+        kept=kept.share,
+        kept_p_value=kept.p_value,
         prominence=problem.prominence.astype(np.float32),
-        energy=(
-            {name: np.asarray(values) for name, values in result.trace.energy.items()}
-            if result
-            else {}
-        ),
-        step=np.asarray(result.trace.steps if result else [], np.int64),
-        converged=bool(result and result.converged and not restless),
+        energy={name: np.asarray(values) for name, values in runs.trace.energy.items()},
+        step=np.asarray(runs.trace.steps, np.int64),
+        converged=runs.converged and not runs.notes,
         config=config,
-        notes=notes,
+        notes=(*problem.notes, *runs.notes),
+        replicas=runs.replicas,
         embeddings=embeddings,
     )
 
@@ -220,9 +224,11 @@ def make_sampler(
 def _start(
     embeddings: Float32[np.ndarray, "points width"],
     problem: Problem,
-    anchoring: Anchoring | None = None,
+    anchoring: Anchoring | None,
+    seed: int,
 ) -> Float32[np.ndarray, "points 3"]:
-    config = problem.config
+    """Initial directions of the run with this seed: the map's, or a replica's."""
+    config = dataclasses.replace(problem.config, seed=seed)
     if anchoring is not None:
         # the frame of anchors is not that of the other starts
         lost = random_directions(len(embeddings), config.seed)
@@ -237,138 +243,43 @@ def _start(
 
 
 class _Setting(NamedTuple):
-    """What a run depends on."""
+    """What the runs of a fit depend on."""
 
-    ideal: Float32[np.ndarray, " points"]
-    graph: NeighbourGraph
-    directions: Float32[np.ndarray, "points 3"]
+    problem: Problem
     anchoring: Anchoring | None
-    config: PlacementConfig
+    directions: Float32[np.ndarray, "points 3"]
 
 
-def _sample(
-    setting: _Setting,
-    progress: StageProgress | None,
-    checkpoint: Path | None,
-    mesh: Mesh | None,
-) -> tuple[RunResult, tuple[str, ...]]:
-    """Build the program and run it; with the result, a note when its dynamics were not stable."""
-    ideal, graph, directions, anchoring, config = setting
+def _system(setting: _Setting, mesh: Mesh | None, kept: bool) -> System:
+    """The program of the factors, and how it is run; `kept` tells whether there are checkpoints."""
+    config = setting.problem.config
+    ideal = setting.problem.ideal_radius
+    anchoring = setting.anchoring
     block = sphere_block(len(ideal))
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
-    dtype = jnp.result_type(float)
-    factors = hamiltonian_factors(block, ideal, graph, config, anchoring)
-    program = build_program(block, factors, sampler, dtype)
-    state = SphereState(jnp.asarray(directions, dtype), jnp.asarray(ideal, dtype))
-    carry = Carry(state, [sampler.init()], empty_moments(state))
-    trace = Trace()
-    fingerprint = "" if checkpoint is None else _fingerprint(setting)
-    if checkpoint is not None:
-        carry, trace = load_checkpoint(checkpoint, fingerprint, carry) or (carry, trace)
-    program, carry = over_devices(program, carry, len(ideal), mesh)
-    plan = RunPlan(
-        steps=config.steps,
-        average=config.average,
-        settled=int(np.ceil(config.cooling * config.steps)),
-        tolerance=_tolerance(config, len(ideal)),
+    factors = hamiltonian_factors(block, ideal, setting.problem.graph, config, anchoring)
+    return System(
+        program=build_program(block, factors, sampler, jnp.result_type(float)),
+        sampler=sampler,
+        ideal_radius=ideal,
+        config=config,
+        mesh=mesh,
+        turns=anchoring is None or not anchoring.strength.any(),
+        fingerprint=_fingerprint(setting) if kept else "",
     )
-    key = jax.random.key(config.seed)
-    result = run_program(
-        key,
-        program,
-        carry,
-        plan,
-        trace=trace,
-        progress=(
-            None if progress is None else lambda done, total, _: progress("steps", done, total)
-        ),
-        checkpoint=(
-            None
-            if checkpoint is None
-            else lambda c, t: save_checkpoint(checkpoint, fingerprint, c, t)
-        ),
-    )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return result, _stability_notes(
-        key, program, sampler, result.carry, config.sharpness(len(ideal))
-    )
-
-
-def _tolerance(config: PlacementConfig, n_points: int) -> float:
-    """`config.tolerance`, but no less than thermal noise would feign.
-
-    It is at least two standard errors of the difference that noise makes between windows.
-
-    H fluctuates by T sqrt(3 N / 2) where it is quadratic in the 3 N coordinates.
-    """
-    noise = config.temperature_end * math.sqrt(1.5 / n_points)
-    return max(config.tolerance, 2 * noise * math.sqrt(2 / WINDOW)) if config.tolerance > 0 else 0.0
-
-
-def _stability_notes(
-    key: Key[Array, ""],
-    program: FactorSamplingProgram,
-    sampler: AbstractLangevin,
-    carry: Carry,
-    sharpness: float,
-) -> tuple[str, ...]:
-    """A note when points move further in a step than temperature explains.
-
-    Energies on a sphere stay finite however unstable the dynamics are, so that this is where
-    instability shows: one more step is taken and not kept. What a cold, converged map still moves
-    is far below 0.3 interaction lengths. A run of a few steps is still on its way, and is not
-    judged.
-    """
-    if int(carry.step) < _FIRST_JUDGED:
-        return ()
-    one = jnp.asarray(1, jnp.int32)
-    after, _ = run_chunk(key, program, carry, one, one - 1)
-    move = float(jnp.sqrt(jnp.mean(squared_chord(after.state.direction, carry.state.direction))))
-    thermal = float(sampler.thermal_move(carry.step))
-    if move < max(3 * thermal, 0.3 / sharpness):
-        return ()
-    return (
-        (
-            f"points still move {move * sharpness:.2g} interaction lengths a step, of which"
-            f" temperature explains {thermal * sharpness:.2g}: the dynamics are unstable and the"
-            " map is not to be trusted. Lower step_size, lateral_strength or the weights of extra"
-            " edges, or raise friction"
-        ),
-    )
-
-
-_FIRST_JUDGED = 20
-
-
-class _Points(NamedTuple):
-    direction: Float32[np.ndarray, "points 3"]
-    radius: Float32[np.ndarray, " points"]
-    angle_std: Float32[np.ndarray, " points"]
-    radius_std: Float32[np.ndarray, " points"]
-
-
-def _mean_and_spread(result: RunResult) -> _Points:
-    """Mean configuration and the spread about it; see `Placement` for what `angle_std` means."""
-    moments = jax.tree.map(lambda x: np.asarray(x, np.float64), result.carry.moments)
-    # Not `unit_rows`: a mean without a direction has to be seen, as NaN with NumPy's warning.
-    mean = moments.mean.direction
-    mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    angle = np.sqrt(moments.deviation.direction.sum(axis=1) / (moments.count - 1))
-    radius = np.sqrt(moments.deviation.radius / (moments.count - 1))
-    return _Points(*(x.astype(np.float32) for x in (mean, moments.mean.radius, angle, radius)))
 
 
 def _fingerprint(setting: _Setting) -> str:
-    """SHA-256 of everything that the run depends on."""
-    graph = setting.graph
+    """SHA-256 of everything that the runs depend on."""
+    problem = setting.problem
+    graph = problem.graph
     versions = [
         f"{name} {version(name)}" for name in ("sphere-ebm", "thrml", "equinox", "jax", "jaxlib")
     ]
-    config = setting.config.to_json()
+    config = problem.config.to_json()
     digest = hashlib.sha256(f"{versions}\n{jnp.result_type(float)}\n{config}\n".encode())
-    arrays = (setting.ideal, setting.directions, graph.senders, graph.receivers, graph.weights)
-    for array in (*arrays, *(setting.anchoring or ())):
+    arrays = (problem.ideal_radius, setting.directions, graph.senders, graph.receivers)
+    for array in (*arrays, graph.weights, *(setting.anchoring or ())):
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, Shaped
+from jaxtyping import Float, Float32, Int, Int32, Shaped
 from numpy.typing import ArrayLike
 
 from sphere_ebm.errors import ShardError
+from sphere_ebm.files.shards.columns import COLUMNS, Column, Columns
 from sphere_ebm.files.shards.layouts import PLACEMENT_FORMAT
 from sphere_ebm.files.tensors import read_tensors, write_tensors
 from sphere_ebm.geometry.shells import Shells, occupancy
@@ -21,6 +22,7 @@ from sphere_ebm.quality.neighbours import DEFAULT_QUERIES
 from sphere_ebm.quality.report import QualityReport, measure_quality
 
 _CURE = "save the placement again with `Placement.save`"
+_EVERY = slice(None)
 
 
 @final
@@ -37,6 +39,14 @@ class Placement:
             samples: for the usual narrow spread the root mean square angle in radians; 1 for a
             point that wandered over the whole sphere.
         prominence: (N,) what the radii order.
+        point_energy: (N,) each point's own share of H at `direction` and `radius`, of pairs half;
+            the sum over fitted points is that H but for rounding. See `OsmoticPressure` for its
+            share of a term that is no sum over pairs. Of joined points, see `FrozenMap.place`. It
+            and the next two are None where no Hamiltonian placed the points, and in files of a
+            version without them.
+        kept: (N,) share of its k nearest in the embedding that are its k nearest on the map.
+        kept_p_value: (N,) probability that permuted neighbours keep as many or more; see
+            `sphere_ebm.quality.kept_by_points`.
         energy: energy per term, (chunks,) each, at coupling 1; the sum over terms is the
             Hamiltonian.
         step: (chunks,) steps done at each entry of the trace.
@@ -62,6 +72,9 @@ class Placement:
     notes: tuple[str, ...] = ()
     method: str = "langevin"
     info: dict[str, int | float] = field(default_factory=dict)
+    point_energy: Float32[np.ndarray, " points"] | None = None
+    kept: Float32[np.ndarray, " points"] | None = None
+    kept_p_value: Float32[np.ndarray, " points"] | None = None
     embeddings: Float32[np.ndarray, "points width"] | None = None
 
     def __len__(self) -> int:
@@ -86,6 +99,14 @@ class Placement:
     def shells_used(self) -> int:
         """Number of shells that hold at least one point."""
         return int(np.count_nonzero(occupancy(self.shell, self.shells)))
+
+    def columns(self, rows: slice | Int[np.ndarray, " rows"] = _EVERY) -> Columns:
+        """What a label file holds of some points, by the names of `COLUMNS`; what is None is not.
+
+        By default of all of them.
+        """
+        present = {name: getattr(self, name) for name in COLUMNS}
+        return {name: held[rows] for name, held in present.items() if held is not None}
 
     def quality(
         self,
@@ -112,6 +133,7 @@ class Placement:
             prominence=self.prominence,
             shell=self.shell,
             shells=self.shells,
+            kept_p_value=self.kept_p_value,
             labels=None if labels is None else np.asarray(labels),
             order=self.config.radius_order,
             ks=ks,
@@ -129,8 +151,9 @@ class Placement:
         With `embeddings` they are written too, so that new points can join the placement that is
         loaded again. Raises ValueError when there are none.
         """
-        tensors = {name: getattr(self, name) for name in _ARRAYS} | {
-            "step": self.step.astype(np.int64)
+        tensors = self.columns() | {
+            "prominence": self.prominence,
+            "step": self.step.astype(np.int64),
         }
         tensors |= {
             f"energy.{name}": np.asarray(values, np.float64) for name, values in self.energy.items()
@@ -165,7 +188,8 @@ class Placement:
         _check_arrays(path, tensors)
         try:
             return cls(
-                **{name: tensors[name] for name in (*_ARRAYS, "step")},
+                **{name: tensors[name] for name in _ARRAYS if name in tensors},
+                step=tensors["step"],
                 energy={name: tensors[f"energy.{name}"] for name in json.loads(metadata["terms"])},
                 converged=bool(json.loads(metadata["converged"])),
                 config=PlacementConfig.from_json(metadata["config"]),
@@ -178,7 +202,7 @@ class Placement:
             raise ShardError(path, f"incomplete placement ({error})", cure=_CURE) from error
 
 
-_ARRAYS = ("direction", "radius", "shell", "radius_std", "angle_std", "prominence")
+_ARRAYS = COLUMNS | {"prominence": Column()}
 
 
 def _check_arrays(path: Path, tensors: dict[str, np.ndarray]) -> None:
@@ -187,10 +211,12 @@ def _check_arrays(path: Path, tensors: dict[str, np.ndarray]) -> None:
     Raises ShardError; shapes must suit the directions.
     """
     points = tensors["radius"].shape[:1] if "radius" in tensors else ()
-    for name in _ARRAYS:
-        shape = (*points, 3) if name == "direction" else points
-        dtype = np.int32 if name == "shell" else np.float32
-        if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
+    for name, column in _ARRAYS.items():
+        held = tensors.get(name)
+        if held is None and column.optional:
+            continue
+        shape = (*points, *column.row)
+        if held is None or held.shape != shape or held.dtype != column.dtype:
             raise ShardError(path, "is missing or does not fit the other arrays", name, cure=_CURE)
     held = tensors.get("embeddings")
     if held is not None and (

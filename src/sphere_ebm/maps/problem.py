@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int32
 from numpy.typing import ArrayLike
 
 from sphere_ebm.geometry.shells import Shells, ideal_radii
@@ -34,6 +34,8 @@ class Problem:
     ideal_radius: Float32[np.ndarray, " points"]
     graph: NeighbourGraph
     notes: tuple[str, ...]
+    nearest: Int32[np.ndarray, "points neighbours"]
+    """The neighbours that the graph was made of, see `Neighbours.index`."""
 
 
 def pose(
@@ -56,10 +58,10 @@ def pose(
     order, order_notes = checked_prominence(prominence, embeddings)
     shells = shells_of(config)
     ideal = ideal_radii(order, shells, config.radius_order, seed=config.seed)
-    graph, graph_notes = _graph(embeddings, config, extra_edges, progress, neighbours)
+    graph, nearest, graph_notes = _graph(embeddings, config, extra_edges, progress, neighbours)
     final = config.temperature_end if temperature is None else temperature
     notes = (*graph_notes, *order_notes, *_radius_notes(config, shells, final))
-    return Problem(config, order, shells, ideal, graph, notes)
+    return Problem(config, order, shells, ideal, graph, notes, nearest)
 
 
 def _graph(
@@ -68,7 +70,7 @@ def _graph(
     extra_edges: ExtraEdges | None,
     progress: StageProgress | None,
     given: Neighbours | None,
-) -> tuple[NeighbourGraph, tuple[str, ...]]:
+) -> tuple[NeighbourGraph, Int32[np.ndarray, "points neighbours"], tuple[str, ...]]:
     if given is None:
         found = nearest_neighbours(
             embeddings,
@@ -100,7 +102,7 @@ def _graph(
             f"{empty} of {len(embeddings)} embeddings are zero vectors: no direction, no lateral"
             " edges"
         )
-    return graph, tuple(notes)
+    return graph, found.index, tuple(notes)
 
 
 def _radius_notes(config: PlacementConfig, shells: Shells, temperature: float) -> tuple[str, ...]:

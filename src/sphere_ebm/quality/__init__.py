@@ -31,6 +31,7 @@ from sphere_ebm.quality.neighbours import (
 )
 from sphere_ebm.quality.radii import ShellDeviation, prominence_spearman, shell_deviation
 from sphere_ebm.quality.report import QualityReport, measure_quality
+from sphere_ebm.quality.trust import better_than_chance, chance_share, kept_by_points
 
 __all__ = [
     "DEFAULT_QUERIES",
@@ -41,8 +42,11 @@ __all__ = [
     "ShellDeviation",
     "agreement",
     "angular_evenness",
+    "better_than_chance",
+    "chance_share",
     "continuity",
     "distance_spearman",
+    "kept_by_points",
     "label_accuracy",
     "measure_quality",
     "neighbour_recall",

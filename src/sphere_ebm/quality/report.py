@@ -13,6 +13,7 @@ from sphere_ebm.geometry.shells import RadiusOrder, Shells, assign_shells
 from sphere_ebm.quality.maps import Evenness, angular_evenness, label_accuracy
 from sphere_ebm.quality.neighbours import DEFAULT_QUERIES, distance_spearman, neighbourhood
 from sphere_ebm.quality.radii import ShellDeviation, prominence_spearman, shell_deviation
+from sphere_ebm.quality.trust import chance_share
 
 
 @final
@@ -32,6 +33,8 @@ class QualityReport:
         label_accuracy: k-NN accuracy on the map, at the first neighbourhood size.
         prominence_spearman: rank correlation of prominence and radius; 1 is right for either order.
         shell_deviation: shell counts against capacities.
+        chance_share: share of points whose neighbourhood is kept no better than chance; see
+            `sphere_ebm.quality.chance_share`.
     """
 
     points: int
@@ -45,6 +48,7 @@ class QualityReport:
     label_accuracy: float | None
     prominence_spearman: float | None
     shell_deviation: ShellDeviation | None
+    chance_share: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries for JSON: keys are strings, nan becomes None."""
@@ -65,6 +69,7 @@ def measure_quality(
     prominence: Shaped[np.ndarray, " points"] | None = None,
     shell: Int[np.ndarray, " points"] | None = None,
     shells: Shells | None = None,
+    kept_p_value: Float[np.ndarray, " all_points"] | None = None,
     labels: Shaped[np.ndarray, " points"] | None = None,
     order: RadiusOrder = "outer",
     ks: Sequence[int] = (15, 50),
@@ -74,9 +79,10 @@ def measure_quality(
     """Measure a placement with everything that the given arrays allow.
 
     `prominence_spearman` needs prominence and radius; `shell_deviation` needs shells and either
-    shell or radius; `label_accuracy` needs labels. Arguments and cost as in the single functions:
-    10 000 points of 384 dimensions take about 3 s on two busy cores (7 s with `queries=None`) and
-    170 MB beside the input.
+    shell or radius; `label_accuracy` needs labels; `chance_share` needs the p-values of all points
+    of the map (more than are measured, where those are a sample). Arguments and cost as in the
+    single functions: 10 000 points of 384 dimensions take about 3 s on two busy cores (7 s with
+    `queries=None`) and 170 MB beside the input.
 
     Raises:
         ValueError: shapes differ, values are not finite, directions are not unit, or a size is
@@ -103,4 +109,5 @@ def measure_quality(
             else prominence_spearman(prominence, radius, order)
         ),
         shell_deviation=None if shell is None or shells is None else shell_deviation(shell, shells),
+        chance_share=None if kept_p_value is None else chance_share(kept_p_value),
     )

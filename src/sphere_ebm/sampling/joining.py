@@ -39,6 +39,16 @@ class Newcomers(NamedTuple):
     """
 
 
+class Settled(NamedTuple):
+    """Where a batch has come to rest."""
+
+    direction: Float[Array, "nodes 3"]
+    spread: Float[Array, " nodes"]
+    """In radians."""
+    energy: Float[Array, " nodes"]
+    """H_i, all of each term that depends on the newcomer."""
+
+
 @eqx.filter_jit
 def settle(
     program: FactorSamplingProgram,
@@ -47,8 +57,8 @@ def settle(
     steps: Int[Array, ""],
     temperature: Float[Array, ""],
     sharpness: Float[Array, ""],
-) -> tuple[Float[Array, "nodes 3"], Float[Array, " nodes"]]:
-    """Directions of lowest conditional energy, and the spread about them in radians.
+) -> Settled:
+    """Directions of lowest conditional energy, that energy, and the spread about them.
 
     The spread is the one at `temperature`.
 
@@ -67,7 +77,8 @@ def settle(
         return advance_clamped(key, program, carry[0], clamped, carry[1])
 
     state, _ = jax.lax.fori_loop(0, steps, step, (state, initial_sampler_states(program)[0]))
-    return state.direction, _spread(terms, state, temperature, sharpness)
+    spread = _spread(terms, state, temperature, sharpness)
+    return Settled(state.direction, spread, energy_of(terms, state))
 
 
 def energy_of(terms: Terms, here: SphereState) -> Float[Array, " nodes"]:

@@ -12,7 +12,7 @@ given; blocks are cut out of it and put back here.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import jax
@@ -40,7 +40,7 @@ from sphere_ebm.hamiltonian.base import (
 from sphere_ebm.hamiltonian.blocks import LazyNodes
 from sphere_ebm.sampling.assembly import one_block_spec, program_of_groups
 from sphere_ebm.sampling.langevin import AbstractInertial
-from sphere_ebm.sampling.terms import OwnState, own_state, own_state_group
+from sphere_ebm.sampling.terms import OwnState, Terms, own_state, own_state_group
 
 
 @final
@@ -237,6 +237,38 @@ def energies(program: BlockSamplingProgram, state: SphereState) -> dict[str, Flo
     Raises ValueError for a program with a clamped block: the share of pairs across its border is
     not known here.
     """
+    total: dict[str, Array] = {}
+    for here, terms in _terms_by_block(program, state):
+        for interaction, there, active in terms:
+            value = interaction.energy(here, there, active)
+            total[interaction.name] = (
+                total[interaction.name] + value if interaction.name in total else value
+            )
+    return total
+
+
+def point_energies(program: BlockSamplingProgram, state: SphereState) -> Float[Array, " points"]:
+    """Each point's share of all terms, at coupling 1; the sum over points is H but for rounding.
+
+    Of a pair each end owns half, see `AbstractSphereInteraction.point_energy`. Raises ValueError
+    for a program with a clamped block.
+    """
+    owned = []
+    for here, terms in _terms_by_block(program, state):
+        total = jnp.zeros_like(here.radius)
+        for interaction, there, active in terms:
+            total = total + interaction.point_energy(here, there, active)
+        owned.append(total)
+    if len(owned) == 1:
+        return owned[0]
+    order = jnp.concatenate(_positions(program))
+    return jnp.zeros(len(order), owned[0].dtype).at[order].set(jnp.concatenate(owned))
+
+
+def _terms_by_block(
+    program: BlockSamplingProgram, state: SphereState
+) -> Iterator[tuple[SphereState, Terms]]:
+    """The configuration of each free block, and the energy terms with their tails."""
     spec = program.gibbs_spec
     if spec.clamped_blocks:
         raise ValueError(
@@ -244,19 +276,15 @@ def energies(program: BlockSamplingProgram, state: SphereState) -> dict[str, Flo
         )
     blocks = split_blocks(program, state)
     everything = block_state_to_global(blocks, spec)[0]
-    total: dict[str, Array] = {}
     for block, here in enumerate(blocks):
+        terms: Terms = []
         for interaction, slices, active in zip(
             program.per_block_interactions[block],
             program.per_block_interaction_global_slices[block],
             program.per_block_interaction_active[block],
             strict=True,
         ):
-            if isinstance(interaction, OwnState):
-                continue
-            there = [jax.tree.map(lambda x, s=tail: x[s], everything) for tail in slices]
-            value = interaction.energy(here, there, active)
-            total[interaction.name] = (
-                total[interaction.name] + value if interaction.name in total else value
-            )
-    return total
+            if not isinstance(interaction, OwnState):
+                there = [jax.tree.map(lambda x, s=tail: x[s], everything) for tail in slices]
+                terms.append((interaction, there, active))
+        yield here, terms

@@ -22,7 +22,7 @@ from thrml import FactorSamplingProgram
 from sphere_ebm.errors import NonFiniteEnergyError
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.sampling.moments import Moments, accumulate
-from sphere_ebm.sampling.programs import advance, energies
+from sphere_ebm.sampling.programs import advance, energies, point_energies
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -43,6 +43,16 @@ class Carry(NamedTuple):
         return self.sampler_states[0].step
 
 
+class Chunk(NamedTuple):
+    """What a chunk ends with."""
+
+    carry: Carry
+    energy: dict[str, Float[Array, ""]]
+    """Of each term."""
+    point_energy: Float[Array, " points"]
+    """Each point's share of all terms; see `point_energies`."""
+
+
 @eqx.filter_jit
 def run_chunk(
     key: Key[Array, ""],
@@ -50,11 +60,10 @@ def run_chunk(
     carry: Carry,
     n_steps: Int[Array, ""],
     averaging: Int[Array, ""],
-) -> tuple[Carry, dict[str, Float[Array, ""]]]:
+) -> Chunk:
     """Advance `n_steps` steps (a traced number: chunks of any length share one compilation).
 
-    Samples enter the moments when `averaging` is 1. Returns the new carry and the energy of each
-    term at its end.
+    Samples enter the moments when `averaging` is 1. The energies are those at the end.
     """
 
     def body(_: Array, carry: Carry) -> Carry:
@@ -66,7 +75,8 @@ def run_chunk(
         return Carry(state, sampler_states, moments)
 
     carry = jax.lax.fori_loop(0, n_steps, body, carry)
-    return carry, energies(program, carry.state)
+    # of one evaluation of the terms, which is compiled once for both
+    return Chunk(carry, energies(program, carry.state), point_energies(program, carry.state))
 
 
 @final
@@ -175,14 +185,14 @@ def run_program(
     trace = Trace() if trace is None else trace
     if not trace.steps:
         zero = jnp.asarray(0, jnp.int32)
-        _, values = run_chunk(key, program, carry, zero, zero)
-        floats = {name: float(value) for name, value in values.items()}
+        first = run_chunk(key, program, carry, zero, zero)
+        floats = {name: float(value) for name, value in first.energy.items()}
         check_finite(floats, done)
         trace.append(done, floats)
     annealed = _annealing_end(trace, plan, n_points)
     while done < annealed + plan.average:
         length, averaging = plan.next_chunk(done, annealed)
-        carry, values = run_chunk(
+        carry, values, _ = run_chunk(
             key, program, carry, jnp.asarray(length, jnp.int32), jnp.asarray(averaging, jnp.int32)
         )
         done += length

@@ -56,11 +56,13 @@ def labelled(tmp_path, write, patches):
         write_labels(
             tmp_path / name,
             read_shard(write(tmp_path / "doc.safetensors", patches([2]))),
-            direction=np.array([[0, 0, 1]], np.float32),
-            radius=one,
-            shell=np.zeros(1, np.int32),
-            radius_std=one,
-            angle_std=one,
+            {
+                "direction": np.array([[0, 0, 1]], np.float32),
+                "radius": one,
+                "shell": np.zeros(1, np.int32),
+                "radius_std": one,
+                "angle_std": one,
+            },
             metadata={},
         )
         return tmp_path / name

@@ -1,5 +1,6 @@
 """Shards of every layout in, labels out."""
 
+from sphere_ebm.files.shards.columns import COLUMNS as COLUMNS
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX as LABEL_SUFFIX
 from sphere_ebm.files.shards.discovery import SHARD_SUFFIXES as SHARD_SUFFIXES
 from sphere_ebm.files.shards.discovery import WorkItem as WorkItem

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from sphere_ebm.errors import ShardError, one_line
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.container import Container, read_container
+from sphere_ebm.files.shards.columns import COLUMNS, Columns
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, is_labels
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.files.tensors import write_tensors
@@ -53,6 +54,12 @@ class Labels:
     """(P,) spread of the direction over the last samples, in radians; 1 for a patch that wandered
     over the whole sphere.
     """
+    point_energy: Float32[np.ndarray, " patches"] | None = None
+    """(P,) the patch's own share of H; None in a file of a version without it."""
+    kept: Float32[np.ndarray, " patches"] | None = None
+    """(P,) share of its nearest in the embedding that are its nearest on the map, in [0, 1]."""
+    kept_p_value: Float32[np.ndarray, " patches"] | None = None
+    """(P,) probability that permuted neighbours keep as many or more, in (0, 1]."""
     embeddings: Float32[np.ndarray, "patches dim"]
     prominence: Float32[np.ndarray, " patches"]
     patch_start: Int32[np.ndarray, " patches"]
@@ -97,18 +104,15 @@ class Labels:
 def write_labels(
     path: Path | str,
     table: PatchTable,
+    columns: Columns,
     *,
-    direction: Float32[np.ndarray, "patches 3"],
-    radius: Float32[np.ndarray, " patches"],
-    shell: Int32[np.ndarray, " patches"],
-    radius_std: Float32[np.ndarray, " patches"],
-    angle_std: Float32[np.ndarray, " patches"],
     metadata: Mapping[str, str],
     source_sha256: str | None = None,
 ) -> str:
     """Write the labels of `table`'s patches, atomically; returns the SHA-256 (hex) of the file.
 
-    The same arguments give the same bytes, in any process. To `metadata` are added `format`,
+    `columns` are those of `COLUMNS`, a row per patch; what is optional there may be missing. The
+    same arguments give the same bytes, in any process. To `metadata` are added `format`,
     `version` (of the package), `source_file`, `source_sha256`, of a document in several files
     `source_parts` (JSON list of names), and of several documents in one file `documents` (JSON list
     of [name, patches], in the order of the rows). The hash of several parts is that of their bytes
@@ -116,19 +120,12 @@ def write_labels(
     source as it is now.
 
     Raises:
-        ValueError: columns of other shapes, not finite values, directions that are no unit vectors
-            and reserved metadata keys.
+        ValueError: columns that are missing, unknown or of other shapes, not finite values,
+            directions that are no unit vectors and reserved metadata keys.
         ShardError: the source can no longer be read.
         OSError: the file cannot be written.
     """
-    columns = {
-        "direction": np.asarray(direction, np.float32),
-        "radius": np.asarray(radius, np.float32),
-        "shell": np.asarray(shell, np.int32),
-        "radius_std": np.asarray(radius_std, np.float32),
-        "angle_std": np.asarray(angle_std, np.float32),
-    }
-    _check_columns(len(table), columns)
+    columns = _checked_columns(len(table), columns)
     taken = [key for key in _RESERVED if key in metadata]
     if taken:
         raise ValueError(
@@ -149,9 +146,22 @@ def write_labels(
     return write_tensors(Path(path), tensors, {**metadata, **_provenance(table, source_sha256)})
 
 
-def _check_columns(patches: int, columns: dict[str, np.ndarray]) -> None:
+def _checked_columns(patches: int, given: Columns) -> Columns:
+    """The columns in the types of the format, in the order of `COLUMNS`."""
+    needed = {name for name, column in COLUMNS.items() if not column.optional}
+    wrong = sorted((needed - set(given)) | (set(given) - set(COLUMNS)))
+    if wrong:
+        raise ValueError(
+            f"`columns` must be those of COLUMNS, {', '.join(COLUMNS)}; missing or unknown:"
+            f" {', '.join(wrong)}."
+        )
+    columns = {
+        name: np.asarray(given[name], column.dtype)
+        for name, column in COLUMNS.items()
+        if name in given
+    }
     for name, column in columns.items():
-        shape = (patches, 3) if name == "direction" else (patches,)
+        shape = COLUMNS[name].shape(patches)
         if column.shape != shape:
             raise ValueError(
                 f"`{name}` must have shape {shape}, one row per patch; got {column.shape}."
@@ -164,6 +174,7 @@ def _check_columns(patches: int, columns: dict[str, np.ndarray]) -> None:
         raise ValueError(
             f"`direction` must hold unit vectors; row {worst} has length {norm[worst]:.6g}."
         )
+    return columns
 
 
 def _provenance(table: PatchTable, digest: str | None) -> dict[str, str]:
@@ -202,15 +213,12 @@ def read_labels(path: Path | str) -> Labels:
         problem = f"format is {container.metadata.get('format')!r}, not {LABEL_FORMAT!r}"
         raise ShardError(container.path, problem, cure="name a *.sphere.safetensors file")
     patches = _shape(container, "radii")[0] if len(_shape(container, "radii")) == 1 else -1
-    floats = {
-        name: _floats(container, name, (patches,))
-        for name in ("theta", "phi", "radius_std", "angle_std")
-    }
+    angle = {name: _floats(container, name, (patches,)) for name in ("theta", "phi")}
     dim = _shape(container, "embeddings")[-1] if _shape(container, "embeddings") else 0
-    radius = _floats(container, "radii", (patches,))
+    columns = _columns(container, patches)
     if not np.array_equal(
         _floats(container, "sphere_coords", (patches, 3)),
-        np.stack([radius, floats["theta"], floats["phi"]], axis=1),
+        np.stack([columns["radius"], angle["theta"], angle["phi"]], axis=1),
     ):
         raise ShardError(
             container.path,
@@ -221,9 +229,6 @@ def read_labels(path: Path | str) -> Labels:
     octets, offset = _bytes(container, patches)
     return Labels(
         path=container.path,
-        direction=_floats(container, "direction", (patches, 3)),
-        radius=radius,
-        shell=_integers(container, "shell", patches),
         embeddings=_floats(container, "embeddings", (patches, dim)),
         prominence=_floats(container, "prominence", (patches,)),
         patch_start=_integers(container, "patch_start", patches),
@@ -231,8 +236,23 @@ def read_labels(path: Path | str) -> Labels:
         bytes=octets,
         bytes_offset=offset,
         metadata=container.metadata,
-        **floats,
+        **angle,
+        **columns,
     )
+
+
+def _columns(container: Container, patches: int) -> dict[str, Any]:
+    """The columns of `COLUMNS`, without the optional ones that the file does not have."""
+    found = {}
+    for name, column in COLUMNS.items():
+        stored = "radii" if name == "radius" else name
+        if column.optional and stored not in container.tensors:
+            continue
+        if column.dtype is np.int32:
+            found[name] = _integers(container, stored, patches)
+        else:
+            found[name] = _floats(container, stored, column.shape(patches))
+    return found
 
 
 def _shape(container: Container, name: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import Container, TensorInfo, read_container
 from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES, array_infos
 from sphere_ebm.files.shards.discovery import discover, part_name
-from sphere_ebm.files.shards.labels import read_labels
+from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT, detect_layout, is_labels
 from sphere_ebm.files.shards.reader import read_shard
 
@@ -25,6 +25,7 @@ class ShardSummary:
     - `patches`, `dim`, `documents`, `warnings`: of the table (or the labels) the file gives; `None`
       and empty if it gives none. Of a placement only `patches` is known.
     - `problem`: why it gives none.
+    - `labels`: of a label file.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class ShardSummary:
     documents: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     problem: ShardError | None = None
+    labels: Labels | None = None
 
 
 def inspect_shard(path: Path | str) -> ShardSummary:
@@ -104,4 +106,6 @@ def _with_labels(
         return ShardSummary(path, LABEL_FORMAT, tensors, metadata, problem=problem)
     dim = int(labels.embeddings.shape[1])
     documents = (labels.metadata.get("source_file", path.name),)
-    return ShardSummary(path, LABEL_FORMAT, tensors, metadata, len(labels), dim, documents)
+    return ShardSummary(
+        path, LABEL_FORMAT, tensors, metadata, len(labels), dim, documents, labels=labels
+    )
