@@ -1,4 +1,4 @@
-"""A checkpoint holds everything a run carries, and is used by that run alone."""
+"""A checkpoint holds everything the runs of a fit carry, and is used by that fit alone."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from sphere_ebm.files.tensors import read_tensors, write_tensors
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.maps.checkpoint import load_checkpoint, save_checkpoint
+from sphere_ebm.maps.checkpoint import Saved, load_checkpoint, save_checkpoint
 from sphere_ebm.sampling.moments import Moments
 from sphere_ebm.sampling.run import Carry, Trace
 
@@ -41,39 +41,57 @@ def carry(seed: int, points: int = 4) -> Carry:
 TRACE = Trace([0, 25, 50], {"gravity": [1.0, 0.1, 1 / 3], "lateral": [2.0, -1e-30, 7.0]})
 
 
+REPLICA = Trace([0, 25], {"gravity": [1.0, 0.2], "lateral": [2.0, 3.0]})
+PLACES = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float32)
+
+
+def state(seed: int = 1, running: bool = True) -> Saved:
+    """A fit whose map is done and two of whose replicas are, while a third runs."""
+    return Saved((carry(seed), TRACE), (carry(seed + 1), REPLICA) if running else None, PLACES)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    save_checkpoint(tmp_path / "run.safetensors", "this run", carry(1), TRACE)
+    save_checkpoint(tmp_path / "run.safetensors", "this run", state())
     return tmp_path / "run.safetensors"
 
 
-def restored(
-    path: Path, fingerprint: str = "this run", like: Carry | None = None
-) -> tuple[Carry, Trace] | None:
+def restored(path: Path, fingerprint: str = "this run", like: Carry | None = None) -> Saved | None:
     return load_checkpoint(path, fingerprint, carry(2) if like is None else like)
 
 
 def test_every_leaf_comes_back_bit_for_bit(path: Path) -> None:
     found = restored(path)
     assert found is not None
-    assert jax.tree.structure(found[0]) == jax.tree.structure(carry(1))
-    for one, other in zip(jax.tree.leaves(found[0]), jax.tree.leaves(carry(1)), strict=True):
-        assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    assert found.replica is not None
+    for (held, _), given in ((found.map_run, carry(1)), (found.replica, carry(2))):
+        assert jax.tree.structure(held) == jax.tree.structure(given)
+        for one, other in zip(jax.tree.leaves(held), jax.tree.leaves(given), strict=True):
+            assert (one.dtype, one.shape) == (other.dtype, other.shape)
+            assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    np.testing.assert_array_equal(found.replicas, PLACES)
 
 
-def test_the_trace_comes_back_with_its_terms_in_order(path: Path) -> None:
+def test_traces_come_back_with_their_terms_in_order(path: Path) -> None:
     found = restored(path)
     assert found is not None
-    assert found[1] == TRACE
-    assert list(found[1].energy) == ["gravity", "lateral"]
+    assert found.replica is not None
+    assert (found.map_run[1], found.replica[1]) == (TRACE, REPLICA)
+    assert list(found.map_run[1].energy) == ["gravity", "lateral"]
+
+
+def test_between_two_runs_no_replica_is_under_way(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "run.safetensors", "this run", state(running=False))
+    found = restored(tmp_path / "run.safetensors")
+    assert found is not None
+    assert found.replica is None
 
 
 def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(path: Path) -> None:
-    save_checkpoint(path, "this run", carry(5), TRACE)
+    save_checkpoint(path, "this run", state(5))
     found = restored(path)
     assert found is not None
-    assert int(found[0].step) == 8
+    assert int(found.map_run[0].step) == 8
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -97,7 +115,8 @@ def test_a_torn_file_is_ignored(path: Path, kept: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", ["leaf.0", "leaf.3", "steps", "energy.lateral", "terms", "format"]
+    "missing",
+    ["map.leaf.0", "map.leaf.3", "map.steps", "replica.energy.lateral", "replicas", "terms"],
 )
 def test_an_incomplete_file_is_ignored(path: Path, missing: str) -> None:
     arrays, metadata = read_tensors(path)

@@ -12,7 +12,7 @@ import pytest
 from sphere_ebm.cli.options import _field_texts
 from sphere_ebm.maps.config import PlacementConfig
 
-WHOLE = ["seed", "neighbours", "max_degree", "shells", "steps", "average"]
+WHOLE = ["seed", "neighbours", "max_degree", "shells", "steps", "average", "replicas"]
 # name -> values that break its rule, each by a hair or by kind
 BAD: dict[str, list[Any]] = {
     "seed": [-1, 2**32],
@@ -37,6 +37,7 @@ BAD: dict[str, list[Any]] = {
     "coupling_start": [-1e-9],
     "cooling": [-0.01, 1.01],
     "tolerance": [-1e-9],
+    "replicas": [-1, 1001, 0.5],
 }
 GOOD: dict[str, list[Any]] = {
     "seed": [0, 2**32 - 1],
@@ -55,6 +56,7 @@ GOOD: dict[str, list[Any]] = {
     "temperature_end": [0.0],
     "cooling": [0.0, 1],
     "tolerance": [0.0],
+    "replicas": [0, 1000, None],
 }
 CHOICES = [
     "affinity",
@@ -117,6 +119,8 @@ def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("value", [3.0, np.float64(3.0), None])
 def test_a_count_must_be_whole(name: str, value: Any) -> None:
+    if value is None and name in ("replicas",):
+        pytest.skip("chosen by the number of points")
     with pytest.raises(ValueError, match=f"`{name}` must be an integer"):
         build(**{name: value})
 
@@ -223,6 +227,7 @@ OTHER = {
     "coupling_start": 2.5,
     "cooling": 0.55,
     "tolerance": 0.05,
+    "replicas": 4,
     "start": "spectral",
 }
 

@@ -173,9 +173,11 @@ def test_spread_grows_with_temperature_as_its_root(placement: Placement, joined:
     )
     placed = FrozenMap(warmer, batch=128).place(FRESH)
     np.testing.assert_array_equal(placed.direction, joined.direction)
-    held = joined.angle_std < 0.2
+    assert placed.thermal_std is not None
+    assert joined.thermal_std is not None
+    held = joined.thermal_std < 0.2
     assert held.mean() > 0.9
-    np.testing.assert_allclose(placed.angle_std[held], 2 * joined.angle_std[held], rtol=1e-4)
+    np.testing.assert_allclose(placed.thermal_std[held], 2 * joined.thermal_std[held], rtol=1e-4)
 
 
 @pytest.mark.parametrize("friction", [0.05, 5.0])

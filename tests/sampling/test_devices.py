@@ -121,7 +121,7 @@ def compared(points: int, evaluator: str) -> dict[str, Any]:
 
 
 def off_by(one: Placement, other: Placement) -> float:
-    names = ("direction", "radius", "angle_std", "radius_std")
+    names = ("direction", "radius", "thermal_std", "radius_std")
     return max(relative_difference(getattr(one, name), getattr(other, name)) for name in names)
 
 

@@ -1,7 +1,7 @@
 """Lateral attraction: H = α Σ_{(i,j) in E} w_ij φ(u_i, u_j), each undirected edge once."""
 
 from collections.abc import Callable
-from typing import ClassVar, Literal, NamedTuple, final
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -27,13 +27,23 @@ from sphere_ebm.hamiltonian.blocks import SelectedBlock
 
 Kernel = Literal["cauchy", "gaussian", "harmonic"]
 
-# φ and -dφ/dc as functions of x = s² chord² = 2 s² (1 - c), c = u_i·u_j, in units where dx/dc = -2
-# s²: the force on u_i is (2 s² dφ/dx) u_j.
-_POTENTIALS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "cauchy": (jnp.log1p, lambda x: 1 / (1 + x)),
-    "gaussian": (lambda x: -jnp.exp(-x), lambda x: jnp.exp(-x)),
-    "harmonic": (lambda x: x / 2, lambda x: jnp.full_like(x, 0.5)),
-}
+
+def _potentials(arrays: Any) -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
+    """φ and -dφ/dc as functions of x = s² chord² = 2 s² (1 - c), c = u_i·u_j, for NumPy or JAX.
+
+    In units where dx/dc = -2 s²: the force on u_i is (2 s² dφ/dx) u_j.
+    """
+    return {
+        "cauchy": (arrays.log1p, lambda x: 1 / (1 + x)),
+        "gaussian": (lambda x: -arrays.exp(-x), lambda x: arrays.exp(-x)),
+        "harmonic": (lambda x: x / 2, lambda x: arrays.full_like(x, 0.5)),
+    }
+
+
+_POTENTIALS = _potentials(jnp)
+ARRAY_POTENTIALS = _potentials(np)
+"""The potentials and their slopes by kernel, for NumPy's arrays."""
+
 KERNELS: tuple[str, ...] = tuple(_POTENTIALS)
 
 WHOLE_FROM = 1024

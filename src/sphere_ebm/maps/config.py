@@ -81,6 +81,11 @@ class PlacementConfig:
             than this, or by less than thermal noise makes them; 0: never.
         start: initial directions: `"pca"`, `"random"`, `"spectral"` or `"water-filling"` (those of
             the preset `lateral_jit`); `place` also accepts an array.
+
+    Certainty:
+        replicas: independent runs beside the map that tell how sure its directions are, R >= 0;
+            None: fifteen up to 2 500 points, seven up to 5 000, three up to 20 000, one beyond. The
+            map is the same for every number.
     """
 
     seed: int = 0
@@ -113,6 +118,7 @@ class PlacementConfig:
     cooling: float = 0.7
     tolerance: float = 1e-4
     start: Start = "pca"
+    replicas: int | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the parameter, its rule and what was received."""
@@ -222,5 +228,6 @@ _RANGES: dict[str, Range] = {
     "temperature_end": Range(0, _LARGE, "a number >= 0"),
     "coupling_start": Range(0, _LARGE, "a number >= 0"),
     "cooling": Range(0, 1, "a number in [0, 1]"),
+    "replicas": Range(0, 1000, "an integer in [0, 1000], or None", whole=True, optional=True),
     "tolerance": Range(0, _LARGE, "a number >= 0"),
 }

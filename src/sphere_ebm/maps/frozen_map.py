@@ -30,6 +30,12 @@ from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.maps.checks import checked_embeddings, checked_numbers, checked_prominence
 from sphere_ebm.maps.placement import Placement
+from sphere_ebm.maps.replicas import (
+    Neighbourhoods,
+    Replicated,
+    Uncertainty,
+    uncertainty_of_newcomers,
+)
 from sphere_ebm.quality.trust import MapNeighbours, kept_by_newcomers
 from sphere_ebm.sampling.clamped import attraction_by_fitted, build_clamped_program
 from sphere_ebm.sampling.coefficients import Coefficients
@@ -52,12 +58,13 @@ JoinProgress = Callable[[int, int], None]
 
 
 class _Joined(NamedTuple):
-    """Columns of newcomers, and their neighbours among the fitted points."""
+    """Columns of newcomers, and what draws them."""
 
     direction: Float32[np.ndarray, "new 3"]
-    angle_std: Float32[np.ndarray, " new"]
+    thermal_std: Float32[np.ndarray, " new"]
     point_energy: Float32[np.ndarray, " new"]
     nearest: Int32[np.ndarray, "new slots"]
+    weight: Float32[np.ndarray, "new slots"]
 
 
 @final
@@ -127,11 +134,12 @@ class FrozenMap:
             progress: called after every batch.
 
         Returns:
-            A placement of the M points with the map's configuration. `angle_std` is the square root
-            of T tr(A⁻¹), A the Hessian of H_i on the sphere, `radius_std` is sqrt(T / κ); `energy`
-            and `step` are empty. `point_energy` is half of H_i and the osmotic term's part that is
-            the same for all, as if the newcomer were one of the fitted points; `kept` and
-            `kept_p_value` are about its nearest among the fitted points.
+            A placement of the M points with the map's configuration. `thermal_std` is the square
+            root of T tr(A⁻¹), A the Hessian of H_i on the sphere, `radius_std` is sqrt(T / κ);
+            `angle_std`, `modes` and `mode_weight` are what the map's replicas say, as for its own
+            points; `energy` and `step` are empty. `point_energy` is half of H_i and the osmotic
+            term's part that is the same for all, as if the newcomer were one of the fitted points;
+            `kept` and `kept_p_value` are about its nearest among the fitted points.
 
         Raises:
             ValueError: wrong shapes, another width than the map's, or values that are not finite.
@@ -147,12 +155,16 @@ class FrozenMap:
         ideal = self._ideal(order) if given is None else given.astype(np.float32)
         joined = self._joined(new, ideal, progress)
         kept = kept_by_newcomers(joined.nearest, joined.direction, self._neighbours)
+        sure = self._uncertainty(joined)
         return Placement(
             direction=joined.direction,
             radius=ideal,
             shell=assign_shells(ideal, self.placement.shells),
             radius_std=np.full(len(new), self.radius_std, np.float32),
-            angle_std=joined.angle_std,
+            angle_std=sure.angle_std,
+            thermal_std=joined.thermal_std,
+            modes=sure.modes,
+            mode_weight=sure.mode_weight,
             point_energy=joined.point_energy,
             kept=kept.share,
             kept_p_value=kept.p_value,
@@ -194,40 +206,50 @@ class FrozenMap:
             np.empty(len(new), np.float32),
             np.empty(len(new), np.float32),
             np.empty((len(new), self._slots), np.int32),
+            np.empty((len(new), self._slots), np.float32),
         )
         steps = jnp.asarray(_STEPS, jnp.int32)
         for start in range(0, len(new), self.batch):
             rows = slice(start, min(start + self.batch, len(new)))
             found = self.index.query(new[rows], self._slots)
+            weight = self._weights(found)
             settled = settle(
                 self._program,
                 self._clamped,
-                self._newcomers(found, ideal[rows]),
+                self._newcomers(found, weight, ideal[rows]),
                 steps,
                 *self._scales,
             )
             real = len(found.index)
             joined.direction[rows] = np.asarray(settled.direction)[:real]
-            joined.angle_std[rows] = np.asarray(settled.spread)[:real]
+            joined.thermal_std[rows] = np.asarray(settled.spread)[:real]
             # of the pairs with fitted points half is theirs; radii rest where gravity is zero
             joined.point_energy[rows] = np.asarray(settled.energy)[:real] / 2 + self._level
             joined.nearest[rows] = found.index
+            joined.weight[rows] = weight
             if progress is not None:
                 progress(rows.stop, len(new))
         return joined
 
-    def _newcomers(self, found: Nearest, ideal: Float32[np.ndarray, " new"]) -> Newcomers:
-        """A batch of the usual size, filled up with points that nothing pulls.
+    def _weights(self, found: Nearest) -> Float[np.ndarray, "new slots"]:
+        """Weights of the edges to fitted points.
 
-        The weights of a fitted point's edges sum to 2 on average, since those of the graph sum to
-        N.
+        Those of a fitted point sum to 2 on average, since those of the graph sum to N.
         """
         config = self.placement.config
-        missing = self.batch - len(ideal)
-        active = found.index >= 0
-        weight = 2 * affinities(
+        return 2 * affinities(
             found.index, found.similarity, affinity=config.affinity, perplexity=config.perplexity
         )
+
+    def _newcomers(
+        self,
+        found: Nearest,
+        weight: Float[np.ndarray, "new slots"],
+        ideal: Float32[np.ndarray, " new"],
+    ) -> Newcomers:
+        """A batch of the usual size, filled up with points that nothing pulls."""
+        missing = self.batch - len(ideal)
+        active = found.index >= 0
         wells = np.pad(ideal, (0, missing), constant_values=1.0)
         slots = (np.where(active, found.index, 0), weight, active)
         fitted, weight, active = (np.pad(x, ((0, missing), (0, 0))) for x in slots)
@@ -237,6 +259,18 @@ class FrozenMap:
             jnp.asarray(fitted, jnp.int32),
             jnp.asarray(weight, dtype),
             jnp.asarray(active),
+        )
+
+    def _uncertainty(self, joined: _Joined) -> Uncertainty:
+        """What the replicas of the map say about newcomers."""
+        placed = self.placement
+        return uncertainty_of_newcomers(
+            joined.direction,
+            joined.thermal_std,
+            Neighbourhoods(joined.nearest, joined.weight),
+            Replicated(placed.direction, placed.replicas, placed.angle_std),
+            placed.config.sharpness(len(placed)),
+            placed.config.kernel,
         )
 
     @property

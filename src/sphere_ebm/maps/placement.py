@@ -35,15 +35,22 @@ class Placement:
         radius: (N,) mean radius over the last samples, in shell units.
         shell: (N,) the shell that holds each radius, 0 innermost.
         radius_std: (N,) standard deviation of the radius over the last samples.
-        angle_std: (N,) root mean square distance |u - m| to the mean vector m over the last
-            samples: for the usual narrow spread the root mean square angle in radians; 1 for a
-            point that wandered over the whole sphere.
+        angle_std: (N,) the error of the direction: root mean square angle, in radians, to where an
+            independent run of the same map puts the point, in the best common frame; estimated
+            from `config.replicas`, see `sphere_ebm.maps.replicas`. Without replicas `thermal_std`.
         prominence: (N,) what the radii order.
+        thermal_std: (N,) root mean square distance |u - m| to the mean vector m over the last
+            samples of the map's own run: how a point trembles in its well, in radians for the
+            usual narrow spread; 1 for a point that wandered over the whole sphere. Of joined
+            points the same by their conditional law. This and the following are None where no
+            Hamiltonian placed the points, and in files of a version without them.
+        modes: (N, 2, 3) two places where runs gather, the point's own first; the same twice where
+            they gather nowhere else. None, too, where no replica was run.
+        mode_weight: (N, 2) estimated probability that another run comes to lie within 10° of each
+            mode, 0 where there is no second; what is left of 1 is elsewhere.
         point_energy: (N,) each point's own share of H at `direction` and `radius`, of pairs half;
             the sum over fitted points is that H but for rounding. See `OsmoticPressure` for its
-            share of a term that is no sum over pairs. Of joined points, see `FrozenMap.place`. It
-            and the next two are None where no Hamiltonian placed the points, and in files of a
-            version without them.
+            share of a term that is no sum over pairs. Of joined points, see `FrozenMap.place`.
         kept: (N,) share of its k nearest in the embedding that are its k nearest on the map.
         kept_p_value: (N,) probability that permuted neighbours keep as many or more; see
             `sphere_ebm.quality.kept_by_points`.
@@ -56,6 +63,8 @@ class Placement:
         notes: what the user should know (zero vectors, a search that fell back), one line each.
         method: what placed the points: `"langevin"`, or the name of a heuristic.
         info: what a heuristic tells about its run, by name; see `sphere_ebm.heuristics`.
+        replicas: (R, N, 3) directions of the replicas, in the frame of the map; None for points
+            that joined and for heuristics.
         embeddings: (N, D) the input, for `quality` and for points that join; saved only on demand.
     """
 
@@ -72,9 +81,13 @@ class Placement:
     notes: tuple[str, ...] = ()
     method: str = "langevin"
     info: dict[str, int | float] = field(default_factory=dict)
+    thermal_std: Float32[np.ndarray, " points"] | None = None
+    modes: Float32[np.ndarray, "points 2 3"] | None = None
+    mode_weight: Float32[np.ndarray, "points 2"] | None = None
     point_energy: Float32[np.ndarray, " points"] | None = None
     kept: Float32[np.ndarray, " points"] | None = None
     kept_p_value: Float32[np.ndarray, " points"] | None = None
+    replicas: Float32[np.ndarray, "replicas points 3"] | None = None
     embeddings: Float32[np.ndarray, "points width"] | None = None
 
     def __len__(self) -> int:
@@ -158,6 +171,8 @@ class Placement:
         tensors |= {
             f"energy.{name}": np.asarray(values, np.float64) for name, values in self.energy.items()
         }
+        if self.replicas is not None:
+            tensors["replicas"] = self.replicas
         if embeddings:
             if self.embeddings is None:
                 raise ValueError(
@@ -196,6 +211,7 @@ class Placement:
                 notes=tuple(json.loads(metadata["notes"])),
                 method=metadata.get("method", "langevin"),
                 info=json.loads(metadata.get("info", "{}")),
+                replicas=tensors.get("replicas"),
                 embeddings=tensors.get("embeddings"),
             )
         except (KeyError, ValueError, TypeError) as error:
@@ -218,8 +234,12 @@ def _check_arrays(path: Path, tensors: dict[str, np.ndarray]) -> None:
         shape = (*points, *column.row)
         if held is None or held.shape != shape or held.dtype != column.dtype:
             raise ShardError(path, "is missing or does not fit the other arrays", name, cure=_CURE)
-    held = tensors.get("embeddings")
-    if held is not None and (
-        held.ndim != 2 or held.shape[:1] != points or held.dtype != np.float32
-    ):
-        raise ShardError(path, "does not fit the other arrays", "embeddings", cure=_CURE)
+    for name, shape in (("embeddings", (*points, None)), ("replicas", (None, *points, 3))):
+        held = tensors.get(name)
+        if held is None:
+            continue
+        fits = held.ndim == len(shape) and all(
+            size in (None, own) for size, own in zip(shape, held.shape, strict=True)
+        )
+        if not fits or held.dtype != np.float32:
+            raise ShardError(path, "does not fit the other arrays", name, cure=_CURE)

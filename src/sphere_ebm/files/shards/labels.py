@@ -51,11 +51,22 @@ class Labels:
     each patch by itself.
     """
     angle_std: Float32[np.ndarray, " patches"]
-    """(P,) spread of the direction over the last samples, in radians; 1 for a patch that wandered
-    over the whole sphere.
+    """(P,) the error of the direction: root mean square angle, in radians, to where an independent
+    run of the same map puts the patch.
     """
+    thermal_std: Float32[np.ndarray, " patches"] | None = None
+    """(P,) spread of the direction over the last samples of the map's own run, in radians; 1 for a
+    patch that wandered over the whole sphere. None, as what follows, in a file of a version
+    without it.
+    """
+    modes: Float32[np.ndarray, "patches 2 3"] | None = None
+    """(P, 2, 3) two places where runs gather, the patch's own first; the same twice where there is
+    one. None, as the next, where no replica was run.
+    """
+    mode_weight: Float32[np.ndarray, "patches 2"] | None = None
+    """(P, 2) estimated probability that another run comes to lie within 10° of each mode."""
     point_energy: Float32[np.ndarray, " patches"] | None = None
-    """(P,) the patch's own share of H; None in a file of a version without it."""
+    """(P,) the patch's own share of H."""
     kept: Float32[np.ndarray, " patches"] | None = None
     """(P,) share of its nearest in the embedding that are its nearest on the map, in [0, 1]."""
     kept_p_value: Float32[np.ndarray, " patches"] | None = None

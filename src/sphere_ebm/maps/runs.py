@@ -1,0 +1,283 @@
+"""The runs of one fit: the map's own, then its replicas, all of one program.
+
+The map's run is the same whether replicas follow or not. A replica differs from it by its seed
+alone: other random numbers, and another start where the start is random. It stops after the
+annealing, since nobody asks for its mean and spread.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float32, Key
+from thrml import FactorSamplingProgram
+
+from sphere_ebm.geometry.sphere import squared_chord
+from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.maps.checkpoint import Saved, load_checkpoint, save_checkpoint
+from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.replicas import in_frame, replica_seed
+from sphere_ebm.progress import StageProgress
+from sphere_ebm.sampling.devices import over_devices
+from sphere_ebm.sampling.langevin import AbstractLangevin
+from sphere_ebm.sampling.moments import empty_moments
+from sphere_ebm.sampling.run import (
+    WINDOW,
+    Carry,
+    RunPlan,
+    RunResult,
+    Trace,
+    run_chunk,
+    run_program,
+)
+
+_FIRST_JUDGED = 20
+
+Start = Callable[[int], Float32[np.ndarray, "points 3"]]
+"""Initial directions of a run, by its seed."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class System:
+    """What all runs of a fit share.
+
+    `turns` tells whether the energy is the same for every frame, so that replicas are turned onto
+    the map; anchors hold their frame. `fingerprint` names everything the runs depend on, for
+    checkpoints.
+    """
+
+    program: FactorSamplingProgram
+    sampler: AbstractLangevin
+    ideal_radius: Float32[np.ndarray, " points"]
+    config: PlacementConfig
+    mesh: Mesh | None
+    turns: bool
+    fingerprint: str
+
+    def carry(self, directions: Float32[np.ndarray, "points 3"]) -> Carry:
+        """What a run carries before its first step."""
+        dtype = jnp.result_type(float)
+        state = SphereState(jnp.asarray(directions, dtype), jnp.asarray(self.ideal_radius, dtype))
+        return Carry(state, [self.sampler.init()], empty_moments(state))
+
+    def plan(self, average: int) -> RunPlan:
+        """Annealing as `config` has it, and `average` steps."""
+        return RunPlan(
+            steps=self.config.steps,
+            average=average,
+            settled=int(np.ceil(self.config.cooling * self.config.steps)),
+            tolerance=_tolerance(self.config, len(self.ideal_radius)),
+        )
+
+
+class MeanPoints(NamedTuple):
+    """Mean configuration over the last samples, and the spread about it.
+
+    See `Placement` for what `thermal_std` means.
+    """
+
+    direction: Float32[np.ndarray, "points 3"]
+    radius: Float32[np.ndarray, " points"]
+    thermal_std: Float32[np.ndarray, " points"]
+    radius_std: Float32[np.ndarray, " points"]
+
+
+class Runs(NamedTuple):
+    """What the map's run and its replicas found.
+
+    `points` and `point_energy`, each point's share of H there; the map's `trace` and whether it
+    `converged`; directions of the `replicas` in the map's frame; what the user should know.
+    """
+
+    points: MeanPoints
+    point_energy: Float32[np.ndarray, " points"]
+    trace: Trace
+    converged: bool
+    replicas: Float32[np.ndarray, "replicas points 3"]
+    notes: tuple[str, ...]
+
+
+def no_runs(directions: Float32[np.ndarray, "0 3"]) -> Runs:
+    """Of a map without points."""
+    nothing = np.zeros(0, np.float32)
+    points = MeanPoints(directions, nothing, nothing, nothing)
+    return Runs(points, nothing, Trace(), False, directions[None, :0][:0], ())
+
+
+def run_fit(
+    system: System,
+    start: Start,
+    replicas: int,
+    progress: StageProgress | None,
+    checkpoint: Path | None,
+) -> Runs:
+    """Run the map and its replicas.
+
+    Args:
+        system: what is run.
+        start: initial directions by seed.
+        replicas: how many replicas.
+        progress: called as progress(stage, done, total), stages `"steps"` and `"replicas"`.
+        checkpoint: file to continue from where it belongs to this very fit, and to write after
+            every chunk of every run; removed at the end.
+
+    Raises:
+        NonFiniteEnergyError: the energy diverged.
+    """
+    config = system.config
+    first = system.carry(start(config.seed))
+    saved = None if checkpoint is None else load_checkpoint(checkpoint, system.fingerprint, first)
+    saved = saved or Saved((first, Trace()), None, np.zeros((0, *first.state.direction.shape)))
+
+    def keep(now: Saved) -> None:
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, system.fingerprint, now)
+
+    result, program = _run(
+        system,
+        config.seed,
+        saved.map_run,
+        system.plan(config.average),
+        None if progress is None else lambda done, total: progress("steps", done, total),
+        lambda carry, trace: keep(saved._replace(map_run=(carry, trace))),
+    )
+    points = _mean_and_spread(result)
+    energy = _point_energy(program, result.carry, points)
+    notes = _stability_notes(system, program, result.carry)
+    saved = saved._replace(map_run=(result.carry, result.trace))
+    for number in range(len(saved.replicas), replicas):
+        place = _replica(system, start, number, replicas, saved, progress, keep)
+        aligned = in_frame(points.direction, place) if system.turns else place
+        saved = Saved(saved.map_run, None, np.concatenate([saved.replicas, aligned[None]]))
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    replicated = saved.replicas.astype(np.float32)
+    return Runs(points, energy, result.trace, result.converged, replicated, notes)
+
+
+def _replica(
+    system: System,
+    start: Start,
+    number: int,
+    replicas: int,
+    saved: Saved,
+    progress: StageProgress | None,
+    keep: Callable[[Saved], None],
+) -> Float32[np.ndarray, "points 3"]:
+    """Where replica `number` (from 0) ends, in its own frame."""
+    seed = replica_seed(system.config.seed, number + 1)
+    begun = saved.replica or (system.carry(start(seed)), Trace())
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress("replicas", number * total + done, replicas * total)
+
+    result, _ = _run(
+        system,
+        seed,
+        begun,
+        system.plan(0),
+        tell,
+        lambda carry, trace: keep(saved._replace(replica=(carry, trace))),
+    )
+    return np.asarray(result.carry.state.direction, np.float32)
+
+
+def _run(
+    system: System,
+    seed: int,
+    begun: tuple[Carry, Trace],
+    plan: RunPlan,
+    progress: Callable[[int, int], None] | None,
+    keep: Callable[[Carry, Trace], None],
+) -> tuple[RunResult, FactorSamplingProgram]:
+    """Run by `plan` from what has `begun`; the result, and the program over its devices."""
+    program, carry = over_devices(system.program, begun[0], len(system.ideal_radius), system.mesh)
+    result = run_program(
+        jax.random.key(seed),
+        program,
+        carry,
+        plan,
+        trace=begun[1],
+        progress=None if progress is None else lambda done, total, _: progress(done, total),
+        checkpoint=keep,
+    )
+    return result, program
+
+
+def _mean_and_spread(result: RunResult) -> MeanPoints:
+    """Mean configuration and the spread about it, over the last samples of a run."""
+    moments = jax.tree.map(lambda x: np.asarray(x, np.float64), result.carry.moments)
+    # Not `unit_rows`: a mean without a direction has to be seen, as NaN with NumPy's warning.
+    mean = moments.mean.direction
+    mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    angle = np.sqrt(moments.deviation.direction.sum(axis=1) / (moments.count - 1))
+    radius = np.sqrt(moments.deviation.radius / (moments.count - 1))
+    columns = (mean, moments.mean.radius, angle, radius)
+    return MeanPoints(*(x.astype(np.float32) for x in columns))
+
+
+def _point_energy(
+    program: FactorSamplingProgram, carry: Carry, found: MeanPoints
+) -> Float32[np.ndarray, " points"]:
+    """Each point's share of H at the mean configuration, which is the map."""
+
+    def like(given: np.ndarray, held: Array) -> Array:
+        """Where the run's own array lies, so that nothing is compiled again."""
+        array = jnp.asarray(given, held.dtype)
+        return jax.device_put(array, held.sharding) if held.committed else array
+
+    still = SphereState(
+        like(found.direction, carry.state.direction), like(found.radius, carry.state.radius)
+    )
+    zero = jnp.asarray(0, jnp.int32)
+    chunk = run_chunk(jax.random.key(0), program, carry._replace(state=still), zero, zero)
+    return np.asarray(chunk.point_energy, np.float32)
+
+
+def _tolerance(config: PlacementConfig, n_points: int) -> float:
+    """`config.tolerance`, but no less than thermal noise would feign.
+
+    It is at least two standard errors of the difference that noise makes between windows.
+
+    H fluctuates by T sqrt(3 N / 2) where it is quadratic in the 3 N coordinates.
+    """
+    noise = config.temperature_end * math.sqrt(1.5 / n_points)
+    return max(config.tolerance, 2 * noise * math.sqrt(2 / WINDOW)) if config.tolerance > 0 else 0.0
+
+
+def _stability_notes(
+    system: System, program: FactorSamplingProgram, carry: Carry
+) -> tuple[str, ...]:
+    """A note when points move further in a step than temperature explains.
+
+    Energies on a sphere stay finite however unstable the dynamics are, so that this is where
+    instability shows: one more step is taken and not kept. What a cold, converged map still moves
+    is far below 0.3 interaction lengths. A run of a few steps is still on its way, and is not
+    judged.
+    """
+    if int(carry.step) < _FIRST_JUDGED:
+        return ()
+    key: Key[Array, ""] = jax.random.key(system.config.seed)
+    sharpness = system.config.sharpness(len(system.ideal_radius))
+    one = jnp.asarray(1, jnp.int32)
+    after = run_chunk(key, program, carry, one, one - 1).carry
+    move = float(jnp.sqrt(jnp.mean(squared_chord(after.state.direction, carry.state.direction))))
+    thermal = float(system.sampler.thermal_move(carry.step))
+    if move < max(3 * thermal, 0.3 / sharpness):
+        return ()
+    return (
+        (
+            f"points still move {move * sharpness:.2g} interaction lengths a step, of which"
+            f" temperature explains {thermal * sharpness:.2g}: the dynamics are unstable and the"
+            " map is not to be trusted. Lower step_size, lateral_strength or the weights of extra"
+            " edges, or raise friction"
+        ),
+    )
