@@ -22,7 +22,7 @@ from sphere_ebm import (
 )
 from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii, make_shells
-from sphere_ebm.labelling import join
+from sphere_ebm.labelling import columns, join
 from sphere_ebm.labelling import label as labelling
 from sphere_ebm.labelling.engines import AbstractEngine, LocalEngine
 from sphere_ebm.labelling.label import LabelRun, measure_map
@@ -51,7 +51,7 @@ def test_landmarks_keep_their_places_and_the_others_join_them(
     finished: LabelRun, inputs: Path
 ) -> None:
     assert (finished.points, len(finished.placement)) == (sum(SIZES), LANDMARKS)
-    frozen = SphereMap.load(finished.output / "placement.safetensors").frozen_
+    frozen = SphereMap.load(finished.output).frozen_
     fitted = {tuple(row): i for i, row in enumerate(frozen.placement.embeddings.tolist())}
     held = 0
     for i in range(len(SIZES)):
@@ -154,12 +154,12 @@ def test_what_a_killed_worker_has_half_written_does_not_remain(
 def test_a_run_that_died_is_continued(
     finished: LabelRun, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    write = join.write_labels
-    monkeypatch.setattr(join, "write_labels", dying_after(written, write))
+    write = columns.write_labels
+    monkeypatch.setattr(columns, "write_labels", dying_after(written, write))
     with pytest.raises(Died):
         label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
     assert not (tmp_path / "map.json").exists()
-    monkeypatch.setattr(join, "write_labels", write)
+    monkeypatch.setattr(columns, "write_labels", write)
     again = label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
     assert again.kept == written
     assert contents(tmp_path) == contents(finished.output)

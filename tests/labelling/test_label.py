@@ -27,6 +27,7 @@ from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.journal import JOURNAL
 from sphere_ebm.files.shards.columns import COLUMNS
 from sphere_ebm.files.shards.reader import read_shard
+from sphere_ebm.labelling import columns
 from sphere_ebm.labelling import label as labelling
 from sphere_ebm.labelling.compare import compare_shards
 from sphere_ebm.labelling.label import LabelRun, measure_map
@@ -175,14 +176,14 @@ def test_a_run_that_died_between_two_files_is_continued(
     torn: bool,
 ) -> None:
     output = tmp_path / "out"
-    write = labelling.write_labels
-    monkeypatch.setattr(labelling, "write_labels", dying_after(written, write))
+    write = columns.write_labels
+    monkeypatch.setattr(columns, "write_labels", dying_after(written, write))
     with pytest.raises(Died):
         label([inputs], output, CONFIG)
     assert not (output / "map.json").exists()
     if torn:
         (output / JOURNAL).write_bytes((output / JOURNAL).read_bytes()[:-10])
-    monkeypatch.setattr(labelling, "write_labels", write)
+    monkeypatch.setattr(columns, "write_labels", write)
     again = label([inputs], output, CONFIG)
     assert contents(output) == contents(finished.output)
     assert again.kept == max(written - torn, 0)

@@ -18,8 +18,10 @@ def placement(points: int = 30) -> Placement:
     rng = np.random.default_rng(0)
     direction = rng.standard_normal((points, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    direction = direction.astype(np.float32)
+    modes = np.stack([direction, np.roll(direction, 1, axis=1)], axis=1)
     return Placement(
-        direction=direction.astype(np.float32),
+        direction=direction,
         radius=rng.uniform(16, 20, points).astype(np.float32),
         shell=rng.integers(0, 3, points).astype(np.int32),
         radius_std=rng.random(points).astype(np.float32),
@@ -33,10 +35,24 @@ def placement(points: int = 30) -> Placement:
         method="water-filling: v1",
         info={"deviation": 1 / 3, "passes": 12.0},
         point_energy=rng.standard_normal(points).astype(np.float32),
+        thermal_std=rng.random(points).astype(np.float32),
+        modes=modes,
+        mode_weight=rng.random((points, 2)).astype(np.float32),
+        replicas=np.stack([np.roll(direction, 2, axis=1)] * 3),
         kept=rng.random(points).astype(np.float32),
         kept_p_value=rng.random(points).astype(np.float32),
         embeddings=rng.standard_normal((points, 6)).astype(np.float32),
     )
+
+
+def test_a_turned_placement_is_turned_with_its_modes_and_replicas() -> None:
+    made = placement()
+    frame = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
+    found = made.turned(frame)
+    for name in ("direction", "modes", "replicas"):
+        expected = getattr(made, name) @ frame
+        np.testing.assert_allclose(getattr(found, name), expected, atol=1e-6)
+    np.testing.assert_array_equal(found.radius, made.radius)
 
 
 @pytest.mark.parametrize("points", [0, 1, 30])

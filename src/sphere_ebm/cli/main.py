@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sphere_ebm import __version__
+from sphere_ebm.cli.living import add_living_commands
 from sphere_ebm.cli.options import (
     add_config_options,
     add_inputs,
@@ -102,7 +103,7 @@ def _failed(error: Exception, options: argparse.Namespace, errors: Console) -> i
     refused = error.refused if isinstance(error, LabelError) else ()
     text = (
         _cannot_write(options.output, error)
-        if isinstance(error, OSError) and "output" in options
+        if isinstance(error, OSError) and vars(options).get("output") is not None
         else str(error)
     )
     for one in refused:
@@ -136,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sphere-ebm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_label(commands)
+    add_living_commands(commands, _EXIT_CODES)
     _add_compare(commands)
     add_text_commands(commands, _EXIT_CODES)
     _add_readers(commands)

@@ -33,7 +33,7 @@ from sphere_ebm.cli.output import (
 )
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.formats import MAP
-from sphere_ebm.labelling.folder import read_map
+from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.labelling.label import LabelRun, label
 from sphere_ebm.labelling.passage import Neighbour, Surroundings, surroundings
 from sphere_ebm.maps.config import PlacementConfig

@@ -5,7 +5,7 @@ compared, and one is laid onto another, in their best common frame.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64
 
 from sphere_ebm.geometry.sphere import unit_rows
 
@@ -72,6 +72,14 @@ def robust_frame(
         if np.abs(frame - before).max() < _SAME:
             break
     return frame
+
+
+def turned(
+    direction: Float32[np.ndarray, "*points 3"], frame: Float64[np.ndarray, "3 3"]
+) -> Float32[np.ndarray, "*points 3"]:
+    """Unit vectors in another frame, with the precision and the length that they should have."""
+    rows = direction.reshape(-1, 3).astype(np.float64) @ frame
+    return unit_rows(rows).astype(np.float32).reshape(direction.shape)
 
 
 def angles_between(

@@ -3,24 +3,23 @@
 Which files are in it, whose map it is, and how it is taken over or replaced.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers
 from sphere_ebm.files.container import read_container
-from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, PLACEMENT
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
+from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT
 
 NEXT = ".sphere-next"
-_MAP_FIELDS = {"id": str, "config": dict, "files": dict, "sources": list}
 
 
 def is_placement(path: Path) -> bool:
@@ -92,10 +91,12 @@ def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> C
     held = read_map(folder) if (folder / MAP).exists() else None
     left = read_journal(folder)
     other = {held["id"] if held else map_id, left.map_id if left else map_id} != {map_id}
+    # points that joined are no part of the map that the same command made
+    other = other or (held is not None and "joins" in held)
     if other and not overwrite:
         raise LabelError(
-            f"{folder} holds another map (other inputs or configuration); choose another --output,"
-            " or replace it with --overwrite"
+            f"{folder} holds another map (other inputs or configuration, or points that joined);"
+            " choose another --output, or replace it with --overwrite"
         )
     replaced: set[str] = set()
     if other:
@@ -182,34 +183,3 @@ def _remove_map(folder: Path, names: frozenset[str]) -> None:
     for name in (ENERGY, FIGURE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
         if name in names or name in (CHECKPOINT, JOURNAL):
             (folder / name).unlink(missing_ok=True)
-
-
-def read_map(folder: Path) -> dict[str, Any]:
-    """The `map.json` of a folder. Raises LabelError when it is missing or not one of ours."""
-    try:
-        held = json.loads((folder / MAP).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabelError(
-            f"{folder} has no readable {MAP}; label something into it first"
-        ) from error
-    except ValueError:
-        held = None
-    ours = isinstance(held, dict) and held.get("format") == MAP_FORMAT
-    if not ours or not all(isinstance(held.get(name), kind) for name, kind in _MAP_FIELDS.items()):
-        raise LabelError(
-            f"{folder / MAP} is not a {MAP_FORMAT} file; move it away, or choose another --output"
-        )
-    return held
-
-
-def label_files(folder: Path, held: Mapping[str, Any]) -> list[Path]:
-    """The label files of a map whose `map.json` is `held`. Raises LabelError when it lists none."""
-    try:
-        files = [folder / source["labels"] for source in held["sources"]]
-    except (KeyError, TypeError):
-        files = []
-    if not files:
-        raise LabelError(
-            f"{folder / MAP} is damaged (it lists no labels); run the same `label` command again"
-        )
-    return files

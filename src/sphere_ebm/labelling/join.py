@@ -1,5 +1,6 @@
 """Labels of shards whose points join a map of landmarks: one task a shard, on any engine."""
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Sequence
@@ -13,15 +14,17 @@ from jaxtyping import Float32, Int64
 from sphere_ebm.errors import EngineError, LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers, sha256_of
 from sphere_ebm.files.journal import Journal
-from sphere_ebm.files.shards.columns import spliced
+from sphere_ebm.files.shards.columns import COLUMNS, spliced
 from sphere_ebm.files.shards.discovery import WorkItem
-from sphere_ebm.files.shards.labels import write_labels
 from sphere_ebm.files.shards.pooling import Pooling
+from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii
+from sphere_ebm.labelling.columns import write_placed
 from sphere_ebm.labelling.engines import AbstractEngine
 from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.frozen_map import FrozenMap
+from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress
 
@@ -33,7 +36,8 @@ class JoinTask:
 
     `placement` is the file of the landmarks' placement, with embeddings, and `placement_digest` its
     SHA-256. `rows` are those of the shard that are landmarks, `fitted` their positions in the
-    placement. `radius` (P,) are the ideal radii of the shard's points among all points.
+    placement. `radius` (P,) are the ideal radii of the shard's points among all points; None, where
+    no point of the shard is a landmark: each has the radius at its rank among the fitted ones.
     """
 
     item: WorkItem
@@ -44,7 +48,7 @@ class JoinTask:
     placement_digest: str
     rows: Int64[np.ndarray, " landmarks"]
     fitted: Int64[np.ndarray, " landmarks"]
-    radius: Float32[np.ndarray, " patches"]
+    radius: Float32[np.ndarray, " patches"] | None
     metadata: dict[str, str]
 
 
@@ -56,24 +60,35 @@ def join_shard(task: JoinTask) -> str:
     """
     frozen = _frozen_map(task.placement, task.placement_digest)
     table = reread(task.item, task.digest, task.pooling)
+    placed = _placed(frozen, table, task)
+    everything = slice(0, len(table))
+    return write_placed(task.output, table, placed, everything, task.metadata, task.digest)
+
+
+def _placed(frozen: FrozenMap, table: PatchTable, task: JoinTask) -> Placement:
+    """The points of a shard: landmarks where they were fitted, the others where they join."""
     new = np.setdiff1d(np.arange(len(table)), task.rows)
+    radius = task.radius
     placed = frozen.place(
-        table.embeddings[new], table.prominence[new], ideal_radius=task.radius[new]
+        table.embeddings[new],
+        table.prominence[new],
+        ideal_radius=None if radius is None else radius[new],
     )
+    if radius is None:
+        return placed
     fitted = frozen.placement
     columns = spliced(
         len(table), (new, placed.columns()), (task.rows, fitted.columns(task.fitted))
     ) | {
-        "radius": task.radius,
-        "shell": assign_shells(task.radius, fitted.shells),
+        "radius": radius,
+        "shell": assign_shells(radius, fitted.shells),
         "radius_std": np.full(len(table), frozen.radius_std, np.float32),
     }
-    return write_labels(
-        task.output,
-        table,
-        columns,
-        metadata=task.metadata,
-        source_sha256=task.digest,
+    return dataclasses.replace(
+        placed,
+        **{name: columns.get(name) for name in COLUMNS},
+        prominence=table.prominence,
+        embeddings=table.embeddings,
     )
 
 
@@ -95,7 +110,10 @@ def _frozen_map(path: Path, digest: str) -> FrozenMap:
 def _loaded_map(path: Path, digest: str) -> FrozenMap:
     if sha256_of(path) != digest:
         raise ShardError(path, "is not the placement that this run has made", cure="label again")
-    return FrozenMap(Placement.load(path))
+    placement = Placement.load(path)
+    # of a map that fitted all of its points, the label files hold the embeddings
+    held = placement if placement.embeddings is not None else load_placement(path.parent)
+    return FrozenMap(held)
 
 
 class JoinOptions(NamedTuple):
@@ -142,18 +160,28 @@ def join_all(
         )
         if source.name not in finished
     ]
-    kept = len(sources) - len(tasks)
+    run_tasks(journal, tasks, len(sources), options)
+    return {source.table.source: journal.folder / source.name for source in sources}
+
+
+def run_tasks(
+    journal: Journal, tasks: Sequence[JoinTask], shards: int, options: JoinOptions
+) -> None:
+    """Label the shards of `tasks`, of which there are `shards` with the finished ones.
+
+    Raises LabelError when workers are lost again and again, and what `join_shard` raises.
+    """
+    kept = shards - len(tasks)
     progress = options.progress
     if progress is not None:
-        progress("writing", kept, len(sources))
+        progress("writing", kept, shards)
     try:
         for done, (number, digest) in enumerate(options.engine.run(join_shard, tasks), start=1):
             journal.record(tasks[number].output.name, digest)
             if progress is not None:
-                progress("writing", kept + done, len(sources))
+                progress("writing", kept + done, shards)
     except EngineError as error:
         raise LabelError(str(error)) from error
     finally:
         _loaded_map.cache_clear()
     clean_leftovers(journal.folder)  # of workers that were killed while they wrote
-    return {source.table.source: journal.folder / source.name for source in sources}

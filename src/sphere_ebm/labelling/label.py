@@ -21,23 +21,17 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from sphere_ebm.errors import (
-    EngineError,
-    LabelError,
-    MissingPackageError,
-    NonFiniteEnergyError,
-    Refused,
-    ShardError,
-)
+from sphere_ebm.errors import EngineError, LabelError, Refused, ShardError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import CHECKPOINT, MAP, MAP_FORMAT, PLACEMENT
-from sphere_ebm.files.journal import Journal
-from sphere_ebm.files.shards.labels import write_labels
+from sphere_ebm.files.formats import MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
+from sphere_ebm.labelling.columns import label_metadata, write_all_labels
 from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
-from sphere_ebm.labelling.folder import Claim, claim, label_files, read_map
+from sphere_ebm.labelling.fitting import fitted_placement
+from sphere_ebm.labelling.folder import Claim, claim
 from sphere_ebm.labelling.join import JoinOptions, join_all
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
 from sphere_ebm.labelling.sources import (
@@ -45,14 +39,13 @@ from sphere_ebm.labelling.sources import (
     check_sources,
     collected_warnings,
     nothing_usable,
-    offsets,
     read_sources,
     reread,
     sharing,
     stacked,
     take_sidecar_edges,
 )
-from sphere_ebm.labelling.summary import MapPoints, final_energy, measured_points, write_summary
+from sphere_ebm.labelling.summary import MapPoints, measured_points, write_summary
 from sphere_ebm.maps.checks import ExtraEdges
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import place
@@ -153,9 +146,10 @@ def label(
         before = {name for name in journal.finished if journal.holds(name)}
         with stage("quality", progress):
             quality = placement.quality()
-        metadata = _label_metadata(journal.map_id, placement, quality)
+        metadata = label_metadata(journal.map_id, placement, quality)
         if chosen is None:
-            files = _write_all_labels(journal, sources, placement, metadata, before, progress)
+            told = [metadata] * len(sources)
+            files = write_all_labels(journal, sources, placement, told, before, progress)
             points = MapPoints.of(placement)
         else:
             fitted = folder / PLACEMENT
@@ -296,15 +290,12 @@ def _placement(
 
     One that others join is saved with its embeddings.
     """
-    journal = claimed.journal
-    if journal.holds(PLACEMENT):
-        return Placement.load(journal.folder / PLACEMENT).with_embeddings(embeddings)
     if progress is not None:
         progress("neighbours", 0, 1)
         progress("steps", 0, 1)
-    checkpoint = journal.folder / CHECKPOINT
-    try:
-        placement = place(
+
+    def fit(checkpoint: Path) -> Placement:
+        return place(
             embeddings,
             prominence,
             config,
@@ -312,55 +303,5 @@ def _placement(
             progress=progress,
             checkpoint=checkpoint,
         )
-    except (NonFiniteEnergyError, MissingPackageError):
-        claimed.give_up()
-        raise
-    except ValueError as error:
-        claimed.give_up()
-        raise LabelError(str(error)) from error
-    journal.record(PLACEMENT, placement.save(journal.folder / PLACEMENT, embeddings=joined))
-    return placement
 
-
-def _label_metadata(map_id: str, placement: Placement, quality: QualityReport) -> dict[str, str]:
-    """What every label file tells about its map.
-
-    Energy and quality are those of the points that were fitted.
-    """
-    config = placement.config
-    return {
-        "map_id": map_id,
-        "config": config.to_json(),
-        "seed": str(config.seed),
-        "energy": json.dumps(final_energy(placement)),
-        "quality": json.dumps(quality.to_dict(), sort_keys=True),
-    }
-
-
-def _write_all_labels(
-    journal: Journal,
-    sources: Sequence[Source],
-    placement: Placement,
-    metadata: dict[str, str],
-    finished: set[str],
-    progress: StageProgress | None,
-) -> dict[Path, Path]:
-    files = {}
-    for i, (source, begin) in enumerate(zip(sources, offsets(sources), strict=False)):
-        if progress is not None:
-            progress("writing", i, len(sources))
-        rows = slice(begin, begin + len(source.table))
-        path = journal.folder / source.name
-        if source.name not in finished:
-            digest = write_labels(
-                path,
-                source.table,
-                placement.columns(rows),
-                metadata=metadata,
-                source_sha256=source.digest,
-            )
-            journal.record(source.name, digest)
-        files[source.table.source] = path
-    if progress is not None:
-        progress("writing", len(sources), len(sources))
-    return files
+    return fitted_placement(claimed, embeddings, fit, joined=joined)

@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from sphere_ebm.errors import LabelError
-from sphere_ebm.files.formats import PLACEMENT
+from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.labels import Labels, read_labels
-from sphere_ebm.labelling.folder import label_files, read_map
 from sphere_ebm.maps.frozen_map import FrozenMap
-from sphere_ebm.maps.placement import Placement
+from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.folder import SHARDS, read_manifest
 from sphere_ebm.text.static_embedder import StaticEmbedder
@@ -101,7 +100,7 @@ def surroundings(
     texts = [text for labels in files for text in _texts(labels)]
     directions = np.concatenate([labels.direction for labels in files])
     where = _held(texts, passage)
-    place = directions[where] if where is not None else _joined(folder, files, passage, embedder())
+    place = directions[where] if where is not None else _joined(folder, passage, embedder())
     chords = np.linalg.norm(directions.astype(np.float64) - place, axis=1)
     order = np.argsort(chords, kind="stable")
     nearest = order[order != where][:count] if where is not None else order[:count]
@@ -172,19 +171,13 @@ def _held(texts: list[_Text], passage: str) -> int | None:
     return None
 
 
-def _joined(
-    folder: Path, files: list[Labels], passage: str, embedder: AbstractEmbedder
-) -> Float32[np.ndarray, "3"]:
+def _joined(folder: Path, passage: str, embedder: AbstractEmbedder) -> Float32[np.ndarray, "3"]:
     """Direction of a passage that is in no text of the map."""
     _check_embedder(folder, embedder)
-    placement = Placement.load(folder / PLACEMENT)
-    if placement.embeddings is None:  # all points were fitted, in the order of the files
-        placement = placement.with_embeddings(
-            np.concatenate([labels.embeddings for labels in files])
-        )
+    placement = load_placement(folder)
     octets = np.frombuffer(passage.encode(), np.uint8)
     (embeddings, prominence), *_ = embedder.embed(octets, np.array([len(octets)]))
-    joined = FrozenMap(placement, placement.embeddings).place(embeddings, prominence)
+    joined = FrozenMap(placement).place(embeddings, prominence)
     return joined.direction[0]
 
 

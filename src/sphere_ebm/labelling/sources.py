@@ -34,7 +34,7 @@ class Source:
     """One input that could be read, the width of its embeddings, and the name of its label file.
 
     `whole` tells whether `table` has its embeddings and bytes; where it has not, `reread` brings
-    them.
+    them. `joined` tells that its points joined a finished map.
     """
 
     item: WorkItem
@@ -43,6 +43,7 @@ class Source:
     width: int
     name: str
     whole: bool = True
+    joined: bool = False
 
 
 def read_sources(
@@ -79,15 +80,15 @@ def read_sources(
         width = max(width, table.dim) if len(table) else width
         if whole and most_points is not None and points > most_points(width):
             whole = False
-            found = [(item, _emptied(table), digest, dim) for item, table, digest, dim in found]
-        found.append((item, table if whole else _emptied(table), digest, table.dim))
+            found = [(item, emptied(table), digest, dim) for item, table, digest, dim in found]
+        found.append((item, table if whole else emptied(table), digest, table.dim))
     if progress is not None:
         progress("reading", len(items), len(items))
     names = label_names([item for item, *_ in found])
     return [Source(*parts, name, whole) for parts, name in zip(found, names, strict=True)], refused
 
 
-def _emptied(table: PatchTable) -> PatchTable:
+def emptied(table: PatchTable) -> PatchTable:
     """A table without its large columns."""
     nothing = np.zeros((len(table), 0), np.float32)
     return dataclasses.replace(

@@ -6,7 +6,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,8 +125,9 @@ def write_summary(
     quality: QualityReport,
     finished: set[str],
     progress: StageProgress | None,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Energy trace, figure and, last of all, `map.json`."""
+    """Energy trace, figure and, last of all, `map.json`, with what it is to say `about` the map."""
     folder = journal.folder
     if ENERGY not in finished:
         rows = io.StringIO()
@@ -145,7 +146,7 @@ def write_summary(
         with stage("figure", progress):
             _draw(folder / FIGURE, sources, placement, points, quality)
             journal.record(FIGURE, sha256_of(folder / FIGURE))
-    content = _map_content(journal, sources, placement, points, quality)
+    content = _map_content(journal, sources, placement, points, quality) | dict(about or {})
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     atomic_write(folder / MAP, lambda file: file.write(text.encode()))
 
@@ -181,6 +182,7 @@ def _map_content(
                 "sha256": s.digest,
                 "labels": s.name,
                 "patches": len(s.table),
+                **({"joined": True} if s.joined else {}),
             }
             for s in sources
         ],

@@ -11,7 +11,7 @@ from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.maps.checks import checked_start, real_array
 
-STRENGTH = 0.1
+STRENGTH = 0.25
 """λ at which old places of a map hold while new points find theirs."""
 
 _ROUNDS = 30

@@ -10,8 +10,11 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
+from sphere_ebm.maps.anchors import STRENGTH
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.frozen_map import FrozenMap
+from sphere_ebm.maps.growth import grow
+from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
 
@@ -99,6 +102,26 @@ class SphereMap:
         """
         return self.frozen_.place(X).direction
 
+    def update(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        *,
+        prominence: ArrayLike | None = None,
+        strength: float | ArrayLike = STRENGTH,
+    ) -> "SphereMap":
+        """Add the rows of `X` to the map and fit all together; `y` is ignored.
+
+        The points that are there are anchored at their places with `strength`, see
+        `sphere_ebm.maps.growth.grow`, and come first in the new `placement_`. The greater the
+        strength, the less they move and the less room they make.
+
+        Raises ValueError where there is no fitted map, and what `grow` raises.
+        """
+        grown = grow(self.frozen_.placement, X, prominence, strength=strength)
+        self._take(grown)
+        return self
+
     @property
     def frozen_(self) -> FrozenMap:
         """The fitted map for others to join, made when it is first asked for.
@@ -124,16 +147,18 @@ class SphereMap:
 
     @classmethod
     def load(cls, path: Path | str) -> "SphereMap":
-        """A fitted map from what `save` wrote, or `label` for landmarks.
+        """A fitted map from what `save` wrote, `label` for landmarks, or the folder of a map.
 
         Raises:
-            ShardError: the file is not a placement, or damaged.
+            LabelError: a folder that holds no finished map.
+            ShardError: the file is not a placement, or damaged, as may be one of the folder's.
             ValueError: it was written without embeddings.
         """
-        placement = Placement.load(path)
+        placement = load_placement(path) if Path(path).is_dir() else Placement.load(path)
         if placement.embeddings is None:
             raise ValueError(
-                f"{path} holds a placement without embeddings; write it with `SphereMap.save`."
+                f"{path} holds a placement without embeddings; write it with `SphereMap.save`, or"
+                " load the folder of the map."
             )
         loaded = cls(**dataclasses.asdict(placement.config))
         loaded._take(placement)

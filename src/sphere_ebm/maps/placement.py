@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int32, Shaped
+from jaxtyping import Float, Float32, Float64, Int, Int32, Shaped
 from numpy.typing import ArrayLike
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.columns import COLUMNS, Column, Columns
 from sphere_ebm.files.shards.layouts import PLACEMENT_FORMAT
 from sphere_ebm.files.tensors import read_tensors, write_tensors
+from sphere_ebm.geometry.frames import turned
 from sphere_ebm.geometry.shells import Shells, occupancy
 from sphere_ebm.geometry.sphere import angles
 from sphere_ebm.maps.checks import checked_embeddings
@@ -152,6 +153,14 @@ class Placement:
             ks=ks,
             queries=queries,
             seed=self.config.seed,
+        )
+
+    def turned(self, frame: Float64[np.ndarray, "3 3"]) -> "Placement":
+        """The same map in another frame: all directions times `frame`, a rotation or reflection."""
+        modes = None if self.modes is None else turned(self.modes, frame)
+        replicas = None if self.replicas is None else turned(self.replicas, frame)
+        return dataclasses.replace(
+            self, direction=turned(self.direction, frame), modes=modes, replicas=replicas
         )
 
     def with_embeddings(self, embeddings: ArrayLike) -> "Placement":

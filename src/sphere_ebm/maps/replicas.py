@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from scipy.spatial import cKDTree
 
-from sphere_ebm.geometry.frames import angles_between, robust_frame
+from sphere_ebm.geometry.frames import angles_between, robust_frame, turned
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.hamiltonian.lateral import ARRAY_POTENTIALS, Kernel
 
@@ -91,7 +91,7 @@ def in_frame(
     direction: Float32[np.ndarray, "points 3"], replica: Float32[np.ndarray, "points 3"]
 ) -> Float32[np.ndarray, "points 3"]:
     """`replica`, turned or reflected onto the map; see `robust_frame`."""
-    return unit_rows(replica @ robust_frame(direction, replica)).astype(np.float32)
+    return turned(replica, robust_frame(direction, replica))
 
 
 def uncertainty(

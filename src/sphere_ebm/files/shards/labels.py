@@ -19,7 +19,8 @@ from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.files.tensors import write_tensors
 from sphere_ebm.geometry.sphere import angles
 
-_RESERVED = ("format", "version", "source_file", "source_sha256", "source_parts", "documents")
+RESERVED = ("format", "version", "source_file", "source_sha256", "source_parts", "documents")
+"""Metadata that the writer of label files adds."""
 _UNIT_TOLERANCE = 1e-3
 _CURE = "label the shard again"
 
@@ -137,10 +138,10 @@ def write_labels(
         OSError: the file cannot be written.
     """
     columns = _checked_columns(len(table), columns)
-    taken = [key for key in _RESERVED if key in metadata]
+    taken = [key for key in RESERVED if key in metadata]
     if taken:
         raise ValueError(
-            f"`metadata` must leave {', '.join(_RESERVED)} to the writer; got {', '.join(taken)}."
+            f"`metadata` must leave {', '.join(RESERVED)} to the writer; got {', '.join(taken)}."
         )
     theta, phi = angles(columns["direction"])
     radii = columns.pop("radius")

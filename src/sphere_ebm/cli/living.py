@@ -1,0 +1,263 @@
+"""Subcommands for a map that is there: `join`, `update` and `register`."""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sphere_ebm.cli.options import add_inputs, add_output, add_report
+from sphere_ebm.cli.output import OK, PARTLY, PLAIN, add_quality, progress_bars, say
+from sphere_ebm.errors import MissingPackageError, one_line
+from sphere_ebm.labelling.adding import JoinRun, join_map
+from sphere_ebm.labelling.engines import ENGINES, make_engine
+from sphere_ebm.labelling.registering import Registration, register_map
+from sphere_ebm.labelling.updating import UpdateRun, update_map
+from sphere_ebm.maps.anchors import STRENGTH
+from sphere_ebm.maps.growth import Drift
+
+_INPUTS = "shard files, folders (searched recursively), globs"
+
+
+def add_living_commands(commands: Any, exit_codes: str) -> None:
+    """Add `join`, `update` and `register` to the command's parser."""
+    joined = commands.add_parser(
+        "join",
+        help="place new shards on a finished map, which does not move",
+        description="Place new shards on a finished map, which does not move: their label files"
+        " appear beside those that are there. Inputs that are on the map already are passed over.",
+        epilog=exit_codes,
+    )
+    joined.add_argument("map", type=Path, metavar="MAP", help="folder of the map")
+    add_inputs(joined, "INPUT", _INPUTS)
+    _add_pooling(joined)
+    joined.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="shards that join at a time [1]"
+    )
+    joined.add_argument(
+        "--engine", choices=ENGINES, default="local", help="where they join [local]"
+    )
+    joined.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster that runs")
+    add_report(joined)
+    joined.set_defaults(run=_join, parser=joined)
+    _add_update(commands, exit_codes)
+    _add_register(commands, exit_codes)
+
+
+def _add_update(commands: Any, exit_codes: str) -> None:
+    updated = commands.add_parser(
+        "update",
+        help="a new map of an older one and new shards; old points all but keep their places",
+        description="Fit the points of a finished map and those of new shards together, into a new"
+        " folder. Old points are anchored where they are, and the summary tells how far they moved."
+        " Without inputs, points that joined the older map are fitted.",
+        epilog=exit_codes,
+    )
+    updated.add_argument(
+        "map", type=Path, metavar="MAP", help="folder of the older map, which is only read"
+    )
+    add_inputs(updated, "INPUT", _INPUTS, "*")
+    add_output(updated, "folder for the new map")
+    updated.add_argument(
+        "--strength",
+        type=float,
+        default=STRENGTH,
+        metavar="LAMBDA",
+        help=f"of the anchors: more moves old points less, and makes less room [{STRENGTH:g}]",
+    )
+    updated.add_argument(
+        "--replace",
+        action="store_true",
+        help="an input with the name of a source on the map takes its place: it has changed",
+    )
+    _add_pooling(updated)
+    updated.add_argument(
+        "--overwrite", action="store_true", help="replace another map in the output folder"
+    )
+    add_report(updated)
+    updated.set_defaults(run=_update, parser=updated)
+
+
+def _add_register(commands: Any, exit_codes: str) -> None:
+    registered = commands.add_parser(
+        "register",
+        help="turn or reflect a map onto an older one of the same shards",
+        description="The rotation or reflection that brings a map best onto an older one, and how"
+        " far the points that both hold lie apart in it. With --output the turned map is written.",
+        epilog=exit_codes,
+    )
+    registered.add_argument("map", type=Path, metavar="MAP", help="folder of the map to turn")
+    registered.add_argument("onto", type=Path, metavar="ONTO", help="folder of the older map")
+    registered.add_argument(
+        "--output", "-o", type=Path, metavar="DIR", help="folder for the turned map [none]"
+    )
+    registered.add_argument(
+        "--overwrite", action="store_true", help="replace another map in the output folder"
+    )
+    add_report(registered)
+    registered.set_defaults(run=_register, parser=registered)
+
+
+def _add_pooling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
+    )
+
+
+def _join(options: argparse.Namespace, errors: Console) -> int:
+    try:
+        engine = make_engine(options.engine, options.jobs, options.ray_address)
+    except (ValueError, MissingPackageError) as error:
+        options.parser.error(str(error))
+    with progress_bars(not (options.quiet or options.json)) as progress:
+        run = join_map(
+            options.map, options.inputs, pooling=options.pooling, engine=engine, progress=progress
+        )
+    _say_problems(run.warnings, run.refused, errors)
+    if options.json:
+        print(json.dumps(_join_summary(run), indent=1, sort_keys=True))
+    elif not options.quiet:
+        table = Table(title=f"map {run.map_id[:8]}", show_header=False)
+        table.add_row("joined", f"{run.added:,} points in {len(run.files)} files")
+        if run.present:
+            table.add_row("on the map already", f"{len(run.present)} inputs")
+        table.add_row("points", f"{run.points:,}")
+        add_quality(table, run.quality)
+        Console(**PLAIN).print(table)
+        say(Console(**PLAIN), f"labels of what joined are in {run.folder}")
+    return PARTLY if run.refused else OK
+
+
+def _join_summary(run: JoinRun) -> dict[str, Any]:
+    return {
+        "map": run.map_id,
+        "output": str(run.folder),
+        "joined": run.added,
+        "points": run.points,
+        "present": [str(path) for path in run.present],
+        "labels": {str(source): str(path) for source, path in run.files.items()},
+        "quality": run.quality.to_dict(),
+        "refused": {str(refused.source): refused.reason for refused in run.refused},
+        "warnings": list(run.warnings),
+    }
+
+
+def _update(options: argparse.Namespace, errors: Console) -> int:
+    if not (math.isfinite(options.strength) and options.strength >= 0):
+        options.parser.error(f"--strength must be a number >= 0; got {options.strength}")
+    begun = time.perf_counter()
+    with progress_bars(not (options.quiet or options.json)) as progress:
+        done = update_map(
+            options.map,
+            options.inputs,
+            options.output,
+            strength=options.strength,
+            replace=options.replace,
+            pooling=options.pooling,
+            overwrite=options.overwrite,
+            progress=progress,
+        )
+    seconds = time.perf_counter() - begun
+    _say_problems(done.run.warnings, done.run.refused, errors)
+    if options.json:
+        print(json.dumps(_update_summary(done, seconds), indent=1, sort_keys=True))
+    elif not options.quiet:
+        _print_update(done, seconds)
+    return PARTLY if done.run.refused else OK
+
+
+def _update_summary(done: UpdateRun, seconds: float) -> dict[str, Any]:
+    run = done.run
+    return {
+        "map": run.map_id,
+        "parent": done.parent,
+        "output": str(run.output),
+        "points": run.points,
+        "added": list(done.added),
+        "replaced": list(done.replaced),
+        "present": [str(path) for path in done.present],
+        "moved_degrees": _drift(done.drift),
+        "moved_by_document": {name: _drift(one) for name, one in done.by_document.items()},
+        "moved_most": [one._asdict() for one in done.farthest],
+        "quality": run.quality.to_dict(),
+        "labels": {str(source): str(path) for source, path in run.files.items()},
+        "refused": {str(refused.source): refused.reason for refused in run.refused},
+        "warnings": list(run.warnings),
+        "kept": run.kept,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _drift(drift: Drift) -> dict[str, float] | None:
+    """JSON knows no nan: None where no point was held."""
+    return None if math.isnan(drift.median) else drift._asdict()
+
+
+def _print_update(done: UpdateRun, seconds: float) -> None:
+    run = done.run
+    console = Console(**PLAIN)
+    table = Table(title=f"map {run.map_id[:8]}, grown from {done.parent[:8]}", show_header=False)
+    table.add_row("points", f"{run.points:,}")
+    table.add_row("files added, replaced", f"{len(done.added)}, {len(done.replaced)}")
+    if done.present:
+        table.add_row("on the map already", f"{len(done.present)} inputs")
+    add_quality(table, run.quality)
+    table.add_row("seconds", f"{seconds:.1f}")
+    console.print(table)
+    moved = Table(title="how far old points moved, degrees")
+    for heading in ("document", "median", "p90"):
+        moved.add_column(heading, justify="left" if heading == "document" else "right")
+    for name, drift in [("all", done.drift), *done.by_document.items()]:
+        if not math.isnan(drift.median):
+            moved.add_row(one_line(name), f"{drift.median:.2f}", f"{drift.p90:.2f}")
+    console.print(moved)
+    most = ", ".join(f"{one.document} {one.patch} ({one.degrees:.1f}°)" for one in done.farthest)
+    say(console, f"moved most (document, patch): {most or 'nothing was held'}")
+    say(console, f"labels, map.json and the figure are in {run.output}")
+
+
+def _register(options: argparse.Namespace, errors: Console) -> int:
+    with progress_bars(not (options.quiet or options.json)) as progress:
+        done = register_map(
+            options.map,
+            options.onto,
+            options.output,
+            overwrite=options.overwrite,
+            progress=progress,
+        )
+    if options.json:
+        print(json.dumps(_register_summary(done), indent=1, sort_keys=True))
+    elif not options.quiet:
+        console = Console(**PLAIN)
+        kind = "rotated and reflected" if done.reflected else "rotated"
+        say(console, f"{done.shared:,} shared points; the map is {kind} onto the older one")
+        for when, drift in (("before", done.before), ("after", done.residual)):
+            say(
+                console,
+                f"apart {when}: {drift.median:.2f}° in the median, {drift.p90:.2f}° at p90",
+            )
+        if done.output is not None:
+            say(console, f"the turned map is in {done.output}")
+    return OK
+
+
+def _register_summary(done: Registration) -> dict[str, Any]:
+    return {
+        "frame": done.frame.tolist(),
+        "reflected": done.reflected,
+        "shared": done.shared,
+        "apart_degrees": done.residual._asdict(),
+        "apart_before_degrees": done.before._asdict(),
+        "output": None if done.output is None else str(done.output),
+    }
+
+
+def _say_problems(warnings: Any, refused: Any, errors: Console) -> None:
+    for warning in warnings:
+        say(errors, f"warning: {warning}")
+    for one in refused:
+        say(errors, f"refused: {one.reason}")

@@ -1,0 +1,341 @@
+"""`update_map`: a new map of an older one's points and new ones; the old all but keep their places.
+
+The older map's folder is only read. The new one is a map as `label` makes it, with the same files,
+that knows its parent; a run that dies continues with the same command and ends with the same bytes.
+"""
+
+import dataclasses
+import heapq
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from sphere_ebm.errors import LabelError, Refused
+from sphere_ebm.files.folders import locked
+from sphere_ebm.files.formats import MAP_FORMAT
+from sphere_ebm.files.shards.labels import Labels
+from sphere_ebm.files.shards.pooling import Pooling
+from sphere_ebm.labelling.columns import label_metadata, write_all_labels
+from sphere_ebm.labelling.fitting import fitted_placement
+from sphere_ebm.labelling.folder import claim
+from sphere_ebm.labelling.label import LabelRun
+from sphere_ebm.labelling.landmarks import most_fitted
+from sphere_ebm.labelling.older import (
+    OldMap,
+    check_width,
+    identity,
+    read_old_map,
+    renamed,
+    unseen,
+)
+from sphere_ebm.labelling.sources import (
+    Source,
+    check_sources,
+    collected_warnings,
+    nothing_usable,
+    offsets,
+    read_sources,
+    sharing,
+    stacked,
+)
+from sphere_ebm.labelling.summary import MapPoints, write_summary
+from sphere_ebm.maps.anchors import STRENGTH
+from sphere_ebm.maps.frozen_map import FrozenMap
+from sphere_ebm.maps.growth import Drift, Points, degrees_moved, growing, refit
+from sphere_ebm.maps.loading import load_placement
+from sphere_ebm.maps.placement import Placement
+from sphere_ebm.progress import StageProgress, stage
+
+FARTHEST = 10
+"""Points that are named because they moved most."""
+
+
+class Moved(NamedTuple):
+    """A point of the older map: its document, its number there, and how far it moved."""
+
+    document: str
+    patch: int
+    degrees: float
+
+
+@final
+@dataclass(frozen=True)
+class UpdateRun:
+    """What `update_map` did.
+
+    `run` is the new map, its `files` those of the inputs. `drift` tells how far its held points
+    moved from their places on the older map, `by_document` the same for each document, `farthest`
+    which moved most. `added` and `replaced` are label files of the new map; `present` inputs that
+    were on the older one already.
+    """
+
+    run: LabelRun
+    parent: str
+    drift: Drift
+    by_document: dict[str, Drift]
+    farthest: tuple[Moved, ...]
+    added: tuple[str, ...]
+    replaced: tuple[str, ...]
+    present: tuple[Path, ...]
+
+
+def update_map(
+    folder: Path | str,
+    inputs: Path | str | Iterable[Path | str],
+    output: Path | str,
+    *,
+    strength: float = STRENGTH,
+    replace: bool = False,
+    pooling: Pooling = "mean",
+    overwrite: bool = False,
+    progress: StageProgress | None = None,
+) -> UpdateRun:
+    """Fit the points of the map in `folder` and those of new shards together, into `output`.
+
+    Points that were fitted, or placed on a map of landmarks, are anchored where they are; new ones,
+    and those that joined the older map since, are free. See `sphere_ebm.maps.growth`.
+
+    Args:
+        folder: of the older map, which is only read: neither its files nor the shards that it was
+            made from are needed afterwards.
+        inputs: new shards: files, folders (searched recursively) and globs; none, where points have
+            joined the older map and are to be fitted. Those that are on it already, which is known
+            by their hash, are passed over.
+        output: folder for the new map.
+        strength: λ of the anchors; the greater, the less old points move, and make room.
+        replace: an input with the file name of a source on the map takes that source's place; its
+            patches whose embedding has not changed are held where they were.
+        pooling: as for `label`.
+        overwrite: as for `label`.
+        progress: as for `label`.
+
+    Raises:
+        LabelError: as `label`; nothing is to be added; there are too many points to fit all; a name
+            to replace is that of several sources.
+        ShardError: a file of the older map is missing or has changed.
+    """
+    if not (np.isfinite(strength) and strength >= 0):
+        raise ValueError(f"`strength` must be a finite number >= 0; got {strength}.")
+    folder = Path(folder)
+    output = Path(output)
+    old = read_old_map(folder)
+    if output.exists() and output.samefile(folder):
+        raise LabelError(f"{output} is the older map, which an update leaves alone; choose another")
+    given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    sources, refused = read_sources(given, pooling, progress) if given else ([], [])
+    if given and not sources:
+        raise nothing_usable(refused)
+    check_sources(sources, refused)
+    found, present = unseen(old, sources)
+    check_width(old, found)
+    plan = _plan(old, found, replace)
+    how = {"strength": float(strength), "pooling": pooling, "replaced": list(plan.replaced)}
+    run = _run(old, plan, output, how, overwrite, progress, refused)
+    degrees = degrees_moved(plan.start, run.placement.direction)
+    return UpdateRun(
+        run,
+        old.map_id,
+        Drift.of(degrees[plan.held]),
+        _by_document(plan, degrees),
+        _farthest(plan, degrees),
+        plan.added,
+        plan.replaced,
+        tuple(present),
+    )
+
+
+class _Plan(NamedTuple):
+    """What the new map is of: sources in their order, and where each point starts."""
+
+    sources: list[Source]
+    embeddings: Float32[np.ndarray, "points width"]
+    prominence: Float32[np.ndarray, " points"]
+    start: Float32[np.ndarray, "points 3"]
+    held: Bool[np.ndarray, " points"]
+    added: tuple[str, ...]
+    replaced: tuple[str, ...]
+
+
+def _plan(old: OldMap, found: Sequence[Source], replace: bool) -> _Plan:
+    """Sources of the older map that stay, in their order, then new ones.
+
+    Raises LabelError where nothing is to be done, or there are too many points.
+    """
+    former = _former(old, found) if replace else {}
+    stay = [i for i in range(len(old.sources)) if i not in former.values()]
+    kept = [old.sources[i] for i in stay]
+    new = renamed(found, [source.name for source in kept])
+    if not new and not any(source.joined for source in kept):
+        raise LabelError(f"all inputs are on the map in {old.folder} already: nothing to update")
+    sources = [*(dataclasses.replace(source, joined=False) for source in kept), *new]
+    _check_size(sources)
+    embeddings, prominence = stacked(sources)
+    start = [old.labels[i].direction for i in stay]
+    held = [np.full(len(source.table), not source.joined) for source in kept]
+    if new:
+        placed = FrozenMap(load_placement(old.folder)).place(*stacked(new))
+        start.append(placed.direction)
+        held.append(np.zeros(len(placed), bool))
+    starts = np.concatenate(start)
+    holds = np.concatenate(held)
+    begins = offsets(sources)[len(stay) :]
+    for number, position in former.items():
+        rows, places = _unchanged(new[number], old.labels[position])
+        starts[begins[number] + rows] = places
+        holds[begins[number] + rows] = True
+    added = tuple(source.name for i, source in enumerate(new) if i not in former)
+    replaced = tuple(source.name for i, source in enumerate(new) if i in former)
+    shared = sharing(sources, embeddings)
+    return _Plan(shared, embeddings, prominence, starts, holds, added, replaced)
+
+
+def _former(old: OldMap, found: Sequence[Source]) -> dict[int, int]:
+    """Which new source takes the place of which source of the map, by their file names.
+
+    Raises LabelError for a name that several sources have.
+    """
+    by_name: dict[str, list[int]] = {}
+    for i, source in enumerate(old.sources):
+        by_name.setdefault(source.table.source.name, []).append(i)
+    former: dict[int, int] = {}
+    for number, source in enumerate(found):
+        name = source.table.source.name
+        same = by_name.get(name, [])
+        if len(same) > 1 or (same and same[0] in former.values()):
+            raise LabelError(
+                f"{name} cannot be replaced: several sources have this name; update without"
+                " --replace, or make a new map"
+            )
+        if same:
+            former[number] = same[0]
+    return former
+
+
+def _unchanged(
+    new: Source, before: Labels
+) -> tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows 3"]]:
+    """Rows of a replaced document whose embedding it had before, and where these lay.
+
+    Of equal embeddings each is taken once, in order.
+    """
+    places: dict[bytes, list[int]] = {}
+    for row, embedding in enumerate(before.embeddings):
+        places.setdefault(embedding.tobytes(), []).append(row)
+    pairs = [
+        (row, places[key].pop(0))
+        for row, key in enumerate(row.tobytes() for row in new.table.embeddings)
+        if places.get(key)
+    ]
+    rows = np.asarray([row for row, _ in pairs], np.int64)
+    return rows, before.direction[[there for _, there in pairs]].reshape(-1, 3)
+
+
+def _check_size(sources: Sequence[Source]) -> None:
+    points = sum(len(source.table) for source in sources)
+    width = max((source.width for source in sources if len(source.table)), default=1)
+    if points > most_fitted(width):
+        raise LabelError(
+            f"an update fits all of {points} points, and this machine's memory suits"
+            f" {most_fitted(width)}; let new points join instead (sphere-ebm join)"
+        )
+
+
+def _run(
+    old: OldMap,
+    plan: _Plan,
+    output: Path,
+    how: dict[str, Any],
+    overwrite: bool,
+    progress: StageProgress | None,
+    refused: Sequence[Refused],
+) -> LabelRun:
+    """Fit the plan and write its map, as `label` does."""
+    config = growing(old.config)
+    points = Points(plan.embeddings, plan.prominence, plan.start, plan.held)
+
+    def fit(checkpoint: Path) -> Placement:
+        strength = how["strength"]
+        return refit(points, config, strength=strength, progress=progress, checkpoint=checkpoint)
+
+    content = {
+        "format": MAP_FORMAT,
+        "version": version("sphere-ebm"),
+        "config": json.loads(config.to_json()),
+        "parent": [old.map_id, [[s.name, s.digest] for s in old.sources]],
+        "files": [[s.name, s.digest] for s in plan.sources],
+        **how,
+    }
+    with locked(output):
+        claimed = claim(output, identity(content), [s.name for s in plan.sources], overwrite)
+        placement = fitted_placement(claimed, plan.embeddings, fit, joined=False)
+        journal = claimed.take_over()
+        before = {name for name in journal.finished if journal.holds(name)}
+        with stage("quality", progress):
+            quality = placement.quality()
+        parent = _parent(old, plan, placement, how)
+        metadata = label_metadata(journal.map_id, placement, quality) | {"parent": old.map_id}
+        told = [metadata] * len(plan.sources)
+        write_all_labels(journal, plan.sources, placement, told, before, progress)
+        placed = MapPoints.of(placement)
+        about = {"parent": parent}
+        write_summary(journal, plan.sources, placement, placed, quality, before, progress, about)
+        journal.close()
+    warnings = collected_warnings(plan.sources, placement.notes)
+    kept = sum(source.name in before for source in plan.sources)
+    named = {*plan.added, *plan.replaced}
+    files = {s.table.source: output / s.name for s in plan.sources if s.name in named}
+    count = len(placement)
+    return LabelRun(
+        output, journal.map_id, placement, count, quality, files, tuple(refused), warnings, kept
+    )
+
+
+def _parent(old: OldMap, plan: _Plan, placement: Placement, how: dict[str, Any]) -> dict[str, Any]:
+    """What `map.json` tells about the older map, and how far its points moved."""
+    moved = degrees_moved(plan.start, placement.direction)[plan.held]
+    return {
+        "id": old.map_id,
+        "added": list(plan.added),
+        "replaced": list(plan.replaced),
+        "strength": how["strength"],
+        "held": int(plan.held.sum()),
+        "moved_degrees": Drift.of(moved)._asdict() if len(moved) else None,
+    }
+
+
+def _documents(
+    plan: _Plan, degrees: Float64[np.ndarray, " points"]
+) -> Iterator[tuple[str, Int64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]]:
+    """Every document's name, and of its held points the numbers and how far they moved."""
+    for source, begin in zip(plan.sources, offsets(plan.sources), strict=False):
+        table = source.table
+        for number, name in enumerate(table.documents):
+            rows = np.flatnonzero(table.document == number)
+            held = plan.held[begin + rows]
+            patches = np.arange(len(rows))
+            yield name, patches[held], degrees[begin + rows[held]]
+
+
+def _by_document(plan: _Plan, degrees: Float64[np.ndarray, " points"]) -> dict[str, Drift]:
+    """How far the held points of each document moved; those of one name are counted together."""
+    found: dict[str, list[np.ndarray]] = {}
+    for name, _, moved in _documents(plan, degrees):
+        if len(moved):
+            found.setdefault(name, []).append(moved)
+    return {name: Drift.of(np.concatenate(parts)) for name, parts in found.items()}
+
+
+def _farthest(plan: _Plan, degrees: Float64[np.ndarray, " points"]) -> tuple[Moved, ...]:
+    """The held points that moved most."""
+    moved = [
+        Moved(name, int(patch), float(angle))
+        for name, patches, angles in _documents(plan, degrees)
+        for patch, angle in zip(patches, angles, strict=True)
+    ]
+    return tuple(heapq.nlargest(FARTHEST, moved, key=lambda one: one.degrees))
