@@ -59,6 +59,7 @@ def progress_bars(shown: bool) -> Iterator[StageProgress | None]:
 
 def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
     """What `--json` prints of a map."""
+    sure = run.placement.certainty
     return {
         "map": run.map_id,
         "output": str(run.output),
@@ -69,6 +70,7 @@ def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
         "converged": run.placement.converged,
         "energy": final_energy(run.placement),
         "quality": run.quality.to_dict(),
+        "certainty": None if sure is None else sure._asdict(),
         "labels": {str(source): str(path) for source, path in run.files.items()},
         "refused": {str(refused.source): refused.reason for refused in run.refused},
         "warnings": list(run.warnings),
@@ -88,6 +90,11 @@ def print_run(run: LabelRun, seconds: float) -> None:
     for name, value in final_energy(placement).items():
         table.add_row(f"energy per point, {name}", f"{value / max(len(placement), 1):.4f}")
     add_quality(table, run.quality)
+    sure = placement.certainty
+    if sure is not None:
+        table.add_row("error of a direction, median", f"{sure.median:.1f}°")
+        table.add_row("error of a direction, 90 % below", f"{sure.p90:.1f}°")
+        table.add_row("points with two places", f"{sure.two_modes:.1%}")
     end = "converged" if placement.converged else "all taken"
     table.add_row("steps", f"{int(placement.step[-1]) if placement.step.size else 0} ({end})")
     table.add_row(

@@ -160,6 +160,7 @@ def _map_content(
 ) -> dict[str, Any]:
     """What `map.json` holds."""
     shells = placement.shells
+    sure = placement.certainty
     return {
         "format": MAP_FORMAT,
         "id": journal.map_id,
@@ -171,6 +172,7 @@ def _map_content(
         "converged": placement.converged,
         "energy": final_energy(placement),
         "quality": quality.to_dict(),
+        "certainty": None if sure is None else sure._asdict(),
         "shells": {
             "radius": shells.radius.tolist(),
             "capacity": shells.capacity.tolist(),

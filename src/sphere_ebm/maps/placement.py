@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Int32, Shaped
@@ -24,6 +24,19 @@ from sphere_ebm.quality.report import QualityReport, measure_quality
 
 _CURE = "save the placement again with `Placement.save`"
 _EVERY = slice(None)
+
+
+class Certainty(NamedTuple):
+    """How sure the directions of a map are.
+
+    Replicas that were run; median and 90th percentile of `angle_std` in degrees; the share of
+    points with two modes.
+    """
+
+    replicas: int
+    median: float
+    p90: float
+    two_modes: float
 
 
 @final
@@ -113,6 +126,15 @@ class Placement:
     def shells_used(self) -> int:
         """Number of shells that hold at least one point."""
         return int(np.count_nonzero(occupancy(self.shell, self.shells)))
+
+    @property
+    def certainty(self) -> Certainty | None:
+        """How sure the directions are; None where no replica was run."""
+        if self.replicas is None or not len(self.replicas) or self.mode_weight is None:
+            return None
+        median, p90 = np.degrees(np.quantile(self.angle_std, (0.5, 0.9)))
+        two = np.mean(self.mode_weight[:, 1] > 0)
+        return Certainty(len(self.replicas), float(median), float(p90), float(two))
 
     def columns(self, rows: slice | Int[np.ndarray, " rows"] = _EVERY) -> Columns:
         """What a label file holds of some points, by the names of `COLUMNS`; what is None is not.
