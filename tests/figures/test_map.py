@@ -310,6 +310,14 @@ def test_same_input_gives_the_same_bytes(tmp_path):
     assert b"Software" not in first
 
 
+def test_the_settings_of_the_user_change_no_byte_and_stay_theirs(tmp_path):
+    theirs = {"axes.grid": True, "savefig.dpi": 50, "axes.facecolor": "red", "font.weight": "bold"}
+    plain = save_figure(plot_map(**inputs(50)), tmp_path / "a.png").read_bytes()
+    with matplotlib.rc_context(theirs):
+        assert save_figure(plot_map(**inputs(50)), tmp_path / "b.png").read_bytes() == plain
+        assert {name: matplotlib.rcParams[name] for name in theirs} == theirs
+
+
 def test_a_figure_saved_twice_gives_the_same_bytes(tmp_path):
     figure = plot_map(**inputs(50))
     assert (

@@ -1,6 +1,7 @@
 """Colours and style of the figures, and which points have which colour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -42,6 +43,15 @@ STYLE |= {f"{x}tick.{key}": value for x in "xy" for key, value in TICKS.items()}
 RADIUS_COLOURS = LinearSegmentedColormap.from_list(
     "radius", matplotlib.colormaps["viridis"](np.linspace(0.0, 0.92, 64))
 )
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """`STYLE` over matplotlib's own defaults, whatever the user has set; theirs afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
 
 
 def groups_of(document: np.ndarray | None, names: Sequence[str] | None) -> list[Group]:
