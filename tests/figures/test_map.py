@@ -304,6 +304,13 @@ def test_jax_arrays_are_accepted():
     assert len(drawn_points(figure, "map")) == 20
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_documents_that_are_missing_are_refused_with_the_cure():
+    given = inputs(3) | {"document": np.array([0, 1, np.nan])}
+    with pytest.raises(ValueError, match=r"`document` must hold an integer.*got dtype float64"):
+        plot_map(**given)
+
+
 def test_same_input_gives_the_same_bytes(tmp_path):
     first = save_figure(plot_map(**inputs(50)), tmp_path / "a.png").read_bytes()
     assert save_figure(plot_map(**inputs(50)), tmp_path / "b.png").read_bytes() == first

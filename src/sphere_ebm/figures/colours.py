@@ -57,10 +57,16 @@ def house_style() -> Iterator[None]:
 def groups_of(document: np.ndarray | None, names: Sequence[str] | None) -> list[Group]:
     """Documents in order of their index, each with its colour.
 
-    Beyond the palette the small ones become one group.
+    Beyond the palette the small ones become one group. Raises ValueError for a document that is no
+    integer, NaN for a missing one among them.
     """
     if document is None:
         return []
+    if document.dtype.kind not in "iu":
+        raise ValueError(
+            f"`document` must hold an integer for every point; got dtype {document.dtype}. Give"
+            " points without a document a number of their own."
+        )
     present, counts = np.unique(document, return_counts=True)
     if len(present) < 2:
         return []

@@ -79,7 +79,7 @@ def plot_map(
     Args:
         direction: unit vectors u_i.
         radius: radii r_i, in the units of the shells.
-        document: index of each point's document into `document_names`.
+        document: index of each point's document into `document_names`; integers, else ValueError.
         document_names: by default "document k".
         shell: index of each point's shell; without it the radii are shown as a histogram.
         shells: capacities to compare with; scaled here to sum to n.

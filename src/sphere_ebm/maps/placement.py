@@ -112,7 +112,7 @@ class Placement:
             prominence=self.prominence,
             shell=self.shell,
             shells=self.shells,
-            labels=None if labels is None else np.asarray(labels),
+            labels=None if labels is None else np.asanyarray(labels),
             order=self.config.radius_order,
             ks=ks,
             queries=queries,
