@@ -322,10 +322,25 @@ def test_jax_arrays_are_accepted():
     assert len(drawn_points(figure, "map")) == 20
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_documents_that_are_missing_are_refused_with_the_cure():
+    given = inputs(3) | {"document": np.array([0, 1, np.nan])}
+    with pytest.raises(ValueError, match=r"`document` must hold an integer.*got dtype float64"):
+        plot_map(**given)
+
+
 def test_same_input_gives_the_same_bytes(tmp_path):
     first = save_figure(plot_map(**inputs(50)), tmp_path / "a.png").read_bytes()
     assert save_figure(plot_map(**inputs(50)), tmp_path / "b.png").read_bytes() == first
     assert b"Software" not in first
+
+
+def test_the_settings_of_the_user_change_no_byte_and_stay_theirs(tmp_path):
+    theirs = {"axes.grid": True, "savefig.dpi": 50, "axes.facecolor": "red", "font.weight": "bold"}
+    plain = save_figure(plot_map(**inputs(50)), tmp_path / "a.png").read_bytes()
+    with matplotlib.rc_context(theirs):
+        assert save_figure(plot_map(**inputs(50)), tmp_path / "b.png").read_bytes() == plain
+        assert {name: matplotlib.rcParams[name] for name in theirs} == theirs
 
 
 def test_a_figure_saved_twice_gives_the_same_bytes(tmp_path):

@@ -57,17 +57,33 @@ def test_all_bits_of_bfloat16_are_read_as_the_safetensors_library_reads_them(
     np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
 
 
-@pytest.mark.parametrize("dtype", ["int64", "int32", "uint32", "uint8", "bool"])
+@pytest.mark.parametrize(
+    "dtype", ["int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"]
+)
+def test_integers_become_float32_where_reals_are_wanted(tmp_path, write, dtype):
+    values = np.array([0, 1, 127], dtype)
+    container = read_container(write(tmp_path / "x.safetensors", {"a": values}))
+    np.testing.assert_array_equal(container.floats("a"), values.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint64", "uint32", "uint8", "bool"])
 def test_every_integer_dtype_becomes_int64(tmp_path, write, dtype):
     container = read_container(write(tmp_path / "x.safetensors", {"a": np.array([0, 1, 1], dtype)}))
     np.testing.assert_array_equal(container.integers("a"), np.array([0, 1, 1]))
 
 
-def test_integers_are_no_floats_and_floats_no_integers(tmp_path, write):
-    tensors = {"f": np.ones(1, np.float32), "i": np.ones(1, np.int32)}
+def test_an_integer_that_int64_cannot_hold_is_named(tmp_path, write):
+    values = np.array([[3, 2**63]], np.uint64)
+    container = read_container(write(tmp_path / "x.safetensors", {"a": values}))
+    with pytest.raises(ShardError, match=r"`a` at index 1: 9223372036854775808 is not below 2\^63"):
+        container.integers("a")
+
+
+def test_floats_are_no_integers_and_truth_values_no_numbers(tmp_path, write):
+    tensors = {"f": np.ones(1, np.float32), "i": np.ones(1, np.int32), "b": np.ones(1, bool)}
     container = read_container(write(tmp_path / "x.safetensors", tensors))
-    with pytest.raises(ShardError, match=r"`i`: dtype I32 where one of F64, F32, F16, BF16"):
-        container.floats("i")
+    with pytest.raises(ShardError, match=r"`b`: dtype BOOL where one of F64, F32, F16, BF16, I64"):
+        container.floats("b")
     with pytest.raises(ShardError, match=r"`f`: dtype F32 where one of I64"):
         container.integers("f")
     with pytest.raises(ShardError, match=r"`i`: dtype I32 where one of U8"):

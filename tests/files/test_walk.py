@@ -90,7 +90,7 @@ def test_folders_that_link_to_one_another_are_searched_once_each(tmp_path):
     assert len(search(follows=True).files(str(tmp_path / "**" / "*.x"))) == len(names)
 
 
-@pytest.mark.parametrize("pattern", ["", "**/*.x"])
+@pytest.mark.parametrize("pattern", ["", "**/*.x", "*/*.x", "[acz]*/?.x"])
 def test_a_folder_without_permission_is_reported_and_loses_no_other(tmp_path, monkeypatch, pattern):
     for name in ("a/1.x", "closed/2.x", "z/3.x"):
         touched(tmp_path / name)

@@ -1,10 +1,12 @@
 """Lists of neighbours that another library found."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from builders import mixed, same_neighbours
-from sphere_ebm.graph.index import nearest_neighbours
+from sphere_ebm.graph.graph import build_graph
+from sphere_ebm.graph.index import NeighbourIndex, nearest_neighbours
 from sphere_ebm.graph.neighbours import Neighbours
 
 EMBEDDINGS = mixed(300)
@@ -76,3 +78,43 @@ def test_zero_vectors_lose_the_neighbours_they_were_given():
 def test_wrong_lists_are_refused_with_row_and_cure(arguments, message):
     with pytest.raises(ValueError, match=message):
         Neighbours.from_arrays(*arguments)
+
+
+DISTANCES = {
+    "cosine distances": lambda cosine: 1 - cosine,
+    "chords of unit vectors": lambda cosine: np.sqrt(2 - 2 * cosine),
+    "squared chords": lambda cosine: 2 - 2 * cosine,
+    "angles": np.arccos,
+}
+
+
+@pytest.mark.parametrize("kind", DISTANCES)
+def test_distances_given_as_similarities_are_found_out(kind):
+    given = np.clip(DISTANCES[kind](FOUND.similarity.clip(-1, 1)), -1, 1)
+    with pytest.raises(ValueError, match=f"`similarity` must hold cosines.* look like {kind}"):
+        Neighbours.from_arrays(FOUND.index, given, EMBEDDINGS)
+
+
+def test_similarities_of_another_kind_are_the_callers_own():
+    ranks = np.broadcast_to(np.linspace(0.9, 0.4, 6), FOUND.index.shape)
+    near = np.clip(FOUND.similarity + 0.03, -1, 1)
+    for given in (ranks, near):
+        assert Neighbours.from_arrays(FOUND.index, given, EMBEDDINGS).index.shape == (300, 6)
+
+
+def test_lists_and_frames_are_taken_as_arrays_are():
+    some = EMBEDDINGS[:40]
+    found = nearest_neighbours(some, 3)
+    for held in (np.ndarray.tolist, pd.DataFrame, lambda x: pd.DataFrame(x).convert_dtypes()):
+        given = Neighbours.from_arrays(held(found.index), held(found.similarity), held(some))
+        same_neighbours(given, found)
+        np.testing.assert_array_equal(nearest_neighbours(held(some), 3).index, found.index)
+        graph = build_graph(held(some), neighbours=3)
+        np.testing.assert_array_equal(graph.senders, build_graph(some, neighbours=3).senders)
+        answer = NeighbourIndex.build(held(some)).query(held(some), 1)
+        np.testing.assert_array_equal(answer.index[:, 0], np.arange(40))
+
+
+def test_the_least_int8_is_a_number_like_any_other():
+    rows = np.array([[-128, 0], [-128, -128], [1, 1], [-100, 3]], np.int8)
+    same_neighbours(nearest_neighbours(rows, 2), nearest_neighbours(rows.astype(np.float32), 2))

@@ -1,5 +1,6 @@
 """The figure shows every method and measure of a comparison."""
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -52,6 +53,15 @@ def test_documents_colour_the_maps(compared: dict[str, Compared]) -> None:
 def test_the_figure_is_a_picture(compared: dict[str, Compared], tmp_path) -> None:
     path = save_figure(plot_comparison(list(compared.values())[:3]), tmp_path / "figure.png")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_settings_of_the_user_change_no_byte(compared: dict[str, Compared], tmp_path) -> None:
+    def drawn() -> bytes:
+        return save_figure(plot_comparison([compared["pca"]]), tmp_path / "figure.png").read_bytes()
+
+    plain = drawn()
+    with matplotlib.rc_context({"axes.grid": True, "savefig.dpi": 50, "xtick.direction": "in"}):
+        assert drawn() == plain
 
 
 def test_nothing_to_draw_is_refused() -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sphere_ebm.maps.checks import checked_numbers, checked_prominence
+from sphere_ebm.maps.checks import checked_neighbours, checked_numbers, checked_prominence
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -60,3 +60,8 @@ def test_numbers_of_any_type_become_float64(given: Any) -> None:
 def test_ties_are_counted_when_they_are_more_than_half(prominence: list[float], tied: int) -> None:
     _, notes = checked_prominence(prominence, np.zeros((len(prominence), 0), np.float32))
     assert [note.split()[0] for note in notes] == ([str(tied)] if tied else [])
+
+
+def test_neighbours_that_are_no_pair_are_refused_with_the_cure() -> None:
+    with pytest.raises(ValueError, match=r"tuple of index and similarity; got ndarray\. Make one"):
+        checked_neighbours(np.array([[1], [0]]), np.ones((2, 3), np.float32))

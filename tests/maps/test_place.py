@@ -359,5 +359,9 @@ def test_neighbours_found_elsewhere_make_the_same_map(
     given = Neighbours.from_arrays(order, embeddings=clusters)
     assert given.index.shape[1] == 39, "each point found itself first"
     assert same_bits(place(clusters, config=config(), neighbours=given), placed)
+    pair = (given.index, given.similarity)
+    assert same_bits(place(clusters, config=config(), neighbours=pair), placed)
+    with pytest.raises(ValueError, match="look like cosine distances: give 1 - distance"):
+        place(clusters, neighbours=(given.index[:, :5], 1 - given.similarity[:, :5]))
     with pytest.raises(ValueError, match=r"`neighbours` must be those of \d+ points; got"):
         place(clusters[:-1], config=config(), neighbours=given)

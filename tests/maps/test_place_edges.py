@@ -90,8 +90,8 @@ def test_every_input_gets_a_map(kind: str, start: str) -> None:
             r"`embeddings` must hold real numbers; got dtype <U1",
         ),
         (
-            {"embeddings": cloud(5).astype(object)},
-            r"`embeddings` must hold real numbers; got dtype object",
+            {"embeddings": np.array([[1.0, None]])},
+            r"`embeddings` must hold real numbers; got None at index \(0, 1\): fill or drop",
         ),
         (
             {"embeddings": [[1.0, 2.0], [3.0]]},

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
@@ -32,6 +33,23 @@ def test_label_accuracy_is_that_of_a_leave_one_out_classifier():
         right += classifier.predict(direction[[point]])[0] == labels[point]
     assert 0.5 < right / 150 < 1
     assert label_accuracy(direction, labels, k=1) == pytest.approx(right / 150)
+
+
+@pytest.mark.parametrize(
+    "missing", [None, float("nan"), pd.NA, pd.NaT, np.ma.masked, np.nan], ids=lambda x: repr(x)
+)
+def test_points_without_a_label_neither_ask_nor_vote(missing):
+    _, direction = noisy_map(150)
+    labels = (direction[:, 0] > 0).astype(int)
+    lost = np.arange(150) % 3 == 0
+    if missing is np.ma.masked:
+        held = np.ma.masked_array(labels, lost)
+    else:
+        held = np.where(lost, missing, labels.astype(object))
+    expected = label_accuracy(direction[~lost], labels[~lost])
+    assert label_accuracy(direction, held) == expected
+    if missing is np.nan:
+        assert label_accuracy(direction, np.where(lost, np.nan, labels)) == expected
 
 
 def test_the_majority_wins_and_a_tie_goes_to_the_nearest_voter():

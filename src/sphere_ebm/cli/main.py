@@ -29,9 +29,12 @@ from sphere_ebm.cli.output import (
     PARTLY,
     PLAIN,
     UNREAD,
+    UnprintedError,
     add_quality,
+    escape_unknown_characters,
     label_facts,
     print_run,
+    printing,
     progress_bars,
     run_summary,
     say,
@@ -76,23 +79,36 @@ _EXIT_CODES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    escape_unknown_characters()
     parser = _parser()
     options = parser.parse_args(arguments)
     errors = Console(stderr=True, **PLAIN)
     try:
-        code = int(options.run(options, errors))
-        sys.stdout.flush()
+        return _run(options, errors)
     except KeyboardInterrupt:
         say(errors, "sphere-ebm: interrupted; the same command continues where it stopped")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone; what the interpreter still flushes at its end must go
-        # nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREAD
+        return _unread()
+    except UnprintedError as error:
+        say(errors, f"sphere-ebm: standard output cannot be written ({error}), files can")
+        return _unread()
+
+
+def _run(options: argparse.Namespace, errors: Console) -> int:
+    try:
+        return int(options.run(options, errors))
+    except BrokenPipeError:
+        raise
     except (LabelError, ShardError, NonFiniteEnergyError, MissingPackageError, OSError) as error:
-        return _failed(error, options, errors)
-    return code
+        with printing():
+            return _failed(error, options, errors)
+
+
+def _unread() -> int:
+    """What the interpreter still flushes at its end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNREAD
 
 
 def _failed(error: Exception, options: argparse.Namespace, errors: Console) -> int:
@@ -252,10 +268,11 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
         say(errors, f"warning: {warning}")
     for refused in run.refused:
         say(errors, f"refused: {refused.reason}")
-    if options.json:
-        print(json.dumps(run_summary(run, seconds), indent=1, sort_keys=True))
-    elif not options.quiet:
-        print_run(run, seconds)
+    with printing():
+        if options.json:
+            print(json.dumps(run_summary(run, seconds), indent=1, sort_keys=True))
+        elif not options.quiet:
+            print_run(run, seconds)
     return PARTLY if run.refused else OK
 
 
@@ -281,16 +298,14 @@ def _compare(options: argparse.Namespace, errors: Console) -> int:
     for refused in done.refused:
         say(errors, f"refused: {refused.reason}")
     rows = {one.method: one.row() for one in done.compared}
-    if options.json:
-        print(
-            json.dumps(
-                {"methods": rows, "refused": {str(r.source): r.reason for r in done.refused}},
-                indent=1,
-            )
-        )
-    elif not options.quiet:
-        _print_comparison(rows, done.points)
-        say(Console(**PLAIN), f"{COMPARISON_TABLE} and {COMPARISON_FIGURE} are in {options.output}")
+    with printing():
+        if options.json:
+            reasons = {str(one.source): one.reason for one in done.refused}
+            print(json.dumps({"methods": rows, "refused": reasons}, indent=1))
+        elif not options.quiet:
+            _print_comparison(rows, done.points)
+            files = f"{COMPARISON_TABLE} and {COMPARISON_FIGURE}"
+            say(Console(**PLAIN), f"{files} are in {options.output}")
     return PARTLY if done.refused else OK
 
 
@@ -319,10 +334,11 @@ def _short(value: float, digits: int) -> str:
 
 def _inspect(options: argparse.Namespace, errors: Console) -> int:
     summary = inspect_shard(options.file)
-    if options.json:
-        print(json.dumps(_summary_dict(summary), indent=1))
-    else:
-        _print_summary(summary)
+    with printing():
+        if options.json:
+            print(json.dumps(_summary_dict(summary), indent=1))
+        else:
+            _print_summary(summary)
     return OK if summary.problem is None else NOTHING
 
 
@@ -373,11 +389,12 @@ def _print_summary(summary: ShardSummary) -> None:
 
 def _quality(options: argparse.Namespace, errors: Console) -> int:
     report = measure_map(options.folder)
-    if options.json:
-        print(json.dumps(report.to_dict(), indent=1, sort_keys=True))
-        return OK
-    table = Table(title=one_line(str(options.folder)), show_header=False)
-    table.add_row("points", f"{report.points:,}")
-    add_quality(table, report)
-    Console(**PLAIN).print(table)
+    with printing():
+        if options.json:
+            print(json.dumps(report.to_dict(), indent=1, sort_keys=True))
+            return OK
+        table = Table(title=one_line(str(options.folder)), show_header=False)
+        table.add_row("points", f"{report.points:,}")
+        add_quality(table, report)
+        Console(**PLAIN).print(table)
     return OK

@@ -1,9 +1,11 @@
 """What the command prints, whichever subcommand it is: lines, bars, and the table of a map."""
 
+import io
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from rich.console import Console
@@ -27,6 +29,36 @@ PARTLY = 4
 INTERRUPTED = 130
 # Names from outside are not to be read as markup or emoji codes, nor broken into lines.
 PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
+
+
+@final
+class UnprintedError(Exception):
+    """Standard output took no more, and why; what was made before is whole."""
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Tell standard output's own errors from those of the files that a command writes.
+
+    Raises:
+        BrokenPipeError: whoever read the output has gone.
+        UnprintedError: any other reason why it cannot be written.
+    """
+    try:
+        yield
+        if sys.stdout is not None:  # there is none where it was closed when Python began
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnprintedError(error.strerror or str(error)) from error
+
+
+def escape_unknown_characters() -> None:
+    """Let terminals and files take what their encoding lacks: it is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(console: Console, text: str) -> None:

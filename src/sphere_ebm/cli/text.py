@@ -27,6 +27,7 @@ from sphere_ebm.cli.output import (
     PARTLY,
     PLAIN,
     print_run,
+    printing,
     progress_bars,
     run_summary,
     say,
@@ -201,11 +202,12 @@ def _ingest(options: argparse.Namespace, errors: Console) -> int:
     except ValueError as error:
         options.parser.error(str(error))
     _complain(run, errors)
-    if options.json:
-        print(json.dumps(_summary(run), indent=1, sort_keys=True))
-    elif not options.quiet:
-        _print_ingested(run)
-        say(Console(**PLAIN), f"shards and {MANIFEST} are in {run.output}")
+    with printing():
+        if options.json:
+            print(json.dumps(_summary(run), indent=1, sort_keys=True))
+        elif not options.quiet:
+            _print_ingested(run)
+            say(Console(**PLAIN), f"shards and {MANIFEST} are in {run.output}")
     return PARTLY if run.refused else OK
 
 
@@ -227,9 +229,11 @@ def _map(options: argparse.Namespace, errors: Console) -> int:
             options.parser.error(str(error))
         summary["surroundings"] = _around_dict(around)
         if not options.json:
-            _print_around(options.show_neighbours, around)
+            with printing():
+                _print_around(options.show_neighbours, around)
     if options.json:
-        print(json.dumps(summary, indent=1, sort_keys=True))
+        with printing():
+            print(json.dumps(summary, indent=1, sort_keys=True))
     return code
 
 
@@ -258,8 +262,9 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
     _complain(labels, errors)
     summary |= {**run_summary(labels, seconds), "ingest": _summary(run)}
     if not (options.json or options.quiet):
-        _print_ingested(run)
-        print_run(labels, seconds)
+        with printing():
+            _print_ingested(run)
+            print_run(labels, seconds)
     return PARTLY if run.refused or labels.refused else OK
 
 

@@ -1,6 +1,7 @@
 """Colours and style of the figures, and which points have which colour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -44,13 +45,28 @@ RADIUS_COLOURS = LinearSegmentedColormap.from_list(
 )
 
 
+@contextmanager
+def house_style() -> Iterator[None]:
+    """`STYLE` over matplotlib's own defaults, whatever the user has set; theirs afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
 def groups_of(document: np.ndarray | None, names: Sequence[str] | None) -> list[Group]:
     """Documents in order of their index, each with its colour.
 
-    Beyond the palette the small ones become one group.
+    Beyond the palette the small ones become one group. Raises ValueError for a document that is no
+    integer, NaN for a missing one among them.
     """
     if document is None:
         return []
+    if document.dtype.kind not in "iu":
+        raise ValueError(
+            f"`document` must hold an integer for every point; got dtype {document.dtype}. Give"
+            " points without a document a number of their own."
+        )
     present, counts = np.unique(document, return_counts=True)
     if len(present) < 2:
         return []

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Integer
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sphere_ebm.figures.colours import INK, QUIET, STYLE, TERM_COLOURS, point_colours
+from sphere_ebm.figures.colours import INK, QUIET, TERM_COLOURS, house_style, point_colours
 from sphere_ebm.figures.legend import plain, thousands
 from sphere_ebm.figures.world import draw_world
 from sphere_ebm.heuristics.compare import Compared
@@ -48,7 +47,7 @@ def plot_comparison(
     if not compared:
         raise ValueError("`compared` must hold at least one method; got none.")
     height = 4.9 + 0.24 * len(compared)
-    with matplotlib.rc_context(STYLE):
+    with house_style():
         figure = Figure(figsize=(15, height), dpi=130, facecolor="white")
         FigureCanvasAgg(figure)
         figure.text(

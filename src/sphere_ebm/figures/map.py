@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 from matplotlib.axes import Axes
@@ -27,10 +26,10 @@ from sphere_ebm.figures.colours import (
     PALETTE,
     QUIET,
     RADIUS_COLOURS,
-    STYLE,
     TERM_COLOURS,
     group_colours,
     groups_of,
+    house_style,
     radius_norm,
 )
 from sphere_ebm.figures.legend import Group, legend, no_glyph_warnings, plain, thousands
@@ -88,7 +87,7 @@ def plot_map(
     Args:
         direction: unit vectors u_i.
         radius: radii r_i, in the units of the shells.
-        document: index of each point's document into `document_names`.
+        document: index of each point's document into `document_names`; integers, else ValueError.
         document_names: by default "document k".
         shell: index of each point's shell; without it the radii are shown as a histogram.
         shells: capacities to compare with; scaled here to sum to n.
@@ -106,7 +105,7 @@ def plot_map(
     u = np.asarray(direction, np.float64)
     r = np.asarray(radius, np.float64)
     groups = groups_of(None if document is None else np.asarray(document), document_names)
-    with matplotlib.rc_context(STYLE):
+    with house_style():
         figure = Figure(figsize=(12, 9.2), dpi=150, facecolor="white")
         FigureCanvasAgg(figure)
         _heading(
@@ -143,7 +142,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE), no_glyph_warnings():
+    with house_style(), no_glyph_warnings():
         figure.savefig(buffer, format="png", metadata={"Software": None})
     atomic_write(target, lambda file: file.write(buffer.getvalue()))
     return target

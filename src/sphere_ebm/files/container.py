@@ -44,12 +44,14 @@ _INTEGERS: dict[str, np.dtype[Any]] = {
     "I32": np.dtype("<i4"),
     "I16": np.dtype("<i2"),
     "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
     "U32": np.dtype("<u4"),
     "U16": np.dtype("<u2"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("u1"),
 }
-_SIZES = {name: dtype.itemsize for name, dtype in (_FLOATS | _INTEGERS).items()} | {"U64": 8}
+_NUMBERS = _FLOATS | {name: dtype for name, dtype in _INTEGERS.items() if name != "BOOL"}
+_SIZES = {name: dtype.itemsize for name, dtype in (_FLOATS | _INTEGERS).items()}
 _DAMAGED = "the file is damaged: write or download it again"
 
 
@@ -82,7 +84,7 @@ class Container:
     data_start: int
 
     def floats(self, name: str) -> Float32[np.ndarray, " values"]:
-        """All values of a float tensor, flat, as float32.
+        """All values of a tensor of real numbers, flat, as float32.
 
         Raises `ShardError` as `floats_into` does.
         """
@@ -91,15 +93,15 @@ class Container:
         return out
 
     def floats_into(self, name: str, out: Float32[np.ndarray, " values"]) -> None:
-        """Fill `out` (flat, contiguous) with a float tensor.
+        """Fill `out` (flat, contiguous) with a tensor of floats or integers.
 
         F32 is read in place, the rest converted in blocks.
 
         Raises:
-            ShardError: a dtype that is no float, or a value that is no finite float32.
+            ShardError: a dtype that is no number, or a value that is no finite float32.
         """
         info = self.tensors[name]
-        dtype = self._dtype(info, _FLOATS)
+        dtype = self._dtype(info, _NUMBERS)
         in_place = dtype == out.dtype
         for start, raw in self._blocks(info, dtype, out if in_place else None):
             if not in_place:
@@ -120,13 +122,18 @@ class Container:
     def integers(self, name: str) -> Int64[np.ndarray, " values"]:
         """All values of an integer or BOOL tensor, flat, as int64.
 
-        Raises `ShardError` for any other dtype.
+        Raises `ShardError` for any other dtype, and for values of 2^63 and more.
         """
         info = self.tensors[name]
         dtype = self._dtype(info, _INTEGERS)
         out = np.empty(math.prod(info.shape), np.int64)
         for start, raw in self._blocks(info, dtype):
             out[start : start + len(raw)] = raw
+            if dtype.kind == "u" and (beyond := out[start : start + len(raw)] < 0).any():
+                bad = int(beyond.argmax())
+                where = _unflatten(start + bad, info.shape)
+                problem = f"{raw[bad]} is not below 2^63"
+                raise ShardError(self.path, problem, name, where, "write the file again")
         return out
 
     def octets(self, name: str) -> UInt8[np.ndarray, " values"]:

@@ -1,5 +1,6 @@
 """Files below folders and behind patterns: one way of looking for shards and for texts."""
 
+import fnmatch
 import glob
 import itertools
 import os
@@ -90,12 +91,7 @@ class Search:
         that lead back, a search would never end.
         """
         seen: set[str] = set()
-
-        def note(error: OSError) -> None:
-            problem = f"cannot be searched ({error.strerror})"
-            self.refuse(str(error.filename), problem, "check its permissions")
-
-        for folder, folders, names in os.walk(top, onerror=note, followlinks=follows):
+        for folder, folders, names in os.walk(top, onerror=self._note, followlinks=follows):
             real = os.path.realpath(folder) if follows else folder
             if real in seen or self._passes_over(folder, names):
                 folders.clear()
@@ -106,19 +102,49 @@ class Search:
             yield folder, names
 
     def _matches(self, pattern: str) -> Iterator[str]:
-        """`glob.glob` with `recursive`, but that links which lead back end."""
+        """`glob.glob` with `recursive`, but links that lead back end, and closed folders are named.
+
+        `glob` passes over a folder that cannot be listed without a word.
+        """
         parts = Path(pattern).parts
-        if "**" not in parts:
-            yield from glob.glob(pattern)
+        at = next((i for i, part in enumerate(parts) if glob.has_magic(part)), None)
+        if at is None:
+            if os.path.lexists(pattern):
+                yield pattern
             return
-        at = parts.index("**")
-        rest = [*itertools.dropwhile("**".__eq__, parts[at:])]
-        for top in filter(os.path.isdir, glob.glob(str(Path(*parts[:at])))):
-            for folder, names in self._folders(top, self._follows):
-                if rest:
-                    yield from self._matches(os.path.join(glob.escape(folder), *rest))
-                else:
-                    yield from (os.path.join(folder, n) for n in names if not n.startswith("."))
+        top = str(Path(*parts[:at]))
+        rest = parts[at + 1 :]
+        if parts[at] != "**":
+            for name in self._names(top, parts[at]):
+                here = os.path.join(top, name)
+                if not rest:
+                    yield here
+                elif os.path.isdir(here):
+                    yield from self._matches(os.path.join(glob.escape(here), *rest))
+            return
+        rest = tuple(itertools.dropwhile("**".__eq__, rest))
+        for folder, names in self._folders(top, self._follows):
+            if rest:
+                yield from self._matches(os.path.join(glob.escape(folder), *rest))
+            else:
+                yield from (os.path.join(folder, n) for n in names if not n.startswith("."))
+
+    def _names(self, top: str, pattern: str) -> list[str]:
+        """What of a folder a pattern without `**` matches; hidden names only where it has a dot."""
+        try:
+            with os.scandir(top) as entries:
+                names = [entry.name for entry in entries]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._note(error)
+            return []
+        shown = [name for name in names if pattern.startswith(".") or not name.startswith(".")]
+        return fnmatch.filter(shown, pattern)
+
+    def _note(self, error: OSError) -> None:
+        problem = f"cannot be searched ({error.strerror})"
+        self.refuse(str(error.filename), problem, "check its permissions")
 
 
 def _is_pattern(given: str) -> bool:

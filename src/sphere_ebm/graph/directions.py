@@ -3,7 +3,7 @@
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, UInt64
+from jaxtyping import Float, Float32, Int, Int32, UInt64
 
 from sphere_ebm.geometry.sphere import unit_rows
 
@@ -15,7 +15,7 @@ _CHUNK = 16_384
 
 
 def pointing_directions(
-    embeddings: Float32[np.ndarray, "points width"], name: str = "embeddings"
+    embeddings: Float[np.ndarray, "points width"], name: str = "embeddings"
 ) -> tuple[Float32[np.ndarray, "pointing width"], Int[np.ndarray, " pointing"]]:
     """Unit vectors of the rows that are not zero, and which rows these are.
 

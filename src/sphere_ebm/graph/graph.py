@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -121,7 +122,7 @@ class NeighbourGraph:
 
 
 def build_graph(
-    embeddings: Float32[np.ndarray, "points width"],
+    embeddings: ArrayLike,
     *,
     neighbours: int = 15,
     affinity: str = "uniform",

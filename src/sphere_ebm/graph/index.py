@@ -8,7 +8,9 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32
+from numpy.typing import ArrayLike
 
+from sphere_ebm.geometry.arrays import matrix
 from sphere_ebm.graph.directions import DistinctDirections, pointing_directions
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.graph.search import (
@@ -61,7 +63,7 @@ class NeighbourIndex:
     @classmethod
     def build(
         cls,
-        embeddings: Float32[np.ndarray, "points width"],
+        embeddings: ArrayLike,
         *,
         search: str = "auto",
         seed: int = 0,
@@ -73,15 +75,16 @@ class NeighbourIndex:
         """
         if search not in ("auto", "exact", "approximate"):
             raise ValueError(f"`search` must be 'auto', 'exact' or 'approximate'; got {search!r}.")
-        unit, pointing = pointing_directions(embeddings)
+        given = matrix("embeddings", embeddings)
+        unit, pointing = pointing_directions(given)
         faiss, note = index_library(search, len(pointing), EXACT_LIMIT)
         groups = DistinctDirections(unit)
         unit = unit if len(groups) == len(unit) else unit[groups.first]
         if not len(unit):
-            return cls(None, pointing, groups, len(embeddings), note)
+            return cls(None, pointing, groups, len(given), note)
         listed = faiss is not None and len(unit) >= MIN_LISTED
         found = ListedSearch(faiss, unit, seed, progress) if listed else ExactSearch(unit)
-        return cls(found, pointing, groups, len(embeddings), note)
+        return cls(found, pointing, groups, len(given), note)
 
     @property
     def pointing(self) -> Int[np.ndarray, " pointing"]:
@@ -122,7 +125,7 @@ class NeighbourIndex:
 
     def query(
         self,
-        new: Float32[np.ndarray, "queries width"],
+        new: ArrayLike,
         k: int,
         *,
         progress: SearchProgress | None = None,
@@ -137,6 +140,7 @@ class NeighbourIndex:
         ones.
         """
         _check_k(k)
+        new = matrix("new", new)
         index = np.full((len(new), k), -1, np.int32)
         similarity = np.full(index.shape, -np.inf, np.float32)
         if self._search is not None and new.shape[1] != self._search.unit.shape[1]:
@@ -157,7 +161,7 @@ class NeighbourIndex:
 
 
 def nearest_neighbours(
-    embeddings: Float32[np.ndarray, "points width"],
+    embeddings: ArrayLike,
     k: int,
     *,
     search: str = "auto",
@@ -165,6 +169,8 @@ def nearest_neighbours(
     progress: SearchProgress | None = None,
 ) -> Neighbours:
     """Finds the k' = min(k, N - 1) points of largest cosine similarity to each point.
+
+    `embeddings`: (N, D) real numbers, as an array, nested lists or a DataFrame.
 
     `search` is `"exact"`, `"approximate"` (inverted lists of faiss with exact re-ranking, see
     `sphere_ebm.graph.search.ListedSearch`; the extra `ann`) or `"auto"`: exact up to `EXACT_LIMIT`

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int32, Int64
 from numpy.typing import ArrayLike
 
+from sphere_ebm.geometry.arrays import matrix, real_array
 from sphere_ebm.graph.directions import pointing_directions
 
 _CHUNK = 16_384
+_CHECKED = 64  # rows whose similarities are compared with cosines
+_FAR = 0.05  # a cosine of quantised vectors is closer than that
+_CLOSE = 0.01
 _ROUNDING = 1e-3
 """How far beyond 1 a cosine of another library may lie, which computed it in half precision, say.
 """
@@ -56,17 +60,17 @@ class Neighbours:
         cls,
         index: ArrayLike,
         similarity: ArrayLike | None = None,
-        embeddings: Float32[np.ndarray, "points width"] | None = None,
+        embeddings: ArrayLike | None = None,
     ) -> "Neighbours":
         """Neighbours that another library found.
 
-        Row i of (N, k) arrays lists the neighbours of point i, in any order.
+        Row i of (N, k) arrays, lists or DataFrames lists the neighbours of point i, in any order.
 
         - `index`: of any integer type, -1 where a row is short. The point itself may be listed,
           usually first: it is taken out, and so is the last column when that leaves it empty.
         - `similarity`: cosines, not distances; computed from `embeddings` when missing.
         - `embeddings`: where given, zero vectors lose their neighbours and are nobody's, as in
-          `nearest_neighbours`.
+          `nearest_neighbours`. A few similarities are then checked, see `check_cosines`.
 
         Rows are put in order of falling similarity, equal ones as they were given. Cost: O(N k D)
         with embeddings, in chunks; memory: a copy of them.
@@ -75,21 +79,68 @@ class Neighbours:
         outside -1 .. N - 1, a neighbour listed twice, a similarity that is no cosine, and neither
         similarities nor embeddings.
         """
-        return cls(*_from_arrays(index, similarity, embeddings))
+        given = None if embeddings is None else matrix("embeddings", embeddings)
+        found = cls(*_from_arrays(index, similarity, given))
+        if similarity is not None and given is not None:
+            found.check_cosines(given)
+        return found
+
+    def check_cosines(self, embeddings: Float[np.ndarray, "points width"]) -> None:
+        """Refuse similarities that are evidently distances of `embeddings`, by a few of them.
+
+        Cost: some hundred cosines. Similarities of another kind are the caller's own business.
+
+        Raises:
+            ValueError: they are far from the cosines and close to a common distance.
+        """
+        if len(embeddings) != len(self.index):
+            return
+        rows = np.unique(np.linspace(0, max(len(self.index) - 1, 0), _CHECKED).astype(int))
+        here, column = np.nonzero(self.index[rows] >= 0)
+        near = self.index[rows][here, column]
+        ends = [np.asarray(embeddings[x], np.float64) for x in (rows[here], near)]
+        length = [np.linalg.norm(end, axis=1) for end in ends]
+        usable = (length[0] > 0) & (length[1] > 0)
+        if not usable.any():
+            return
+        given = self.similarity[rows][here, column][usable]
+        cosine = np.einsum("ij,ij->i", *ends)[usable] / (length[0] * length[1])[usable]
+        chord = np.sqrt(np.maximum(2 - 2 * cosine, 0))
+        angle = np.arccos(np.clip(cosine, -1, 1))
+        off = {
+            name: float(np.median(np.abs(given - value)))
+            for name, value in {
+                "cosines": cosine,
+                "cosine distances: give 1 - distance": 1 - cosine,
+                "chords of unit vectors: give 1 - distance² / 2": chord,
+                "squared chords of unit vectors: give 1 - distance / 2": chord**2,
+                "angles: give their cosine": angle,
+                "angles in units of pi: give the cosine of pi times that": angle / np.pi,
+            }.items()
+        }
+        nearest = min(off, key=off.__getitem__)
+        if off["cosines"] > _FAR and off[nearest] < _CLOSE:
+            raise ValueError(
+                f"`similarity` must hold cosines; got {given[0]:.4g} where the cosine is"
+                f" {cosine[0]:.4g}, and such numbers look like {nearest}."
+            )
 
 
 def _from_arrays(
     index: ArrayLike,
     similarity: ArrayLike | None,
-    embeddings: Float32[np.ndarray, "points width"] | None,
+    embeddings: Float[np.ndarray, "points width"] | None,
 ) -> tuple[Int32[np.ndarray, "points k"], Float32[np.ndarray, "points k"]]:
-    listed = _given_index(np.asarray(index), None if embeddings is None else len(embeddings))
+    listed = _given_index(
+        real_array("index", index), None if embeddings is None else len(embeddings)
+    )
     own = listed == np.arange(len(listed))[:, None]
     if embeddings is None and similarity is None:
         raise ValueError(
             "give `similarity` or `embeddings`: without either, neighbours have no cosines."
         )
-    cosine = None if similarity is None else _given_cosines(np.asarray(similarity), listed, own)
+    given = None if similarity is None else real_array("similarity", similarity)
+    cosine = None if given is None else _given_cosines(given, listed, own)
     if embeddings is not None:
         unit, pointing = pointing_directions(embeddings)
         place = np.full(len(listed), -1)

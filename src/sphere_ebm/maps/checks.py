@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Shaped
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 
+from sphere_ebm.geometry.arrays import real_array as real_array
 from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.maps.config import PlacementConfig
 
 EQUAL_NORMS = 1e-5
@@ -20,38 +20,6 @@ ExtraEdges = tuple[
     Shaped[np.ndarray, " edges"], Shaped[np.ndarray, " edges"], Float[np.ndarray, " edges"]
 ]
 """Senders, receivers and weights of edges."""
-
-
-def real_array(name: str, given: Any) -> Shaped[np.ndarray, "..."]:
-    """`given` as an array of real numbers of its own type.
-
-    An array, nested lists, or anything NumPy converts.
-
-    Raises:
-        ValueError: a scipy sparse array, masked entries, rows of different length, or entries that
-            are no real numbers.
-    """
-    if issparse(given):
-        raise ValueError(
-            f"`{name}` must be a dense array; got a scipy sparse one: call .toarray()."
-        )
-    if np.ma.is_masked(given):
-        raise ValueError(
-            f"`{name}` must have no masked entries; got {np.ma.count_masked(given)}: fill or drop"
-            " them."
-        )
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise ValueError(
-            f"`{name}` must be an array of real numbers; got rows of different length."
-        ) from error
-    # jnp, because the floating types of ml_dtypes are not NumPy's
-    if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "biu"):
-        raise ValueError(
-            f"`{name}` must hold real numbers; got dtype {array.dtype}. Convert it to float32."
-        )
-    return array
 
 
 def checked_config(config: Any) -> PlacementConfig:
@@ -168,6 +136,29 @@ def _norms(
         " prominence"
     )
     return np.where(pointing, largest, 0.0), [note]
+
+
+def checked_neighbours(
+    neighbours: Any, embeddings: Float32[np.ndarray, "points width"]
+) -> Neighbours | None:
+    """Neighbours that were found elsewhere; None stays None.
+
+    Raises:
+        ValueError: neither `Neighbours` nor a pair of index and similarity, or what
+            `Neighbours.from_arrays` refuses; similarities that are evidently distances.
+    """
+    if neighbours is None:
+        return None
+    if isinstance(neighbours, Neighbours):
+        neighbours.check_cosines(embeddings)
+        return neighbours
+    if not isinstance(neighbours, (tuple, list)) or len(neighbours) != 2:
+        raise ValueError(
+            "`neighbours` must be a Neighbours, or a tuple of index and similarity; got"
+            f" {type(neighbours).__name__}. Make one with Neighbours.from_arrays."
+        )
+    index, similarity = neighbours
+    return Neighbours.from_arrays(index, similarity, embeddings)
 
 
 def checked_start(

@@ -27,6 +27,7 @@ from sphere_ebm.maps.checks import (
     checked_config,
     checked_edges,
     checked_embeddings,
+    checked_neighbours,
     checked_start,
 )
 from sphere_ebm.maps.config import PlacementConfig, shells_of
@@ -58,7 +59,7 @@ def place(
     start: ArrayLike | None = None,
     anchors: Anchors | None = None,
     extra_edges: Sequence[ArrayLike] | None = None,
-    neighbours: Neighbours | None = None,
+    neighbours: Neighbours | tuple[ArrayLike, ArrayLike | None] | None = None,
     progress: StageProgress | None = None,
     checkpoint: Path | None = None,
     devices: Devices = None,
@@ -86,8 +87,8 @@ def place(
         extra_edges: (senders, receivers, weights) added to the lateral graph; weights relative to
             the graph's own.
         neighbours: nearest neighbours found before, by this package or another
-            (`Neighbours.from_arrays`), instead of a search; at most `config.neighbours` of each
-            point are taken.
+            (`Neighbours.from_arrays`), or what that takes as a tuple (index, similarity), instead
+            of a search; at most `config.neighbours` of each point are taken.
         progress: called as progress(stage, done, total), stages `"neighbours"`, `"steps"` and
             `"replicas"`.
         checkpoint: file to continue from, when it belongs to this very fit, and to write after
@@ -111,7 +112,12 @@ def place(
     given = None if start is None else checked_start(start, len(embeddings))
     anchoring = checked_anchors(anchors, len(embeddings))
     problem = pose(
-        embeddings, prominence, config, checked_edges(extra_edges), progress, neighbours=neighbours
+        embeddings,
+        prominence,
+        config,
+        checked_edges(extra_edges),
+        progress,
+        neighbours=checked_neighbours(neighbours, embeddings),
     )
 
     def starting(seed: int) -> Float32[np.ndarray, "points 3"]:

@@ -170,7 +170,7 @@ class Placement:
             shell=self.shell,
             shells=self.shells,
             kept_p_value=self.kept_p_value,
-            labels=None if labels is None else np.asarray(labels),
+            labels=None if labels is None else np.asanyarray(labels),
             order=self.config.radius_order,
             ks=ks,
             queries=queries,

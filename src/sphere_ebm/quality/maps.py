@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Float, Float64, Int, Shaped
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from sphere_ebm.geometry.sphere import fibonacci_lattice
@@ -49,7 +49,8 @@ def label_accuracy(
     """Leave-one-out accuracy of the majority label among a point's k nearest on the map.
 
     Among labels with equally many votes the one whose nearest voter is nearest wins. k >= N is
-    taken as N - 1; below 2 points the result is nan. Labels are compared for equality only. Cost
+    taken as N - 1; below 2 points the result is nan. Labels are compared for equality only. Points
+    whose label is missing (None, NaN, NaT, NA, masked) are left out as if they were not there. Cost
     O(N (k log N + k^2)) time.
 
     Raises:
@@ -59,10 +60,14 @@ def label_accuracy(
         raise ValueError(
             f"`labels` must have one entry per direction ({len(direction)}); got {len(labels)}."
         )
-    neighbours = nearest_on_map(unit_directions(direction), k, seed)
+    code = _codes(labels)
+    unit = unit_directions(direction)
+    if (code < 0).any():
+        unit = unit[code >= 0]
+        code = code[code >= 0]
+    neighbours = nearest_on_map(unit, k, seed)
     if not neighbours.size:
         return math.nan
-    code = np.unique(labels, return_inverse=True)[1]
     right = 0
     for start in range(0, len(code), 4096):
         votes = code[neighbours[start : start + 4096]]
@@ -70,6 +75,27 @@ def label_accuracy(
         winner = np.take_along_axis(votes, support.argmax(axis=1)[:, None], axis=1)[:, 0]
         right += int((winner == code[start : start + 4096]).sum())
     return right / len(code)
+
+
+def _codes(labels: Shaped[np.ndarray, " points"]) -> Int[np.ndarray, " points"]:
+    """A number from 0 for every label, the same for equal ones; -1 where it is missing."""
+    if labels.dtype == object:
+        number: dict[Any, int] = {}
+        return np.array(
+            [-1 if _is_missing(x) else number.setdefault(x, len(number)) for x in labels], np.int64
+        )
+    code = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    missing = np.ma.getmaskarray(labels) | (np.asarray(labels) != np.asarray(labels))
+    code[missing] = -1
+    return code
+
+
+def _is_missing(label: Any) -> bool:
+    """None, and what does not equal itself: NaN, NaT, and pandas' NA, which does not say."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:
+        return True
 
 
 def angular_evenness(direction: Float[np.ndarray, "points 3"]) -> Evenness:

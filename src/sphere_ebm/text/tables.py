@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sphere_ebm.errors import ShardError
-from sphere_ebm.files.shards.arrays import parquet_library
+from sphere_ebm.files.shards.parquet import parquet_library
 
 TEXT_COLUMNS = ("text", "content")
 """Names of the text column that are looked for where none is given, in this order."""
@@ -79,7 +79,7 @@ def parquet_texts(
             column = _chosen(path, list(fields), column, "no column")
             _check_strings(path, arrow, column, fields[column])
             yield from _rows(path, table, column)
-    except ShardError:
+    except (ShardError, MemoryError):
         raise
     # pyarrow raises many kinds of exceptions for damaged files, OSError among them.
     except Exception as error:

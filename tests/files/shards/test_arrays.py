@@ -1,12 +1,14 @@
-import sys
+import io
 import zipfile
 
+import ml_dtypes
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sphere_ebm.errors import ShardError
+from sphere_ebm.files.shards.arrays import array_infos
 from sphere_ebm.files.shards.reader import read_shard
 
 ROWS = np.array([[3, 4], [0, 2], [6, 8]], np.float32)
@@ -96,6 +98,63 @@ def test_a_named_array_and_its_prominence_are_taken_from_an_archive(tmp_path):
     assert table.warnings == ()
 
 
+def members(**arrays):
+    """An archive of arrays, or of the bytes of what is said to be one."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, array in arrays.items():
+            held = io.BytesIO()
+            if not isinstance(array, bytes):
+                np.save(held, array, allow_pickle=True)
+            archive.writestr(f"{name}.npy", array if isinstance(array, bytes) else held.getvalue())
+    return data.getvalue()
+
+
+OTHERS = {
+    "structured": np.zeros((2, 2), [("a", "f4")]),
+    "named_in_unicode": np.zeros(2, [("ä日", "f4")]),
+    "words": np.array([["a", "b"]]),
+    "objects": np.array([[{}]], object),
+    "halves": np.ones((2, 2), ml_dtypes.bfloat16),
+    "broken": b"\x93NUMPY\x01\x00\xff\xff{",
+    "empty": b"",
+}
+
+
+@pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
+@pytest.mark.parametrize("name", ["embeddings", "vectors"])
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_members_of_an_archive_are_no_reason_to_refuse_it(tmp_path, name, other):
+    (tmp_path / "x.npz").write_bytes(members(**{other: OTHERS[other], name: ROWS}))
+    np.testing.assert_array_equal(read_shard(tmp_path / "x.npz").embeddings, ROWS)
+    listed = [info.name for info in array_infos(tmp_path / "x.npz")]
+    assert listed == [other, name]
+
+
+def test_a_member_that_is_needed_and_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "x.npz").write_bytes(members(embeddings=OTHERS["broken"], vectors=ROWS))
+    assert "cannot be read as npz" in refusal(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(ml_dtypes.bfloat16, "bfloat16"), (ml_dtypes.float8_e4m3fn, "float8")]
+)
+def test_types_that_numpy_stores_without_a_name_are_told_with_the_cure(tmp_path, dtype, name):
+    said = refusal(npy(tmp_path / "x.npy", ROWS.astype(dtype)))
+    assert f"is how NumPy stores {name}" in said
+    assert said.endswith("save array.astype(np.float32), or safetensors, which names its types")
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_second_array_after_the_first_is_named(tmp_path, archived):
+    data = io.BytesIO()
+    np.save(data, ROWS)
+    np.save(data, ROWS)
+    path = tmp_path / ("x.npz" if archived else "x.npy")
+    path.write_bytes(members(embeddings=data.getvalue()) if archived else data.getvalue())
+    assert "a second array follows the first, whose shape is (3, 2); join them" in refusal(path)
+
+
 def test_the_only_matrix_of_an_archive_is_taken(tmp_path):
     np.savez(tmp_path / "x.npz", vectors=ROWS, labels=np.arange(3))
     np.testing.assert_array_equal(read_shard(tmp_path / "x.npz").embeddings, ROWS)
@@ -117,46 +176,22 @@ def test_unusual_compression_is_refused(tmp_path):
     assert "unusual compression" in refusal(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize(
-    "kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 2)]
-)
-def test_a_list_column_of_parquet_is_a_matrix(tmp_path, kind):
-    column = pa.array(ROWS.tolist(), kind)
-    path = parquet(
-        tmp_path / "x.parquet", text=["a", "b", "c"], vector=column, prominence=[1.0, 2.0, 3.0]
-    )
-    table = read_shard(path)
-    np.testing.assert_array_equal(table.embeddings, ROWS)
-    np.testing.assert_array_equal(table.prominence, [1, 2, 3])
+@pytest.mark.parametrize("suffix", ["npy", "npz", "parquet", "safetensors"])
+def test_a_file_that_does_not_fit_into_memory_is_not_said_to_be_damaged(
+    tmp_path, monkeypatch, write, suffix
+):
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "npz":
+        np.savez(path, embeddings=ROWS)
+    elif suffix == "npy":
+        np.save(path, ROWS)
+    elif suffix == "parquet":
+        parquet(path, embeddings=ROWS.tolist())
+    else:
+        write(path, {"embeddings": ROWS})
 
+    def full(*_, **__):
+        raise MemoryError
 
-def test_an_empty_parquet_column_is_valid(tmp_path):
-    path = parquet(tmp_path / "x.parquet", embeddings=pa.array([], pa.list_(pa.float32(), 4)))
-    assert read_shard(path).embeddings.shape == (0, 4)
-
-
-@pytest.mark.parametrize(
-    ("columns", "says"),
-    [
-        ({"a": [1.0]}, "lists: none"),
-        ({"a": [[1.0]], "b": [[1.0]]}, "lists: a, b"),
-        ({"embeddings": [[1.0], None]}, "`embeddings` at index 1: is null"),
-        ({"embeddings": [[1.0, 2.0], [1.0, None]]}, "`embeddings` at index (1, 1): is null"),
-        (
-            {"embeddings": [[1.0, 2.0], [1.0]]},
-            "`embeddings` at index 1: row has 1 values, the first has 2",
-        ),
-        ({"embeddings": [[1.0]], "prominence": [None]}, "`prominence`"),
-        ({"embeddings": [["a"]]}, "is no number"),
-    ],
-)
-def test_a_parquet_file_without_a_clear_matrix_is_refused(tmp_path, columns, says):
-    assert says in refusal(parquet(tmp_path / "x.parquet", **columns))
-
-
-def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
-    path = parquet(tmp_path / "x.parquet", embeddings=[[1.0]])
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert refusal(path).endswith(
-        "reading Parquet needs the package `pyarrow`; pip install 'sphere-ebm[parquet]'"
-    )
+    monkeypatch.setattr(np, "empty", full)
+    assert refusal(path) == f"{path}: does not fit into memory; split it, or free memory"

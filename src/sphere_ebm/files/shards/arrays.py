@@ -1,4 +1,4 @@
-"""Shards that other tools write: a 2-D `.npy` or `.npz` array, or a Parquet column of embeddings.
+"""Shards that other tools write: a 2-D `.npy` or `.npz` array, or Parquet (see `parquet`).
 
 One row is one point.
 
@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
 
-from sphere_ebm.errors import MissingPackageError, ShardError, require
+from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import TensorInfo, open_regular
-from sphere_ebm.files.shards.assemble import NORM_USED, build_table, norms
+from sphere_ebm.files.shards.assemble import NORM_USED, build_table, finite_float32, norms
 from sphere_ebm.files.shards.layouts import drop_leading_ones
+from sphere_ebm.files.shards.parquet import list_parquet, read_parquet
 from sphere_ebm.files.shards.table import PatchTable
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
 
 _CHUNK = 1 << 20
+_NUMBERS = "fiu"  # NumPy's kinds of real numbers
 _DEFLATE_LIMIT = 1100  # deflate shrinks by 1032 at most: a larger stated size is a lie
-_PARQUET_NAMES = ("embeddings", "embedding")
 
 
 @runtime_checkable
@@ -48,14 +48,14 @@ def read_array(path: Path) -> PatchTable:
         ShardError: the file cannot be used; for Parquet without pyarrow it names the extra.
     """
     raw, prominence = _guarded(path, _READERS[path.suffix.lower()])
-    embeddings = _finite(path, "embeddings", raw)
+    embeddings = finite_float32(path, "embeddings", raw)
     if len(embeddings) and not embeddings.shape[1]:
         raise ShardError(path, f"shape {embeddings.shape} has no dimensions", "embeddings")
     warnings = [] if prominence is not None else [NORM_USED]
     if prominence is None:
         weights = norms(path, embeddings)
     else:
-        weights = _finite(path, "prominence", prominence)
+        weights = finite_float32(path, "prominence", prominence)
         if weights.shape != embeddings.shape[:1]:
             problem = (
                 f"shape {weights.shape} does not match the {len(embeddings)} rows of `embeddings`"
@@ -86,7 +86,7 @@ def array_infos(path: Path) -> tuple[TensorInfo, ...]:
 def _guarded(path: Path, action: Callable[[Path], Any]) -> Any:
     try:
         return action(path)
-    except ShardError:
+    except (ShardError, MemoryError):
         raise
     # Parsers of three formats, NumPy's, zipfile's and pyarrow's, each with many kinds of exceptions
     # for damaged files.
@@ -95,29 +95,6 @@ def _guarded(path: Path, action: Callable[[Path], Any]) -> Any:
         raise ShardError(
             path, problem, cure="the file is damaged or of another format: write it again"
         ) from error
-
-
-def _finite(path: Path, name: str, array: np.ndarray) -> Float32[np.ndarray, "..."]:
-    if array.dtype.kind not in "fiu":
-        raise ShardError(path, f"dtype {array.dtype} is no number", name, cure="store float32")
-    with np.errstate(over="ignore"):
-        values: np.ndarray = np.ascontiguousarray(array, np.float32)
-    flat = values.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        finite = np.isfinite(flat[start : start + _CHUNK])
-        if not finite.all():
-            where = tuple(
-                int(i) for i in np.unravel_index(start + int(np.argmin(finite)), values.shape)
-            )
-            problem = f"{float(array[where])} is not a finite float32"
-            raise ShardError(
-                path,
-                problem,
-                name,
-                where if len(where) > 1 else where[0],
-                "remove or repair the value",
-            )
-    return values
 
 
 def _two_dimensional(path: Path, name: str, array: np.ndarray) -> np.ndarray:
@@ -152,12 +129,23 @@ def _npy_header(
     return shape, fortran, dtype
 
 
+def _check_dtype(path: Path, name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind in _NUMBERS:
+        return
+    problem = f"dtype {dtype} is no number (pickled objects are never loaded)"
+    cure = "store a plain float array"
+    if dtype.kind == "V" and dtype.names is None and dtype.itemsize <= 2:
+        # NumPy writes what ml_dtypes adds to it as bytes without a name.
+        types = "bfloat16" if dtype.itemsize == 2 else "float8 or int4"
+        problem = f"dtype {dtype} is how NumPy stores {types}, without saying so"
+        cure = "save array.astype(np.float32), or safetensors, which names its types"
+    raise ShardError(path, problem, name, cure=cure)
+
+
 def _npy_array(path: Path, name: str, file: _Readable, size: int) -> np.ndarray:
     """The array in `file`, of which `size` bytes are known to exist."""
     shape, fortran, dtype = _npy_header(path, name, file)
-    if dtype.kind not in "fiu":
-        problem = f"dtype {dtype} is no number (pickled objects are never loaded)"
-        raise ShardError(path, problem, name, cure="store a plain float array")
+    _check_dtype(path, name, dtype)
     needed = math.prod(shape) * dtype.itemsize
     if needed > size:
         raise ShardError(
@@ -181,6 +169,9 @@ def _npy_array(path: Path, name: str, file: _Readable, size: int) -> np.ndarray:
             )
         raw[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
         filled += len(chunk)
+    if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+        problem = f"a second array follows the first, whose shape is {shape}"
+        raise ShardError(path, problem, name, cure="join them by np.concatenate and save one")
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
@@ -197,20 +188,42 @@ def _list_npy(path: Path) -> tuple[TensorInfo, ...]:
 
 
 def _list_npz(path: Path) -> tuple[TensorInfo, ...]:
-    infos = []
+    return tuple(
+        TensorInfo(name, "unreadable" if dtype is None else str(dtype), shape)
+        for name, (shape, dtype) in _members(path).items()
+    )
+
+
+def _members(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]]:
+    """Shape and dtype of every array of an archive.
+
+    One whose header cannot be read has none: that is no reason to refuse the others.
+    """
+    found: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {}
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:
         for member in archive.namelist():
-            if member.endswith(".npy"):
-                name = member.removesuffix(".npy")
+            if not member.endswith(".npy"):
+                continue
+            name = member.removesuffix(".npy")
+            try:
                 with archive.open(member) as stream:
                     shape, _, dtype = _npy_header(path, name, stream)
-                infos.append(TensorInfo(name, str(dtype), shape))
-    return tuple(infos)
+                found[name] = shape, dtype
+            except MemoryError:
+                raise
+            # as in `_guarded`: parsers of two formats, each with many kinds of exceptions
+            except Exception:
+                found[name] = (), None
+    return found
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    infos = {info.name: info for info in _list_npz(path)}
-    matrices = [name for name, info in infos.items() if len(info.shape) == 2]
+    infos = _members(path)
+    matrices = [
+        name
+        for name, (shape, dtype) in infos.items()
+        if len(shape) == 2 and dtype is not None and dtype.kind in _NUMBERS
+    ]
     if "embeddings" not in infos and len(matrices) != 1:
         found = ", ".join(matrices) or "none"
         problem = f"no array `embeddings`, and not exactly one 2-D array (2-D: {found})"
@@ -239,101 +252,13 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return _npy_array(path, name, stream, info.file_size)
 
 
-def parquet_library(path: Path) -> tuple[Any, Any]:
-    """The modules `pyarrow` and `pyarrow.parquet`, to read `path`.
-
-    Raises:
-        ShardError: pyarrow is not installed. The file is refused, all other inputs are not.
-    """
-    try:
-        parquet = require("pyarrow.parquet", "parquet", "reading Parquet")
-        return require("pyarrow", "parquet", "reading Parquet"), parquet
-    except MissingPackageError as error:
-        raise ShardError(path, error.problem, cure=error.cure) from error
-
-
-def _parquet(path: Path) -> tuple[Any, Any]:
-    """The module `pyarrow` and an open ParquetFile."""
-    arrow, parquet = parquet_library(path)
-    with open_regular(path):
-        pass
-    return arrow, parquet.ParquetFile(path)
-
-
-def _list_parquet(path: Path) -> tuple[TensorInfo, ...]:
-    _, file = _parquet(path)
-    with file:
-        return tuple(
-            TensorInfo(f.name, str(f.type), (file.metadata.num_rows,)) for f in file.schema_arrow
-        )
-
-
-def _read_parquet(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    arrow, file = _parquet(path)
-    with file:
-        fields = {field.name: field.type for field in file.schema_arrow}
-        lists = [name for name, kind in fields.items() if _is_list(arrow, kind)]
-        named = [name for name in _PARQUET_NAMES if name in lists] or lists
-        if not named or (len(named) > 1 and named[0] not in _PARQUET_NAMES):
-            problem = (
-                "no column `embeddings`, and not exactly one list column (lists:"
-                f" {', '.join(lists) or 'none'})"
-            )
-            raise ShardError(path, problem, cure="name the list column `embeddings`")
-        embeddings = _parquet_matrix(path, arrow, file, named[0])
-        prominence = None
-        if "prominence" in fields:
-            column = file.read(columns=["prominence"]).column("prominence").combine_chunks()
-            _refuse_nulls(path, "prominence", column)
-            prominence = column.to_numpy(zero_copy_only=False)
-    return embeddings, prominence
-
-
-def _is_list(arrow: Any, kind: Any) -> bool:
-    return bool(
-        arrow.types.is_list(kind)
-        or arrow.types.is_large_list(kind)
-        or arrow.types.is_fixed_size_list(kind)
-    )
-
-
-def _refuse_nulls(path: Path, name: str, column: Any) -> None:
-    if column.null_count:
-        index = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise ShardError(path, "is null", name, index, "fill or drop the row")
-
-
-def _parquet_matrix(path: Path, arrow: Any, file: Any, name: str) -> np.ndarray:
-    column = file.read(columns=[name]).column(name)
-    column = (
-        arrow.concat_arrays(column.chunks) if column.num_chunks else arrow.array([], column.type)
-    )
-    _refuse_nulls(path, name, column)
-    values = column.flatten()
-    if arrow.types.is_fixed_size_list(column.type):
-        width = column.type.list_size
-    else:
-        widths = column.value_lengths().to_numpy(zero_copy_only=False)
-        width = int(widths[0]) if len(widths) else 0
-        if (widths != width).any():
-            index = int(np.argmax(widths != width))
-            problem = f"row has {widths[index]} values, the first has {width}"
-            raise ShardError(path, problem, name, index, "give every row the same number of values")
-    if values.null_count:
-        index = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-        raise ShardError(
-            path, "is null", name, (index // width, index % width), "fill or drop the row"
-        )
-    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(column), width)
-
-
 _READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".parquet": _read_parquet,
+    ".parquet": read_parquet,
 }
 _LISTERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _list_npy,
     ".npz": _list_npz,
-    ".parquet": _list_parquet,
+    ".parquet": list_parquet,
 }

@@ -12,7 +12,32 @@ from sphere_ebm.files.shards.table import PatchTable
 
 NORM_USED = "no stored prominence: the norm of the embedding is used"
 _INT32_MAX = 2**31 - 1
-_BLOCK = 4096  # rows whose norms are taken at a time
+_VALUES = 1 << 20  # looked at together
+
+
+def finite_float32(
+    path: Path, name: str, array: np.ndarray, start: int = 0
+) -> Float32[np.ndarray, "..."]:
+    """`array` in float32, contiguous; its first row is row `start` of what messages call `name`.
+
+    Raises:
+        ShardError: no real numbers, or one that is not finite in float32.
+    """
+    if array.dtype.kind not in "fiu":
+        raise ShardError(path, f"dtype {array.dtype} is no number", name, cure="store float32")
+    with np.errstate(over="ignore"):
+        values: np.ndarray = np.ascontiguousarray(array, np.float32)
+    flat = values.reshape(-1)
+    for begin in range(0, flat.size, _VALUES):
+        finite = np.isfinite(flat[begin : begin + _VALUES])
+        if not finite.all():
+            bad = begin + int(np.argmin(finite))
+            where = tuple(int(i) for i in np.unravel_index(bad, values.shape))
+            problem = f"{float(array[where])} is not a finite float32"
+            place = (start + where[0], *where[1:])
+            index = place if len(place) > 1 else place[0]
+            raise ShardError(path, problem, name, index, "remove or repair the value")
+    return values
 
 
 def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, " rows"]:
@@ -22,10 +47,11 @@ def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np
         ShardError: at the first row whose norm exceeds float32.
     """
     out = np.empty(len(embeddings), np.float32)
-    for start in range(0, len(embeddings), _BLOCK):
-        rows = embeddings[start : start + _BLOCK].astype(np.float64)
+    block = max(1, _VALUES // max(embeddings.shape[1], 1))
+    for start in range(0, len(embeddings), block):
+        rows = embeddings[start : start + block].astype(np.float64)
         with np.errstate(over="ignore"):
-            out[start : start + _BLOCK] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+            out[start : start + block] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     if np.isinf(out).any():
         problem = "no stored prominence, and the norm of this row exceeds float32"
         raise ShardError(

@@ -17,7 +17,6 @@ from sphere_ebm.files.shards.columns import COLUMNS, Columns
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, is_labels
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.files.tensors import write_tensors
-from sphere_ebm.geometry.sphere import angles
 
 RESERVED = ("format", "version", "source_file", "source_sha256", "source_parts", "documents")
 """Metadata that the writer of label files adds."""
@@ -143,6 +142,9 @@ def write_labels(
         raise ValueError(
             f"`metadata` must leave {', '.join(RESERVED)} to the writer; got {', '.join(taken)}."
         )
+    # Only here: it imports JAX, which takes seconds and 150 MB, and readers need none of it.
+    from sphere_ebm.geometry.sphere import angles
+
     theta, phi = angles(columns["direction"])
     radii = columns.pop("radius")
     coordinates = np.stack([radii, theta, phi], axis=1)

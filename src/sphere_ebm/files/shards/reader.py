@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES, read_array
 from sphere_ebm.files.shards.discovery import WorkItem, check_complete, part_name
@@ -42,6 +43,15 @@ def read_item(item: WorkItem, *, pooling: Pooling = "mean") -> PatchTable:
 
 def _read_files(paths: Sequence[Path], pooling: Pooling) -> PatchTable:
     check_pooling(pooling)
+    try:
+        return _read_any(paths, pooling)
+    except MemoryError as error:
+        raise ShardError(
+            paths[0], "does not fit into memory", cure="split it, or free memory"
+        ) from error
+
+
+def _read_any(paths: Sequence[Path], pooling: Pooling) -> PatchTable:
     if paths[0].suffix.lower() in ARRAY_SUFFIXES:
         return read_array(paths[0])
     containers = [read_container(path) for path in paths]
