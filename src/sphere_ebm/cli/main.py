@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sphere_ebm import __version__
+from sphere_ebm.cli.ask import add_ask
 from sphere_ebm.cli.options import (
     add_config_options,
     add_inputs,
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_label(commands)
     _add_compare(commands)
     add_text_commands(commands, _EXIT_CODES)
+    add_ask(commands)
     _add_readers(commands)
     return parser
 

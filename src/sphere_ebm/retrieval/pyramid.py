@@ -12,6 +12,7 @@ children's, weighted by counts: O(N D) for the finest level, O(nodes · D) for t
 without points are not kept.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +195,10 @@ class MapPyramid:
             variance = np.diff(squares[ends]) / level.count - mean**2
             found.append((mean + offset, np.maximum(variance, 0)))
         return found
+
+    def with_tags(self, **tags: str) -> "MapPyramid":
+        """The same with this text beside it in its file."""
+        return dataclasses.replace(self, tags={**self.tags, **tags})
 
     def save(self, path: Path | str) -> str:
         """Write one safetensors file, atomically; returns its SHA-256."""
