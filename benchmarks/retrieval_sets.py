@@ -21,13 +21,15 @@ TEXT_POINTS = 60_000
 WORDNET = "wordnet-10k"
 TEXTS = ("librarian-fit", "librarian-more")
 UNSEEN = "librarian-test"
+TRAINING = 1500
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
     """A map, unit queries that are not on it, and their 10 nearest points by cosine.
 
-    `document` and `length` (bytes) of each point are known of texts only.
+    `document` and `length` (bytes) of each point, and `training`, unit queries of documents that
+    are neither on the map nor asked, are known of texts only.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Asked:
     truth: Int[np.ndarray, "queries found"]
     document: Int[np.ndarray, " points"] | None = None
     length: Int[np.ndarray, " points"] | None = None
+    training: Float32[np.ndarray, "training width"] | None = None
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -56,28 +59,38 @@ def wordnet(data: Path, maps: Path | None) -> Asked:
 def texts(data: Path, maps: Path | None) -> Asked:
     """60 000 patches of whole documents drawn at random; queries are patches of unseen ones."""
     with tempfile.TemporaryDirectory() as made:
-        tables = {name: _table(data, name, Path(made)) for name in (*TEXTS, UNSEEN)}
+        shards = Path(made) if maps is None else maps
+        tables = {name: _table(data, name, shards) for name in (*TEXTS, UNSEEN)}
     rng = np.random.default_rng(0)
     documents = [(name, d) for name in TEXTS for d in range(len(tables[name].documents))]
     rows: list[tuple[str, np.ndarray]] = []
     total = 0
+    left = []
     for number in rng.permutation(len(documents)):
         name, document = documents[number]
-        here = np.flatnonzero(tables[name].document == document)[: TEXT_POINTS - total]
-        rows.append((name, here))
-        total += len(here)
+        here = np.flatnonzero(tables[name].document == document)
         if total == TEXT_POINTS:
-            break
+            left.append(tables[name].embeddings[here])
+            continue
+        rows.append((name, here[: TEXT_POINTS - total]))
+        total += len(rows[-1][1])
     embeddings = np.concatenate([tables[name].embeddings[here] for name, here in rows])
     length = np.concatenate([tables[name].patch_length[here] for name, here in rows])
     document = np.repeat(np.arange(len(rows)), [len(here) for _, here in rows])
-    unseen = tables[UNSEEN].embeddings
-    pointing = np.flatnonzero(np.any(unseen, axis=1))
-    queries = unit_rows(unseen[np.sort(rng.choice(pointing, HELD_OUT, replace=False))])
+    queries = _drawn(tables[UNSEEN].embeddings, HELD_OUT, rng)
+    training = _drawn(np.concatenate(left), TRAINING, rng)
     unit = unit_rows(embeddings)
     truth = exact_neighbours(unit, queries, FOUND)
     placement = _placed("texts-60k", embeddings, maps)
-    return Asked("texts-60k", placement, unit, queries, truth, document, length)
+    return Asked("texts-60k", placement, unit, queries, truth, document, length, training)
+
+
+def _drawn(
+    embeddings: Float32[np.ndarray, "points width"], count: int, rng: np.random.Generator
+) -> Float32[np.ndarray, "drawn width"]:
+    """Unit vectors of as many rows that are not zero, at random."""
+    pointing = np.flatnonzero(np.any(embeddings, axis=1))
+    return unit_rows(embeddings[np.sort(rng.choice(pointing, count, replace=False))])
 
 
 def _table(data: Path, name: str, folder: Path) -> PatchTable:

@@ -5,10 +5,10 @@ embedding. The best of them are kept, their children are compared, and so on; on
 points of the best nodes are returned. *Work* is what that costs: nodes compared and points
 returned, as a share of the points of the map. The points themselves are not compared.
 
-Widths, how many nodes are kept on each level, follow from a wanted work. Every level between the
-first and the last gets an equal share of it, the first choice about half of that, and the points a
-third more: the proportions that did best on held-out queries of `benchmarks/retrieval.py`. A wanted
-recall is turned into a work by `RecallCurve.measure`, which counts on points of the map that are
+Widths, how many nodes are kept on each level, follow from a wanted work. The nodes of each level
+and the points get an equal share of it, those below the first choice about half of that: what did
+best of a few proportions on the queries of `benchmarks/retrieval.py`. A wanted recall is
+turned into a work by `RecallCurve.measure`, which counts on points of the map that are
 taken out of it.
 """
 
@@ -42,7 +42,7 @@ _FIRST_PART = 1 / 6
 # relative shares of the work that is left: of the children of the first choice, of each later one,
 # and of the points returned
 _FIRST_SHARE = 0.55
-_POINTS_SHARE = 1.3
+_POINTS_SHARE = 1.0
 _CHILDREN = 4
 
 
