@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sphere_ebm import __version__
+from sphere_ebm.cli.ask import add_ask
 from sphere_ebm.cli.living import add_living_commands
 from sphere_ebm.cli.options import (
     add_config_options,
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     add_living_commands(commands, _EXIT_CODES)
     _add_compare(commands)
     add_text_commands(commands, _EXIT_CODES)
+    add_ask(commands)
     _add_readers(commands)
     return parser
 

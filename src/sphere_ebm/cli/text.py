@@ -82,7 +82,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
     _add_reading(parser.add_argument_group("texts"))
     _add_cutting(parser.add_argument_group("patches"))
-    _add_models(parser.add_argument_group("models"))
+    add_models(parser.add_argument_group("models"))
 
 
 def _add_reading(texts: Any) -> None:
@@ -133,7 +133,8 @@ def _add_cutting(cuts: Any) -> None:
     )
 
 
-def _add_models(models: Any) -> None:
+def add_models(models: Any) -> None:
+    """Options that name the models of uncertainty and of meaning."""
     models.add_argument(
         "--entropy", choices=ENTROPY_MODELS, default="bytes", help="of the next byte [bytes]"
     )
@@ -167,6 +168,11 @@ def _models(options: argparse.Namespace) -> Models:
         blt_model=options.blt_model,
         sentence_model=options.sentence_model,
     )
+
+
+def make_embedder(options: argparse.Namespace) -> AbstractEmbedder:
+    """The embedder that the options of `add_models` name."""
+    return _models(options)[1]
 
 
 def _ingested(

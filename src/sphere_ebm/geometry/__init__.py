@@ -1,5 +1,8 @@
-"""The sphere and its shells: directions, radii, spherical harmonics, interference of amplitudes."""
+"""The sphere, its cells and shells: directions, radii, harmonics, interference of amplitudes."""
 
+from sphere_ebm.geometry.cells import cell_area as cell_area
+from sphere_ebm.geometry.cells import cell_centres as cell_centres
+from sphere_ebm.geometry.cells import cell_keys as cell_keys
 from sphere_ebm.geometry.harmonics import SphericalHarmonics as SphericalHarmonics
 from sphere_ebm.geometry.harmonics import basis as basis
 from sphere_ebm.geometry.harmonics import degrees_and_orders as degrees_and_orders

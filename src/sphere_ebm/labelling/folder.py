@@ -13,23 +13,23 @@ from typing import final
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers
 from sphere_ebm.files.container import read_container
-from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, PLACEMENT
+from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, PLACEMENT, PYRAMID
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
-from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT
+from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT, PYRAMID_FORMAT
 
 NEXT = ".sphere-next"
 
 
 def is_placement(path: Path) -> bool:
-    """Whether a file found in a folder is a placement and no shard.
+    """Whether a file found in a folder is a placement, or the pyramid of a map, and no shard.
 
-    Damaged ones in a map's folder count as placements.
+    Damaged placements in a map's folder count as placements.
     """
     if path.name == PLACEMENT and any((path.parent / name).is_file() for name in (MAP, JOURNAL)):
         return True
-    return _format_of(path) == PLACEMENT_FORMAT
+    return _format_of(path) in (PLACEMENT_FORMAT, PYRAMID_FORMAT)
 
 
 def _format_of(path: Path) -> str | None:
@@ -183,3 +183,5 @@ def _remove_map(folder: Path, names: frozenset[str]) -> None:
     for name in (ENERGY, FIGURE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
         if name in names or name in (CHECKPOINT, JOURNAL):
             (folder / name).unlink(missing_ok=True)
+    if _format_of(folder / PYRAMID) == PYRAMID_FORMAT:
+        (folder / PYRAMID).unlink(missing_ok=True)

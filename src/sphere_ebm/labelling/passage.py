@@ -97,7 +97,7 @@ def surroundings(
     folder = Path(folder)
     files = [read_labels(path) for path in label_files(folder, read_map(folder))]
     files = [labels for labels in files if len(labels)]
-    texts = [text for labels in files for text in _texts(labels)]
+    texts = [text for labels in files for text in texts_of(labels)]
     directions = np.concatenate([labels.direction for labels in files])
     where = _held(texts, passage)
     place = directions[where] if where is not None else _joined(folder, passage, embedder())
@@ -118,7 +118,7 @@ def surroundings(
     return Surroundings(place, found, near)
 
 
-class _Text(NamedTuple):
+class Text(NamedTuple):
     """One document: its name, its bytes, and where each of its patches begins.
 
     The number of bytes comes last.
@@ -129,6 +129,7 @@ class _Text(NamedTuple):
     offset: Int64[np.ndarray, " offsets"]
 
     def neighbour(self, patch: int, angle: float, context: int) -> Neighbour:
+        """A patch of it, with so many bytes of what is before and after."""
         begin, end = (int(n) for n in self.offset[patch : patch + 2])
         before = self.octets[max(begin - context, 0) : begin]
         after = self.octets[end : end + context]
@@ -142,7 +143,7 @@ class _Text(NamedTuple):
         )
 
 
-def _texts(labels: Labels) -> Iterator[_Text]:
+def texts_of(labels: Labels) -> Iterator[Text]:
     """The documents of a label file that have patches."""
     if labels.bytes is None or labels.bytes_offset is None:
         raise LabelError(
@@ -155,11 +156,11 @@ def _texts(labels: Labels) -> Iterator[_Text]:
         if patches:
             offset = labels.bytes_offset[row : row + patches + 1]
             whole = name if len(documents) == 1 else f"{stem} {name}"
-            yield _Text(whole, labels.bytes[offset[0] : offset[-1]], offset - offset[0])
+            yield Text(whole, labels.bytes[offset[0] : offset[-1]], offset - offset[0])
         row += patches
 
 
-def _held(texts: list[_Text], passage: str) -> int | None:
+def _held(texts: list[Text], passage: str) -> int | None:
     """Number of the patch that holds the middle of the passage, in the first text that holds it."""
     words = re.compile(_SPACES.join(re.escape(word.encode()) for word in passage.split()))
     first = 0
@@ -173,7 +174,7 @@ def _held(texts: list[_Text], passage: str) -> int | None:
 
 def _joined(folder: Path, passage: str, embedder: AbstractEmbedder) -> Float32[np.ndarray, "3"]:
     """Direction of a passage that is in no text of the map."""
-    _check_embedder(folder, embedder)
+    check_embedder(folder, embedder)
     placement = load_placement(folder)
     octets = np.frombuffer(passage.encode(), np.uint8)
     (embeddings, prominence), *_ = embedder.embed(octets, np.array([len(octets)]))
@@ -181,7 +182,7 @@ def _joined(folder: Path, passage: str, embedder: AbstractEmbedder) -> Float32[n
     return joined.direction[0]
 
 
-def _check_embedder(folder: Path, embedder: AbstractEmbedder) -> None:
+def check_embedder(folder: Path, embedder: AbstractEmbedder) -> None:
     """Refuse another embedder than that of the map's shards, where `map` has left them.
 
     Raises ValueError.

@@ -15,6 +15,7 @@ from sphere_ebm.files.container import Container, TensorInfo
 
 LABEL_FORMAT = "sphere_labels_v1"
 PLACEMENT_FORMAT = "sphere_placement_v1"
+PYRAMID_FORMAT = "sphere_pyramid_v1"
 Layout = Literal["A-C", "D", "E", "F", "G", "H"]
 
 _PER_PATCH = ("bytes", "patch_entropies")
@@ -63,9 +64,8 @@ def readable_layout(container: Container) -> Layout:
         ShardError: as `detect_layout` does, and for what holds no embeddings to place: layout E
             and files of our own.
     """
-    own = {LABEL_FORMAT: "label file", PLACEMENT_FORMAT: "placement"}.get(
-        container.metadata.get("format", "")
-    )
+    kinds = {LABEL_FORMAT: "label file", PLACEMENT_FORMAT: "placement", PYRAMID_FORMAT: "pyramid"}
+    own = kinds.get(container.metadata.get("format", ""))
     if own is not None:
         problem = f"is a {own} ({container.metadata['format']}), not a shard"
         raise ShardError(container.path, problem, cure="name the shard it was made from")
