@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from sphere_ebm.errors import one_line
-from sphere_ebm.files.formats import FIGURE
+from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, PAGE
 from sphere_ebm.labelling.label import LabelRun
 from sphere_ebm.labelling.summary import final_energy
 from sphere_ebm.progress import StageProgress
@@ -21,6 +21,8 @@ UNREAD = 1
 NOTHING = 3
 PARTLY = 4
 INTERRUPTED = 130
+_NAMED_LEVEL = 1
+_NAMED = 4
 # Names from outside are not to be read as markup or emoji codes, nor broken into lines.
 PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
 
@@ -69,6 +71,7 @@ def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
         "refused": {str(refused.source): refused.reason for refused in run.refused},
         "warnings": list(run.warnings),
         "kept": run.kept,
+        "regions": [region.name for region in run.regions if region.level == _NAMED_LEVEL],
         "seconds": round(seconds, 3),
     }
 
@@ -84,6 +87,8 @@ def print_run(run: LabelRun, seconds: float) -> None:
     for name, value in final_energy(placement).items():
         table.add_row(f"energy per point, {name}", f"{value / max(len(placement), 1):.4f}")
     add_quality(table, run.quality)
+    if names := [region.name for region in run.regions if region.level == _NAMED_LEVEL]:
+        table.add_row("regions", one_line("; ".join(names[:_NAMED])))
     end = "converged" if placement.converged else "all taken"
     table.add_row("steps", f"{int(placement.step[-1]) if placement.step.size else 0} ({end})")
     table.add_row(
@@ -91,7 +96,8 @@ def print_run(run: LabelRun, seconds: float) -> None:
     )
     console = Console(**PLAIN)
     console.print(table)
-    say(console, f"labels, map.json, energy.csv and {FIGURE} are in {run.output}")
+    written = ["labels", MAP, ENERGY, FIGURE, *([PAGE] if (run.output / PAGE).exists() else [])]
+    say(console, f"{', '.join(written[:-1])} and {written[-1]} are in {run.output}")
 
 
 def add_quality(table: Table, quality: QualityReport) -> None:
