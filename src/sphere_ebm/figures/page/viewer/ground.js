@@ -20,7 +20,7 @@ export function groundPicture(levels, key, rgb) {
     sums[at + 2] += rgb[3 * i + 2];
     sums[at + 3] += 1;
   }
-  const smooth = blurred(blurred(sums));
+  const smooth = blurred(blurred(blurred(sums)));
   // The usual density decides what is dense, whatever part of the points is shown.
   const usual = Math.max(levels.n / cells, 1e-9);
   const out = new Uint8Array(4 * cells);

@@ -3,6 +3,9 @@
 import { turnedBack, unproject } from "./sphere.js";
 import { rangesWhere } from "./levels.js";
 
+/* Cells that cover a small cap well enough. */
+const FEW_CELLS = 24;
+
 /** The shown point nearest to a place of the screen, at most `within` pixels away; -1 for none. */
 export function pointAt(viewer, px, py, within = 14) {
   const { levels, frame, state } = viewer;
@@ -32,7 +35,7 @@ export function pointAt(viewer, px, py, within = 14) {
   const touches = (middle, radius) =>
     Math.hypot(middle[0] - x, middle[1] - y, middle[2] - z) < 2 * Math.sin(Math.min(
       (angle + radius) / 2, Math.PI / 2));
-  for (const [begin, end] of rangesWhere(levels, touches)) {
+  for (const [begin, end] of rangesWhere(levels, touches, FEW_CELLS)) {
     for (let r = begin; r < end; r++) look(levels.rank[r]);
   }
   return best;
@@ -51,29 +54,39 @@ function rimOf(frame, px, py) {
 export function nearestOnMap({ data, levels }, i, k) {
   const { direction } = data;
   const [x, y, z] = direction.subarray(3 * i, 3 * i + 3);
-  const points = [];
-  const squares = [];
-  let worst = Infinity;
-  for (const j of levels.rank) {
-    const dx = direction[3 * j] - x;
-    const dy = direction[3 * j + 1] - y;
-    const dz = direction[3 * j + 2] - z;
-    const square = dx * dx + dy * dy + dz * dz;
-    if (square > worst || j === i) continue;
-    // Equal distances: the lower number first, whatever the order along the curve.
-    let at = points.length;
-    while (at && (squares[at - 1] > square || (squares[at - 1] === square && points[at - 1] > j))) {
-      at--;
+  // A cap that would hold a few times as many points if they were spread evenly, then larger ones.
+  let angle = 2 * Math.sqrt((4 * k) / Math.max(levels.n, 1));
+  for (;;) {
+    const chord = angle < Math.PI ? 2 * Math.sin(angle / 2) : Infinity;
+    const found = inCap(levels, direction, i, [x, y, z], chord);
+    if (found.length >= k || chord === Infinity) {
+      // Equal distances: the lower number first, whatever the order along the curve.
+      found.sort((a, b) => a.square - b.square || a.point - b.point);
+      return found.slice(0, k).map(({ point, square }) => (
+        { point, angle: 2 * Math.asin(Math.min(1, Math.sqrt(square) / 2)) }));
     }
-    points.splice(at, 0, j);
-    squares.splice(at, 0, square);
-    if (points.length > k) {
-      points.pop();
-      squares.pop();
-      worst = squares[k - 1];
+    angle *= 2;
+  }
+}
+
+/** The shown points but i whose chord to a direction is at most so long. */
+function inCap(levels, direction, i, [x, y, z], chord) {
+  const touches = (middle, radius) => {
+    const reach = chord + 2 * Math.sin(Math.min(radius, Math.PI) / 2);
+    return Math.hypot(middle[0] - x, middle[1] - y, middle[2] - z) <= reach;
+  };
+  const found = [];
+  for (const [begin, end] of rangesWhere(levels, touches, FEW_CELLS)) {
+    for (let r = begin; r < end; r++) {
+      const j = levels.rank[r];
+      const dx = direction[3 * j] - x;
+      const dy = direction[3 * j + 1] - y;
+      const dz = direction[3 * j + 2] - z;
+      const square = dx * dx + dy * dy + dz * dz;
+      if (square <= chord * chord && j !== i) found.push({ point: j, square });
     }
   }
-  return points.map((point, m) => ({ point, angle: 2 * Math.asin(Math.sqrt(squares[m]) / 2) }));
+  return found;
 }
 
 /** The neighbours of point i in the embedding, nearest first; empty where they are not known. */

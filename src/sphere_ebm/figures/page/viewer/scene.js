@@ -9,9 +9,11 @@ import { drawOver, drawUnder } from "./overlay.js";
 import { openNames } from "./names.js";
 
 export const BUDGET = 60000;
-const LEAST_BUDGET = 8000;
+const MOVING_BUDGET = 16000;
+const LEAST_BUDGET = 6000;
 const SETTLE = 140;
 const SLOW = 45;
+const FAST = 22;
 const SCANNED = 4;
 const THEME = ["paper", "ink", "disc", "shade", "hairline", "rim", "accent"];
 
@@ -29,7 +31,7 @@ export function openScene(viewer, plain) {
   const dirty = { points: true, marks: true, camera: true };
   let asked = false;
   let moves = 0;
-  let movingBudget = BUDGET;
+  let movingBudget = MOVING_BUDGET;
   let lastFrame = 0;
   viewer.graphics = graphics;
   viewer.budget = graphics.kind === "WebGL 2" ? BUDGET : PLAIN_BUDGET;
@@ -117,7 +119,7 @@ export function openScene(viewer, plain) {
     const shown = Math.max(1, Math.min(levels.n, BUDGET * 2));
     const area = frame.view === "flat" ? 4 * Math.PI : 2 * Math.PI;
     const usual = Math.sqrt((0.34 * area * frame.unit ** 2) / shown);
-    return Math.min(14, Math.min(9, Math.max(1.9, usual)) * state.zoom ** 0.4);
+    return Math.min(14, Math.min(9, Math.max(2.2, usual)) * state.zoom ** 0.4);
   }
 
   viewer.redraw = () => {
@@ -141,9 +143,10 @@ export function openScene(viewer, plain) {
 
   function drawFrame(time) {
     asked = false;
-    if (moves && time - lastFrame < 400) {
-      movingBudget = time - lastFrame > SLOW ? Math.max(LEAST_BUDGET, movingBudget * 0.7)
-        : Math.min(BUDGET, movingBudget * 1.15);
+    const lasted = time - lastFrame;
+    if (moves && lasted < 400) {
+      if (lasted > SLOW) movingBudget = Math.max(LEAST_BUDGET, movingBudget * 0.7);
+      else if (lasted < FAST) movingBudget = Math.min(BUDGET, movingBudget * 1.15);
     }
     lastFrame = time;
     viewer.measure();
