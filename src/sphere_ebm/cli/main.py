@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sphere_ebm import __version__
+from sphere_ebm.cli.finished import add_finished_commands
 from sphere_ebm.cli.options import (
     add_config_options,
     add_inputs,
@@ -43,14 +44,12 @@ from sphere_ebm.errors import (
     ShardError,
     one_line,
 )
-from sphere_ebm.files.formats import PAGE
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT
 from sphere_ebm.files.shards.summary import ShardSummary, inspect_shard
 from sphere_ebm.heuristics.compare import METHODS
 from sphere_ebm.labelling.compare import COMPARISON_FIGURE, COMPARISON_TABLE, compare_shards
 from sphere_ebm.labelling.engines import ENGINES, make_engine
 from sphere_ebm.labelling.label import label, measure_map
-from sphere_ebm.labelling.page import page_of_folder
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -141,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     add_text_commands(commands, _EXIT_CODES)
     _add_readers(commands)
+    add_finished_commands(commands)
     return parser
 
 
@@ -213,7 +213,7 @@ def _add_pooling(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_readers(commands: Any) -> None:
-    """Add the commands that take a file or a folder that is there already."""
+    """Add the commands that write nothing."""
     inspect = commands.add_parser("inspect", help="what is in a shard or label file")
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
@@ -225,13 +225,6 @@ def _add_readers(commands: Any) -> None:
     quality.add_argument("folder", type=Path, metavar="DIR")
     quality.add_argument("--json", action="store_true", help="print one JSON object")
     quality.set_defaults(run=_quality)
-
-    page = commands.add_parser(
-        "page", help=f"write {PAGE} into the folder of a finished map, to explore in a browser"
-    )
-    page.add_argument("folder", type=Path, metavar="DIR")
-    page.add_argument("--json", action="store_true", help="print one JSON object")
-    page.set_defaults(run=_page)
 
 
 def _label(options: argparse.Namespace, errors: Console) -> int:
@@ -373,15 +366,6 @@ def _print_summary(summary: ShardSummary) -> None:
         say(console, f"warning: {warning}")
     if summary.problem is not None:
         say(console, f"cannot be used: {summary.problem}")
-
-
-def _page(options: argparse.Namespace, errors: Console) -> int:
-    path = page_of_folder(options.folder)
-    if options.json:
-        print(json.dumps({"page": str(path), "bytes": path.stat().st_size}, indent=1))
-    else:
-        say(Console(**PLAIN), f"{path}: open it in a browser")
-    return OK
 
 
 def _quality(options: argparse.Namespace, errors: Console) -> int:
