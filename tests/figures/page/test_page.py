@@ -110,7 +110,7 @@ def test_the_same_map_makes_the_same_bytes_and_a_lone_surrogate_no_error(tmp_pat
 def test_every_file_of_the_viewer_is_in_the_page_and_short() -> None:
     folder = files("sphere_ebm.figures.page") / "viewer"
     assert isinstance(folder, Path)
-    assert {path.stem for path in folder.glob("*.js")} == set(MODULES)
+    assert {path.stem for path in folder.glob("*.js")} == {*MODULES, "start", "widget"}
     script = viewer_script()
     assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
     for path in folder.iterdir():

@@ -48,9 +48,8 @@ MODULES = (
     "scene",
     "actions",
     "viewer",
-    "start",
 )
-"""Modules of the viewer in the order in which they are joined."""
+"""Modules of the viewer in the order in which they are joined; `start` or `widget` comes last."""
 
 
 class Column(NamedTuple):
@@ -86,7 +85,7 @@ def page_bytes(
 ) -> bytes:
     """The page as one HTML document in UTF-8; see `write_page`."""
     script = viewer_script()
-    style = _source("page.css")
+    style = viewer_style()
     columns = columns_of(points)
     facts = page_facts(
         points, columns, title, named_regions(points) if regions is None else regions
@@ -100,7 +99,7 @@ def page_bytes(
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
         f"<title>{html.escape(_printable(title))}</title>\n<style>{style}</style>\n</head>\n<body>\n",
-        f'<div class="sphere-page" id="sphere-page">\n{_source("markup.html")}</div>\n',
+        f'<div class="sphere-page" id="sphere-page">\n{viewer_markup()}</div>\n',
         f'<script type="application/json" id="facts">{json_block(facts)}</script>\n',
     ]
     blocks = [
@@ -215,14 +214,31 @@ def _source(name: str) -> str:
 
 @cache
 def viewer_script() -> str:
-    """All modules of the viewer as one script; each keeps a scope of its own."""
-    joined = "\n".join(
-        [
-            _as_function("cells", (files("sphere_ebm.geometry") / "cells.mjs").read_text("utf-8")),
-            *(_as_function(name, _source(f"{name}.js")) for name in MODULES),
-        ]
-    )
-    return f'(() => {{\n"use strict";\n{joined}\n}})();\n'
+    """All modules of the viewer as one script, which opens the map of its page."""
+    return f'(() => {{\n"use strict";\n{_joined("start")}\n}})();\n'
+
+
+@cache
+def viewer_module() -> str:
+    """The same as one module, which shows the model of a widget (anywidget's interface)."""
+    return f"{_joined('widget')}\nexport default {{ render: of_widget.renderWidget }};\n"
+
+
+def viewer_style() -> str:
+    """The viewer's style, for elements of the class `sphere-page`."""
+    return _source("page.css")
+
+
+def viewer_markup() -> str:
+    """What is in such an element."""
+    return _source("markup.html")
+
+
+def _joined(last: str) -> str:
+    """All modules, each in a scope of its own."""
+    cells = (files("sphere_ebm.geometry") / "cells.mjs").read_text(encoding="utf-8")
+    parts = [_as_function(name, _source(f"{name}.js")) for name in (*MODULES, last)]
+    return "\n".join([_as_function("cells", cells), *parts])
 
 
 def _as_function(name: str, source: str) -> str:

@@ -68,8 +68,9 @@ export function openScene(viewer, plain) {
   }
 
   function takeMarks() {
-    const searching = state.query.trim() !== "" && data.text !== null;
-    const list = searching ? state.matches.filter(viewer.isShown) : [];
+    const asked = state.query.trim() !== "" && data.text !== null;
+    const searching = asked || state.matches.length > 0;
+    const list = state.matches.filter(viewer.isShown);
     if (state.selected >= 0) {
       const around = [...viewer.near.map.map(({ point }) => point), ...viewer.near.embedding];
       list.push(...[...around, state.selected].filter(viewer.isShown));
