@@ -153,7 +153,7 @@ def _widget(
     traitlets = require("traitlets", "widget", "the widget")
 
     @final
-    class SphereWidget(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
+    class SphereWidget(anywidget.AnyWidget):  # type: ignore[name-defined]
         """The viewer in a cell."""
 
         _esm = viewer_module()

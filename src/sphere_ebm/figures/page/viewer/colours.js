@@ -15,6 +15,7 @@ const VIRIDIS = [
   [33, 145, 140], [34, 168, 132], [68, 191, 112], [122, 209, 81], [189, 223, 38],
 ];
 const VIRIDIS_DARK_START = 2;
+const CUT = 0.02;
 
 function rgbOf(hex) {
   return [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
@@ -62,15 +63,32 @@ export function scaleColour(share, dark) {
   return VIRIDIS[k].map((c, j) => Math.round(c + (at - k) * (VIRIDIS[k + 1][j] - c)));
 }
 
+/**
+ * The ends of the scale of a column: least and largest stored value but for a fiftieth of the
+ * points on either side, so that a few far ones do not take all colours.
+ */
+export function endsOf(values, most) {
+  const counts = new Uint32Array(most + 1);
+  for (const value of values) counts[value]++;
+  const few = values.length * CUT;
+  let low = 0;
+  let high = most;
+  for (let below = counts[0]; below <= few && low < most; below += counts[low]) low++;
+  for (let above = counts[most]; above <= few && high > low; above += counts[high]) high--;
+  return high > low ? [low, high] : [0, most];
+}
+
 /** Values of the chosen column as shares of [0, 1]; null when points are coloured by document. */
 export function shareOf(data, colour) {
-  if (colour === "shell" && data.shell) {
-    let most = 1;
-    for (const s of data.shell) most = Math.max(most, s);
-    return (i) => data.shell[i] / most;
-  }
-  const values = data.numbers[colour];
-  return values ? (i) => values[i] / 65535 : null;
+  const values = colour === "shell" ? data.shell : data.numbers[colour];
+  if (!values) return null;
+  const most = colour === "shell" ? Math.max(1, largest(values)) : 65535;
+  const [low, high] = colour === "shell" ? [0, most] : endsOf(values, most);
+  return (i) => Math.min(1, Math.max(0, (values[i] - low) / (high - low)));
+}
+
+export function largest(values) {
+  return values.reduce((a, b) => Math.max(a, b), 0);
 }
 
 /** RGB bytes (3 n) of all points. */

@@ -1,6 +1,6 @@
 /** The choice of colours, the legend, and the filters that it is. */
 
-import { css, documentColours, scaleColour } from "./colours.js";
+import { css, documentColours, endsOf, largest, scaleColour } from "./colours.js";
 
 const MOST_LISTED = 300;
 
@@ -104,7 +104,7 @@ function listDocuments(viewer) {
 
 function openShells(viewer) {
   const { part, state, data } = viewer;
-  const most = data.shell ? data.shell.reduce((a, b) => Math.max(a, b), 0) : 0;
+  const most = data.shell ? largest(data.shell) : 0;
   part("shells").hidden = most < 1;
   const low = part("shell-low");
   const high = part("shell-high");
@@ -135,9 +135,14 @@ function drawScale(viewer) {
   if (state.colour === "document") return;
   const stops = [0, 0.2, 0.4, 0.6, 0.8, 1].map((share) => css(scaleColour(share, dark)));
   part("bar").style.background = `linear-gradient(to right, ${stops.join(", ")})`;
-  const column = facts.columns[state.colour];
-  const most = state.colour === "shell" ? data.shell.reduce((a, b) => Math.max(a, b), 0) : 0;
-  const [low, high] = state.colour === "shell" ? [0, most] : [column.low, column.high];
-  part("low").textContent = Number(low.toPrecision(3)).toString();
-  part("high").textContent = Number(high.toPrecision(3)).toString();
+  if (state.colour === "shell") {
+    part("low").textContent = "0";
+    part("high").textContent = String(largest(data.shell));
+    return;
+  }
+  const { low, high } = facts.columns[state.colour];
+  const [first, last] = endsOf(data.numbers[state.colour], 65535)
+    .map((value) => Number((low + ((high - low) * value) / 65535).toPrecision(3)));
+  part("low").textContent = first > low ? `≤ ${first}` : String(first);
+  part("high").textContent = last < high ? `≥ ${last}` : String(last);
 }
