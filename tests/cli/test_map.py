@@ -65,7 +65,7 @@ def copied(source: Path, target: Path) -> Path:
 
 def test_one_command_makes_shards_labels_and_a_figure(finished: tuple[Path, Path]) -> None:
     texts, output = finished
-    own = ["map.json", "energy.csv", "map.png", "placement.safetensors"]
+    own = ["map.json", "energy.csv", "map.png", "map.html", "placement.safetensors"]
     shards = ["shards/ingest.json", "shards/one.safetensors", "shards/two.safetensors"]
     labels = ["one.sphere.safetensors", "two.sphere.safetensors"]
     assert sorted(contents(output)) == sorted([*own, *shards, *labels])

@@ -16,8 +16,9 @@ from sphere_ebm import LabelError, PlacementConfig, label
 from sphere_ebm.errors import NonFiniteEnergyError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.journal import Journal
+from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.labels import read_labels
-from sphere_ebm.labelling.folder import NEXT, read_map
+from sphere_ebm.labelling.folder import NEXT
 from sphere_ebm.labelling.label import measure_map
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 25, "average": 5}
@@ -79,7 +80,7 @@ def test_overwriting_the_same_map_keeps_it(output: Path, source: Path) -> None:
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
-    "name", ["x.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png"]
+    "name", ["x.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png", "map.html"]
 )
 def test_a_file_that_belongs_to_no_map_is_never_replaced(
     tmp_path: Path, source: Path, name: str, overwrite: bool

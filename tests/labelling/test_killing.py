@@ -46,6 +46,7 @@ STAGES = [
     (".sphere.safetensors", 1),
     ("energy.csv", 1),
     ("map.png", 1),
+    ("map.html", 1),
     ("map.json", 1),
     (".sphere-journal.jsonl", 2),
 ]

@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> LabelRun
 
 
 def test_the_output_holds_the_map_and_nothing_else(finished: LabelRun) -> None:
-    expected = ["energy.csv", "map.json", "map.png", "placement.safetensors"]
+    expected = ["energy.csv", "map.html", "map.json", "map.png", "placement.safetensors"]
     assert sorted(contents(finished.output)) == sorted(
         [*(f"s{i}.sphere.safetensors" for i in range(3)), *expected]
     )
@@ -137,7 +137,7 @@ def copy(finished: LabelRun, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["s1.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png"]
+    "name", ["s1.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png", "map.html"]
 )
 @pytest.mark.parametrize(
     "damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])]

@@ -15,11 +15,13 @@ from rich.table import Table
 
 from sphere_ebm import __version__
 from sphere_ebm.cli.ask import add_ask
+from sphere_ebm.cli.finished import add_finished_commands
 from sphere_ebm.cli.living import add_living_commands
 from sphere_ebm.cli.options import (
     add_config_options,
     add_inputs,
     add_output,
+    add_page,
     add_report,
     config_of,
 )
@@ -159,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add_text_commands(commands, _EXIT_CODES)
     add_ask(commands)
     _add_readers(commands)
+    add_finished_commands(commands)
     return parser
 
 
@@ -198,6 +201,7 @@ def _add_label(commands: Any) -> None:
     labels.add_argument(
         "--overwrite", action="store_true", help="replace another map in the output folder"
     )
+    add_page(labels)
     add_report(labels)
     add_config_options(labels.add_argument_group("configuration of the placement"))
     labels.set_defaults(run=_label, parser=labels)
@@ -263,6 +267,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
             overwrite=options.overwrite,
             landmarks=options.landmarks,
             engine=engine,
+            page=options.page,
             progress=progress,
         )
     seconds = time.perf_counter() - begun

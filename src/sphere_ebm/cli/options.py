@@ -53,6 +53,16 @@ def add_output(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--output", "-o", required=True, type=Path, metavar="DIR", help=help)
 
 
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """The option by which no page is written."""
+    parser.add_argument(
+        "--no-page",
+        dest="page",
+        action="store_false",
+        help="do not write map.html, the map to explore in a browser",
+    )
+
+
 def add_report(parser: argparse.ArgumentParser, printed: str = "summary") -> None:
     """Options for how much is printed, and how."""
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from sphere_ebm.errors import one_line
-from sphere_ebm.files.formats import FIGURE
+from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, PAGE
 from sphere_ebm.files.shards.columns import COLUMNS
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.labelling.label import LabelRun
@@ -27,6 +27,8 @@ UNREAD = 1
 NOTHING = 3
 PARTLY = 4
 INTERRUPTED = 130
+_NAMED_LEVEL = 1
+_NAMED = 4
 # Names from outside are not to be read as markup or emoji codes, nor broken into lines.
 PLAIN: Any = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
 
@@ -107,6 +109,7 @@ def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
         "refused": {str(refused.source): refused.reason for refused in run.refused},
         "warnings": list(run.warnings),
         "kept": run.kept,
+        "regions": [region.name for region in run.regions if region.level == _NAMED_LEVEL],
         "seconds": round(seconds, 3),
     }
 
@@ -127,6 +130,8 @@ def print_run(run: LabelRun, seconds: float) -> None:
         table.add_row("error of a direction, median", f"{sure.median:.1f}°")
         table.add_row("error of a direction, 90 % below", f"{sure.p90:.1f}°")
         table.add_row("points with two places", f"{sure.two_modes:.1%}")
+    if names := [region.name for region in run.regions if region.level == _NAMED_LEVEL]:
+        table.add_row("regions", one_line("; ".join(names[:_NAMED])))
     end = "converged" if placement.converged else "all taken"
     table.add_row("steps", f"{int(placement.step[-1]) if placement.step.size else 0} ({end})")
     table.add_row(
@@ -134,7 +139,8 @@ def print_run(run: LabelRun, seconds: float) -> None:
     )
     console = Console(**PLAIN)
     console.print(table)
-    say(console, f"labels, map.json, energy.csv and {FIGURE} are in {run.output}")
+    written = ["labels", MAP, ENERGY, FIGURE, *([PAGE] if (run.output / PAGE).exists() else [])]
+    say(console, f"{', '.join(written[:-1])} and {written[-1]} are in {run.output}")
 
 
 def label_facts(labels: Labels | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sphere_ebm.cli.options import (
     add_config_options,
     add_inputs,
     add_output,
+    add_page,
     add_report,
     config_of,
 )
@@ -70,6 +71,7 @@ def add_text_commands(commands: Any, exit_codes: str) -> None:
     mapped.add_argument(
         "--show-neighbours", metavar="TEXT", help="print what lies around this passage on the map"
     )
+    add_page(mapped)
     _add_common_options(mapped)
     add_config_options(mapped.add_argument_group("configuration of the placement"))
     mapped.set_defaults(run=_map, parser=mapped)
@@ -261,6 +263,7 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
             options.output,
             config,
             overwrite=options.overwrite,
+            page=options.page,
             progress=progress,
         )
     seconds = time.perf_counter() - begun

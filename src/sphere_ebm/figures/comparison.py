@@ -1,6 +1,7 @@
 """One figure for a comparison: four of the maps above, a panel of bars for every measure below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer
@@ -11,7 +12,6 @@ from matplotlib.figure import Figure
 from sphere_ebm.figures.colours import INK, QUIET, TERM_COLOURS, house_style, point_colours
 from sphere_ebm.figures.legend import plain, thousands
 from sphere_ebm.figures.world import draw_world
-from sphere_ebm.heuristics.compare import Compared
 
 _MAPS = ("random", "pca", "lateral_jit", "langevin-pca")
 _HEURISTIC = "#7FA8A4"
@@ -26,8 +26,32 @@ _RIGHT = 0.985
 _GAP = 0.014
 
 
+@runtime_checkable
+class MethodResult(Protocol):
+    """What the figure needs of a method, as `sphere_ebm.heuristics.compare.Compared` has it."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        ...
+
+    @property
+    def placement(self) -> Any:
+        """Its points: `direction`, `radius`, and how many there are."""
+        ...
+
+    @property
+    def energy(self) -> Mapping[str, float]:
+        """Energy of each term per point."""
+        ...
+
+    def row(self) -> dict[str, Any]:
+        """The measures by name."""
+        ...
+
+
 def plot_comparison(
-    compared: Sequence[Compared],
+    compared: Sequence[MethodResult],
     *,
     document: Integer[np.ndarray, " n"] | None = None,
     title: str = "The same points, placed by every method",
@@ -65,7 +89,7 @@ def plot_comparison(
 
 def _maps(
     figure: Figure,
-    compared: Sequence[Compared],
+    compared: Sequence[MethodResult],
     document: Integer[np.ndarray, " n"] | None,
     height: float,
 ) -> None:
@@ -83,7 +107,7 @@ def _maps(
         axes.set_title(one.method, loc="center")
 
 
-def _bars(figure: Figure, compared: Sequence[Compared], height: float) -> None:
+def _bars(figure: Figure, compared: Sequence[MethodResult], height: float) -> None:
     rows = [one.row() for one in compared]
     panels = [name for name in _PANELS if any(name in row for row in rows)]
     count = len(panels) + 2

@@ -17,7 +17,7 @@ import numpy as np
 from sphere_ebm.errors import EngineError, LabelError, Refused
 from sphere_ebm.files.atomic import clean_leftovers
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, PLACEMENT
+from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, PAGE, PLACEMENT
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
@@ -147,7 +147,10 @@ def _join(
         options.engine.prepare()
         before = {s.name for s in new if journal.holds(s.name)}
         drawn = {FIGURE} if journal.holds(FIGURE) else set()
-        journal.finished = {**old.held["files"], **journal.finished}
+        # of the whole map, and so made anew unless this very run has done it
+        anew = (FIGURE, PAGE)
+        kept = {name: h for name, h in old.held["files"].items() if name not in anew}
+        journal.finished = kept | journal.finished
         metadata = _metadata(old)
         tasks = [_task(old, s, options.pooling, metadata) for s in new if s.name not in before]
         run_tasks(journal, tasks, len(new), options)
@@ -165,6 +168,7 @@ def _join(
             {ENERGY, *drawn},
             options.progress,
             about,
+            page=PAGE in old.held["files"],
         )
     journal.close()
     return {s.table.source: folder / s.name for s in new}, len(points.radius), quality
@@ -196,7 +200,8 @@ def _journal(old: OldMap, new: list[Source], pooling: Pooling) -> Journal:
             if own and name not in old.held["files"]:
                 (folder / name).unlink(missing_ok=True)
         (folder / JOURNAL).unlink()
-    journal = Journal(folder, join_id, [*(source.name for source in new), FIGURE, MAP])
+    page = [PAGE] if PAGE in old.held["files"] else []
+    journal = Journal(folder, join_id, [*(source.name for source in new), FIGURE, *page, MAP])
     if new:
         journal.resume()
     clean_leftovers(folder)

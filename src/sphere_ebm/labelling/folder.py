@@ -13,7 +13,7 @@ from typing import final
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers
 from sphere_ebm.files.container import read_container
-from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, PLACEMENT, PYRAMID
+from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, PAGE, PLACEMENT, PYRAMID
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
@@ -77,7 +77,7 @@ class Claim:
 
 
 def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> Claim:
-    """Make `folder` ours, to write label files `names` and a map.
+    """Make `folder` ours, to write label files and perhaps the page, `names`, and a map.
 
     Refuse one with another map, unless `overwrite`.
 
@@ -100,10 +100,11 @@ def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> C
         )
     replaced: set[str] = set()
     if other:
-        replaced = _own(
-            {*(held["files"] if held else ()), *((*left.planned, *left.finished) if left else ())}
-        )
-        replaced |= {PLACEMENT, ENERGY, FIGURE, MAP}
+        listed = {
+            *(held["files"] if held else ()),
+            *((*left.planned, *left.finished) if left else ()),
+        }
+        replaced = _own(listed) | {PLACEMENT, ENERGY, FIGURE, MAP} | ({PAGE} & listed)
     if other or (held is None and left is None):
         replaced |= _in_the_way(
             folder, [name for name in planned if name not in replaced], overwrite
@@ -157,7 +158,9 @@ def _in_the_way(folder: Path, names: Sequence[str], overwrite: bool) -> set[str]
         name for name in present if _format_of(folder / name) in (LABEL_FORMAT, PLACEMENT_FORMAT)
     }
     lost = ours | {
-        name for name in present if ours and name in (ENERGY, FIGURE) and (folder / name).is_file()
+        name
+        for name in present
+        if ours and name in (ENERGY, FIGURE, PAGE) and (folder / name).is_file()
     }
     foreign = [name for name in present if name not in lost or not overwrite]
     if not foreign:
@@ -180,7 +183,7 @@ def _remove_map(folder: Path, names: frozenset[str]) -> None:
     Whatever happens, the rest is never left unexplained.
     """
     labels = sorted(name for name in names if name.endswith(LABEL_SUFFIX))
-    for name in (ENERGY, FIGURE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
+    for name in (ENERGY, FIGURE, PAGE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
         if name in names or name in (CHECKPOINT, JOURNAL):
             (folder / name).unlink(missing_ok=True)
     if _format_of(folder / PYRAMID) == PYRAMID_FORMAT:

@@ -2,7 +2,7 @@
 
 Resumable: the same command continues what a dead run began.
 
-An output folder holds one map: `map.json` (written last), `energy.csv`, `map.png`,
+An output folder holds one map: `map.json` (written last), `energy.csv`, `map.png`, `map.html`,
 `placement.safetensors` and one `<name>.sphere.safetensors` per input. While a run works there is a
 journal of finished files, and a checkpoint of the sampler. Every file is a function of the inputs
 and the configuration, so an interrupted run ends with the same bytes.
@@ -22,9 +22,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from sphere_ebm.errors import EngineError, LabelError, Refused, ShardError
+from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.formats import MAP, MAP_FORMAT, PAGE, PLACEMENT
 from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
@@ -62,7 +63,7 @@ class LabelRun:
     `placement`: of the points that were fitted, all of the `points` or the landmarks. `quality`: of
     the whole map. `files`: label file of each input that was labelled, by the input's path. `kept`:
     how many of these an earlier run of the same map had written. `warnings`: what the inputs said
-    about themselves.
+    about themselves. `regions`: names of the map's regions, coarse ones first.
     """
 
     output: Path
@@ -74,6 +75,7 @@ class LabelRun:
     refused: tuple[Refused, ...]
     warnings: tuple[str, ...]
     kept: int
+    regions: tuple[Region, ...] = ()
 
 
 def label(
@@ -86,6 +88,7 @@ def label(
     overwrite: bool = False,
     landmarks: int | None = None,
     engine: AbstractEngine | Executor | None = None,
+    page: bool = True,
     progress: StageProgress | None = None,
 ) -> LabelRun:
     """Place the patches of all shards on one sphere and write their labels.
@@ -109,9 +112,10 @@ def label(
         engine: where shards join a map of landmarks, see
             `sphere_ebm.labelling.engines.make_engine`, or an executor of the caller's, see
             `ExecutorEngine` there; None: in this process.
+        page: write `map.html` too, the map to explore in a browser.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
-            `"steps"`, `"quality"`, `"writing"`, `"figure"`; with done = 0 before a stage begins.
-            Only done / total means anything.
+            `"steps"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0 before a stage
+            begins. Only done / total means anything.
 
     Raises:
         LabelError: no input could be used, widths differ, the configuration does not suit their
@@ -140,7 +144,8 @@ def label(
     folder = Path(output)
     joined = chosen is not None
     with _ready(engine, joined), locked(folder):
-        claimed = claim(folder, map_id, [s.name for s in sources], overwrite)
+        planned = [*(s.name for s in sources), *([PAGE] if page else [])]
+        claimed = claim(folder, map_id, planned, overwrite)
         placement = _placement(claimed, embeddings, prominence, config, edges, joined, progress)
         journal = claimed.take_over()
         before = {name for name in journal.finished if journal.holds(name)}
@@ -157,13 +162,24 @@ def label(
             options = JoinOptions(pooling, engine, progress)
             files = join_all(journal, sources, chosen, fitted, config, metadata, before, options)
             points, quality = measured_points(files.values(), config)
-        write_summary(journal, sources, placement, points, quality, before, progress)
+        regions = write_summary(
+            journal, sources, placement, points, quality, before, progress, page=page
+        )
         journal.close()
     kept = sum(s.name in before for s in sources)
     warnings = collected_warnings(sources, placement.notes)
     count = len(points.radius)
     return LabelRun(
-        folder, map_id, placement, count, quality, files, tuple(refused), warnings, kept
+        folder,
+        map_id,
+        placement,
+        count,
+        quality,
+        files,
+        tuple(refused),
+        warnings,
+        kept,
+        tuple(regions),
     )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64
 
 from sphere_ebm.errors import LabelError
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.formats import MAP_FORMAT, PAGE, PLACEMENT
 from sphere_ebm.files.shards.labels import RESERVED, Labels
 from sphere_ebm.geometry.frames import robust_frame, turned
 from sphere_ebm.labelling.columns import placement_of_labels, write_all_labels
@@ -142,7 +142,9 @@ def _write(
     assert embeddings is not None  # `load_placement` has them
     with locked(output):
         map_id = identity(content)
-        claimed = claim(output, map_id, [s.name for s in fresh.sources], overwrite)
+        page = PAGE in fresh.held["files"]
+        planned = [*(s.name for s in fresh.sources), *([PAGE] if page else [])]
+        claimed = claim(output, map_id, planned, overwrite)
         fitted = fitted_placement(
             claimed, embeddings, lambda checkpoint: placement.turned(frame), joined=whole
         )
@@ -164,7 +166,9 @@ def _write(
             }
         }
         about |= {"parent": fresh.held["parent"]} if "parent" in fresh.held else {}
-        write_summary(journal, fresh.sources, fitted, placed, quality, before, progress, about)
+        write_summary(
+            journal, fresh.sources, fitted, placed, quality, before, progress, about, page=page
+        )
         journal.close()
 
 

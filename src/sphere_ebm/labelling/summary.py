@@ -1,6 +1,6 @@
 """What a finished map says about itself.
 
-`map.json`, the energy trace, the figure, and quality from its label files.
+`map.json`, the energy trace, the figure, the page, and quality from its label files.
 """
 
 import csv
@@ -15,13 +15,15 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from sphere_ebm.figures.map import plot_map, save_figure
+from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import atomic_write, sha256_of
 from sphere_ebm.files.container import read_container
-from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, MAP_FORMAT, PAGE, PLACEMENT
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.shells import occupancy
 from sphere_ebm.labelling.landmarks import choose_landmarks
+from sphere_ebm.labelling.page import add_page, described
 from sphere_ebm.labelling.sources import Source, document_numbers
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.placement import Placement
@@ -126,8 +128,13 @@ def write_summary(
     finished: set[str],
     progress: StageProgress | None,
     about: Mapping[str, Any] | None = None,
-) -> None:
-    """Energy trace, figure and, last of all, `map.json`, with what it is to say `about` the map."""
+    *,
+    page: bool = True,
+) -> list[Region]:
+    """Energy trace, figure, page and, last of all, `map.json`; returns the names of regions.
+
+    `about` is what `map.json` is to say of the map besides.
+    """
     folder = journal.folder
     if ENERGY not in finished:
         rows = io.StringIO()
@@ -146,9 +153,12 @@ def write_summary(
         with stage("figure", progress):
             _draw(folder / FIGURE, sources, placement, points, quality)
             journal.record(FIGURE, sha256_of(folder / FIGURE))
+    regions = add_page(journal, [source.name for source in sources], page, progress)
     content = _map_content(journal, sources, placement, points, quality) | dict(about or {})
+    content["regions"] = described(regions)
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     atomic_write(folder / MAP, lambda file: file.write(text.encode()))
+    return regions
 
 
 def _map_content(
@@ -190,7 +200,8 @@ def _map_content(
         ],
         "files": {
             name: journal.finished[name]
-            for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE)
+            for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE, PAGE)
+            if name in journal.finished
         },
     }
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import MAP_FORMAT
+from sphere_ebm.files.formats import MAP_FORMAT, PAGE
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
@@ -272,7 +272,9 @@ def _run(
         **how,
     }
     with locked(output):
-        claimed = claim(output, identity(content), [s.name for s in plan.sources], overwrite)
+        page = PAGE in old.held["files"]
+        planned = [*(s.name for s in plan.sources), *([PAGE] if page else [])]
+        claimed = claim(output, identity(content), planned, overwrite)
         placement = fitted_placement(claimed, plan.embeddings, fit, joined=False)
         journal = claimed.take_over()
         before = {name for name in journal.finished if journal.holds(name)}
@@ -284,7 +286,9 @@ def _run(
         write_all_labels(journal, plan.sources, placement, told, before, progress)
         placed = MapPoints.of(placement)
         about = {"parent": parent}
-        write_summary(journal, plan.sources, placement, placed, quality, before, progress, about)
+        regions = write_summary(
+            journal, plan.sources, placement, placed, quality, before, progress, about, page=page
+        )
         journal.close()
     warnings = collected_warnings(plan.sources, placement.notes)
     kept = sum(source.name in before for source in plan.sources)
@@ -292,7 +296,16 @@ def _run(
     files = {s.table.source: output / s.name for s in plan.sources if s.name in named}
     count = len(placement)
     return LabelRun(
-        output, journal.map_id, placement, count, quality, files, tuple(refused), warnings, kept
+        output,
+        journal.map_id,
+        placement,
+        count,
+        quality,
+        files,
+        tuple(refused),
+        warnings,
+        kept,
+        tuple(regions),
     )
 
 

@@ -136,6 +136,13 @@ class SphereMap:
             self._frozen = FrozenMap(self._placement)
         return self._frozen
 
+    def show(self, **options: Any) -> Any:
+        """The fitted map to explore in a notebook, by the options of `Placement.show`.
+
+        Raises AttributeError before `fit`.
+        """
+        return self.placement_.show(**options)
+
     def save(self, path: Path | str) -> str:
         """Write the fitted map with its embeddings to one safetensors file, atomically.
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Int32, Shaped
@@ -175,6 +176,21 @@ class Placement:
             ks=ks,
             queries=queries,
             seed=self.config.seed,
+        )
+    def show(
+        self,
+        *,
+        texts: Sequence[str] | None = None,
+        documents: Sequence[object] | None = None,
+        title: str = "Map on the sphere",
+        height: int = 640,
+        widget: bool = False,
+    ) -> Any:
+        """The map to explore in a notebook; see `sphere_ebm.figures.page.show_points`."""
+        from sphere_ebm.figures.page import show_points
+
+        return show_points(
+            self, texts=texts, documents=documents, title=title, height=height, widget=widget
         )
 
     def turned(self, frame: Float64[np.ndarray, "3 3"]) -> "Placement":

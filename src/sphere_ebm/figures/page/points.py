@@ -1,0 +1,185 @@
+"""What the page shows of a map: its points, their documents and texts, and numbers of each."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32, Int64, UInt8
+
+from sphere_ebm.errors import MissingPackageError
+from sphere_ebm.files.container import Container, read_container
+from sphere_ebm.files.shards.labels import Labels, read_labels
+from sphere_ebm.graph import nearest_neighbours
+
+NEIGHBOURS = 10
+MOST_WITH_NEIGHBOURS = 200_000
+"""Points up to which the page holds the neighbours in the embedding, and two modes of each."""
+
+_NUMBERS = {
+    "angle_std": "spread",
+    "kept": "neighbours kept",
+    "kept_p_value": "p-value of kept",
+    "point_energy": "energy",
+}
+"""Tensors of label files that points are coloured by, where all files have them."""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PagePoints:
+    """N points in the order of their documents.
+
+    Attributes:
+        direction: (N, 3) unit vectors.
+        radius: (N,) in shell units.
+        shell: (N,) 0 innermost, or None.
+        documents: name and number of points of each document, in order.
+        text: (B,) bytes of all patches in order, or None where no file has any.
+        text_offset: (N + 1,) where each patch begins in `text`.
+        numbers: by name, (N,) finite numbers that points can be coloured by.
+        neighbours: (N, k) nearest in the embedding, best first, -1 where there are fewer; or None.
+        modes: (N, 2, 3) two directions of a point that has two homes, and `mode_weight` (N, 2)
+            their weights; or None.
+    """
+
+    direction: Float[np.ndarray, "points 3"]
+    radius: Float[np.ndarray, " points"]
+    documents: tuple[tuple[str, int], ...]
+    shell: Int32[np.ndarray, " points"] | None = None
+    text: UInt8[np.ndarray, " bytes"] | None = None
+    text_offset: Int64[np.ndarray, " offsets"] | None = None
+    numbers: dict[str, Float32[np.ndarray, " points"]] = field(default_factory=dict)
+    neighbours: Int32[np.ndarray, "points k"] | None = None
+    modes: Float32[np.ndarray, "points 2 3"] | None = None
+    mode_weight: Float32[np.ndarray, "points 2"] | None = None
+
+    def __post_init__(self) -> None:
+        counted = sum(count for _, count in self.documents)
+        if counted != len(self):
+            raise ValueError(f"`documents` must add up to {len(self)} points; got {counted}.")
+        if (self.text is None) != (self.text_offset is None):
+            raise ValueError("`text` and `text_offset` must be given together.")
+
+    def __len__(self) -> int:
+        return len(self.radius)
+
+    @property
+    def document(self) -> Int32[np.ndarray, " points"]:
+        """(N,) the document of each point."""
+        counts = [count for _, count in self.documents]
+        return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+
+def points_of_labels(paths: Iterable[Path], *, neighbours: bool = True) -> PagePoints:
+    """The points of all label files of a map, in order; without `neighbours` none are sought.
+
+    Raises ShardError for a file that is missing or damaged.
+    """
+    files = [_File(path) for path in paths]
+    files = [file for file in files if file.points] or files[:1]
+    count = sum(file.points for file in files)
+    small = count <= MOST_WITH_NEIGHBOURS
+    texts = any(file.text is not None for file in files)
+    shared = set.intersection(*(set(file.numbers) for file in files))
+    modes = small and all(file.modes is not None for file in files)
+    return PagePoints(
+        direction=np.concatenate([file.direction for file in files]),
+        radius=np.concatenate([file.radius for file in files]),
+        shell=np.concatenate([file.shell for file in files]),
+        documents=_named_apart(files),
+        text=np.concatenate([file.octets for file in files]) if texts else None,
+        text_offset=_offsets(files) if texts else None,
+        numbers={
+            name: np.concatenate([file.numbers[name] for file in files])
+            for name in _NUMBERS.values()
+            if name in shared
+        },
+        neighbours=nearest_in_embedding([file.path for file in files])
+        if small and neighbours
+        else None,
+        modes=np.concatenate([file.modes for file in files if file.modes is not None])
+        if modes
+        else None,
+        mode_weight=np.concatenate([file.weight for file in files if file.weight is not None])
+        if modes
+        else None,
+    )
+
+
+@final
+class _File:
+    """The columns of one label file, without its embeddings."""
+
+    def __init__(self, path: Path) -> None:
+        labels = read_labels(path)
+        container = read_container(path)
+        self.path = path
+        self.points = len(labels)
+        self.stem = Path(labels.metadata.get("source_file", path.name)).stem
+        self.documents = labels.documents
+        self.direction = labels.direction
+        self.radius = labels.radius
+        self.shell = labels.shell
+        self.text = labels.bytes
+        self.octets, self.lengths = _text_of(labels)
+        self.numbers = {
+            name: container.floats(tensor)
+            for tensor, name in _NUMBERS.items()
+            if _has(container, tensor, (self.points,))
+        }
+        both = _has(container, "modes", (self.points, 2, 3)) and _has(
+            container, "mode_weight", (self.points, 2)
+        )
+        self.modes = container.floats("modes").reshape(-1, 2, 3) if both else None
+        self.weight = container.floats("mode_weight").reshape(-1, 2) if both else None
+
+
+def _text_of(labels: Labels) -> tuple[UInt8[np.ndarray, " _"], Int64[np.ndarray, " _"]]:
+    """The bytes of all patches and the length of each; none where the file has no bytes."""
+    if labels.bytes is None or labels.bytes_offset is None:
+        return np.zeros(0, np.uint8), np.zeros(len(labels), np.int64)
+    return labels.bytes, np.diff(labels.bytes_offset)
+
+
+def _has(container: Container, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a file has this tensor of float32, in this shape."""
+    info = container.tensors.get(name)
+    return info is not None and info.shape == shape and info.dtype == "F32"
+
+
+def _named_apart(files: Sequence[_File]) -> tuple[tuple[str, int], ...]:
+    """Documents in order; the name of the file is put before those of a file of several."""
+    return tuple(
+        (name if len(file.documents) == 1 or len(files) == 1 else f"{file.stem} {name}", points)
+        for file in files
+        for name, points in file.documents
+    )
+
+
+def _offsets(files: Sequence[_File]) -> Int64[np.ndarray, " offsets"]:
+    lengths = np.concatenate([file.lengths for file in files])
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def nearest_in_embedding(paths: Sequence[Path]) -> Int32[np.ndarray, "points k"] | None:
+    """The `NEIGHBOURS` nearest of every point in the embedding, from label files.
+
+    None where there are fewer than 2 points, or the search needs a package that is missing.
+    """
+    embeddings = np.concatenate([read_labels(path).embeddings for path in paths])
+    return neighbours_of(embeddings)
+
+
+def neighbours_of(
+    embeddings: Float32[np.ndarray, "points width"],
+) -> Int32[np.ndarray, "points k"] | None:
+    """The same from embeddings."""
+    if len(embeddings) < 2 or not embeddings.shape[1]:
+        return None
+    try:
+        found = nearest_neighbours(embeddings, min(NEIGHBOURS, len(embeddings) - 1))
+    except MissingPackageError:
+        return None
+    return found.index
