@@ -3,12 +3,15 @@
 Strict dtype and rank promotion, so that a silent broadcast or upcast is an error.
 """
 
+import gc
+import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import jaxlib
 import jaxtyping
 import numpy as np
 import pytest
@@ -28,15 +31,27 @@ DEAREST = ("test_notebooks.py", "test_readme.py", "test_killing.py", "test_ray.p
 MOST_MAPPINGS = 30_000
 """Memory mappings of a worker at which it lets go of its programs; Linux allows 65 530."""
 
+QUICKLY_COMPILED = {
+    "xla_cpu_use_fusion_emitters": "false",
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
+"""XLA's older generator of loops, in one piece: half the compiler's time, for the same programs."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """One cache of compiled programs for all workers, processes and runs, never the user's own.
 
     XLA's compiler takes most of the time of the suite. Without a lock between them, one worker may
-    read what another is still writing; then it compiles, and JAX warns.
+    read what another is still writing; then it compiles, and JAX warns. Workers share the cores, so
+    that threads of their own would only wait for each other.
     """
     if hasattr(config, "workerinput"):
         return
+    flags = [f"--{name}={value}" for name, value in QUICKLY_COMPILED.items() if is_known(name)]
+    # What someone asks for comes last and counts.
+    os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip()
+    for library in ("OMP", "OPENBLAS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     folder = config.rootpath / ".pytest_cache" / "compiled"
     tidy(folder)
     # For workers and other processes, which begin after this.
@@ -48,6 +63,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # For this process, where there are no workers.
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def is_known(flag: str) -> bool:
+    """Whether this jaxlib has heard of a flag of XLA, which ends the process over any other."""
+    for library in Path(jaxlib.__file__).parent.glob("libjax_common.*"):
+        with (
+            library.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code,
+        ):
+            return code.find(flag.encode()) >= 0
+    return False
 
 
 def tidy(folder: Path) -> None:
@@ -79,6 +105,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath)))
             )
+
+
+def pytest_collection_finish() -> None:
+    """Spare Python's collector the modules and tests, which it would look through for hours."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)
