@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from safetensors.numpy import save_file
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -25,8 +27,20 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-DEAREST = ("test_notebooks.py", "test_readme.py", "test_killing.py", "test_ray.py")
+DEAREST = (
+    "test_laws.py",
+    "test_notebooks.py",
+    "test_devices.py",
+    "test_readme.py",
+    "test_sample.py",
+    "test_killing.py",
+    "test_crosscheck.py",
+    "test_ray.py",
+)
 """Test files that would keep one worker busy when the others have finished."""
+
+DIVIDED = ("test_laws.py", "test_notebooks.py")
+"""Test files whose tests share nothing that is dear unless all their parameters but the last do."""
 
 MOST_MAPPINGS = 30_000
 """Memory mappings of a worker at which it lets go of its programs; Linux allows 65 530."""
@@ -96,15 +110,32 @@ def is_whole(program: bytes) -> bool:
         return False
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the dearest files, and let workers take whole files, but notebooks one by one."""
+    """Begin with the dearest files."""
     items.sort(key=lambda item: DEAREST.index(item.path.name) if item.path.name in DEAREST else 99)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(
-                pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath)))
-            )
+
+
+class ByFile(LoadScopeScheduling):
+    """Hands whole files to workers, so that what a file's tests share is made once.
+
+    The groups of pytest-xdist do nothing under pytest 9.2: its workers write them where pytest no
+    longer looks.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of_work(nodeid)
+
+
+def unit_of_work(nodeid: str) -> str:
+    """What the tests that one worker takes at a time have in common."""
+    path = nodeid.partition("::")[0]
+    if path.endswith(DIVIDED):
+        return nodeid.rpartition("-")[0] or path
+    return path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:

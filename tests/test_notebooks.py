@@ -63,10 +63,7 @@ def test_there_are_five_notebooks() -> None:
     assert len(NOTEBOOKS) == 5
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, id=p.stem, marks=pytest.mark.xdist_group(p.stem)) for p in NOTEBOOKS],
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_a_clean_kernel_without_a_warning(path: Path) -> None:
     fresh = _execute().executed(path, SMALLER.get(path.stem))
     assert _streams(fresh) == []
