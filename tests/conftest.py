@@ -51,6 +51,9 @@ QUICKLY_COMPILED = {
 }
 """XLA's older generator of loops, in one piece: half the compiler's time, for the same programs."""
 
+TINY = ("cli", "figures", "files", "labelling", "maps", "text")
+"""Rooms whose tests place a few points in a few steps: better code would not be worth its while."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """One cache of compiled programs for all workers, processes and runs, never the user's own.
@@ -146,15 +149,22 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _programs() -> Iterator[None]:
-    """Let go of compiled programs where a worker comes near the kernel's limit on mappings.
+def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile for a tiny room without optimisation, here and in processes that its tests start.
 
-    Each program maps memory of its own. What is let go of comes back from the cache on the disk.
+    Let go of compiled programs before the other way of compiling, so that one program is never met
+    in both, and where a worker comes near the kernel's limit on mappings: each maps memory of its
+    own. What is let go of comes back from the cache on the disk.
     """
-    yield
+    tiny = request.path.parent.name in TINY
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+    crowded = maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS
+    if crowded or tiny != jax.config.read("jax_disable_most_optimizations"):
         jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", tiny)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(tiny)))
+        yield
 
 
 @pytest.fixture
