@@ -26,9 +26,9 @@ lint: install
 	$(VENV)/bin/mypy
 
 check: install
-	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 20
+	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
-# Runs the notebooks and keeps their outputs; the tests run them too and keep nothing.
+# Runs the notebooks and keeps their outputs; the tests run them with smaller numbers and keep nothing.
 notebooks: install
 	$(VENV)/bin/python notebooks/execute.py
 

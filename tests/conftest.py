@@ -3,17 +3,22 @@
 Strict dtype and rank promotion, so that a silent broadcast or upcast is an error.
 """
 
+import gc
+import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import jaxlib
 import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import settings
 from safetensors.numpy import save_file
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -22,21 +27,48 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-DEAREST = ("test_notebooks.py", "test_readme.py", "test_killing.py", "test_ray.py")
+DEAREST = (
+    "test_laws.py",
+    "test_notebooks.py",
+    "test_devices.py",
+    "test_readme.py",
+    "test_sample.py",
+    "test_killing.py",
+    "test_crosscheck.py",
+    "test_ray.py",
+)
 """Test files that would keep one worker busy when the others have finished."""
+
+DIVIDED = ("test_laws.py", "test_notebooks.py")
+"""Test files whose tests share nothing that is dear unless all their parameters but the last do."""
 
 MOST_MAPPINGS = 30_000
 """Memory mappings of a worker at which it lets go of its programs; Linux allows 65 530."""
+
+QUICKLY_COMPILED = {
+    "xla_cpu_use_fusion_emitters": "false",
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
+"""XLA's older generator of loops, in one piece: half the compiler's time, for the same programs."""
+
+TINY = ("cli", "figures", "files", "labelling", "maps", "text")
+"""Rooms whose tests place a few points in a few steps: better code would not be worth its while."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One cache of compiled programs for all workers, processes and runs, never the user's own.
 
     XLA's compiler takes most of the time of the suite. Without a lock between them, one worker may
-    read what another is still writing; then it compiles, and JAX warns.
+    read what another is still writing; then it compiles, and JAX warns. Workers share the cores, so
+    that threads of their own would only wait for each other.
     """
     if hasattr(config, "workerinput"):
         return
+    flags = [f"--{name}={value}" for name, value in QUICKLY_COMPILED.items() if is_known(name)]
+    # What someone asks for comes last and counts.
+    os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip()
+    for library in ("OMP", "OPENBLAS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     folder = config.rootpath / ".pytest_cache" / "compiled"
     tidy(folder)
     # For workers and other processes, which begin after this.
@@ -48,6 +80,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # For this process, where there are no workers.
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def is_known(flag: str) -> bool:
+    """Whether this jaxlib has heard of a flag of XLA, which ends the process over any other."""
+    for library in Path(jaxlib.__file__).parent.glob("libjax_common.*"):
+        with (
+            library.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code,
+        ):
+            return code.find(flag.encode()) >= 0
+    return False
 
 
 def tidy(folder: Path) -> None:
@@ -70,27 +113,58 @@ def is_whole(program: bytes) -> bool:
         return False
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the dearest files, and let workers take whole files, but notebooks one by one."""
+    """Begin with the dearest files."""
     items.sort(key=lambda item: DEAREST.index(item.path.name) if item.path.name in DEAREST else 99)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(
-                pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath)))
-            )
+
+
+class ByFile(LoadScopeScheduling):
+    """Hands whole files to workers, so that what a file's tests share is made once.
+
+    The groups of pytest-xdist do nothing under pytest 9.2: its workers write them where pytest no
+    longer looks.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of_work(nodeid)
+
+
+def unit_of_work(nodeid: str) -> str:
+    """What the tests that one worker takes at a time have in common."""
+    path = nodeid.partition("::")[0]
+    if path.endswith(DIVIDED):
+        return nodeid.rpartition("-")[0] or path
+    return path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Spare Python's collector the modules and tests, which it would look through for hours."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _programs() -> Iterator[None]:
-    """Let go of compiled programs where a worker comes near the kernel's limit on mappings.
+def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile for a tiny room without optimisation, here and in processes that its tests start.
 
-    Each program maps memory of its own. What is let go of comes back from the cache on the disk.
+    Let go of compiled programs before the other way of compiling, so that one program is never met
+    in both, and where a worker comes near the kernel's limit on mappings: each maps memory of its
+    own. What is let go of comes back from the cache on the disk.
     """
-    yield
+    tiny = request.path.parent.name in TINY
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+    crowded = maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS
+    if crowded or tiny != jax.config.read("jax_disable_most_optimizations"):
         jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", tiny)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(tiny)))
+        yield
 
 
 @pytest.fixture

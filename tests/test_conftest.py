@@ -4,7 +4,9 @@ import os
 import zlib
 from pathlib import Path
 
-from conftest import tidy
+import pytest
+
+from conftest import is_known, tidy, unit_of_work
 
 
 def test_half_written_programs_are_removed_however_old_they_are(tmp_path: Path) -> None:
@@ -18,3 +20,29 @@ def test_half_written_programs_are_removed_however_old_they_are(tmp_path: Path) 
     tidy(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
     tidy(tmp_path / "missing")
+
+
+def test_a_flag_that_xla_does_not_know_is_not_given_to_it() -> None:
+    assert is_known("xla_cpu_enable_fast_math")
+    assert not is_known("xla_cpu_no_such_flag")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("tests/maps/test_a.py::test_x", "tests/maps/test_a.py::test_y[1-2]", True),
+        ("tests/maps/test_a.py::test_x", "tests/text/test_a.py::test_x", False),
+        ("test_laws.py::test_x[float32-MALA-a]", "test_laws.py::test_x[float32-MALA-b]", True),
+        (
+            "test_laws.py::test_x[float32-MALA-a]",
+            "test_laws.py::test_x[float64-MALA-a]",
+            False,
+        ),
+        ("test_laws.py::test_x", "test_laws.py::test_y", True),
+        ("test_notebooks.py::test_x[1-energy]", "test_notebooks.py::test_x[2-laws]", False),
+    ],
+)
+def test_a_worker_takes_whole_files_but_the_dearest_in_parts(
+    one: str, other: str, together: bool
+) -> None:
+    assert (unit_of_work(one) == unit_of_work(other)) == together

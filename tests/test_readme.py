@@ -1,4 +1,6 @@
-"""The README's examples run as they stand, in order, in a folder with the repository's data."""
+"""The README's examples run as they stand, in order, in a folder with some of the repository's
+data.
+"""
 
 import re
 import shlex
@@ -28,7 +30,11 @@ def commands(program: str) -> list[list[str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "data").symlink_to(ROOT / "data")
+    # Of each kind what the examples name, and one more.
+    for name in ("luke.safetensors", "matthew.safetensors", "texts/genesis.txt", "texts/luke.txt"):
+        link = tmp_path / "data" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(ROOT / "data" / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -186,8 +186,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     output = tmp_path_factory.mktemp("devices") / "measured.json"
     # what is compiled here runs for milliseconds
     flags = f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
+    flags = f"{flags} --xla_llvm_disable_expensive_passes=true"
     environment = os.environ | {
-        "XLA_FLAGS": f"{flags} --xla_llvm_disable_expensive_passes=true",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip(),
         "JAX_PLATFORMS": "cpu",
     }
     subprocess.run([sys.executable, "-c", script, __file__, output], env=environment, check=True)

@@ -11,6 +11,7 @@ from sphere_ebm.studies.heat import thermodynamics
 from sphere_ebm.studies.sample import sample_ladder
 from sphere_ebm.studies.samples import Samples
 
+# Two chains or four everywhere: another number is another compilation.
 N_POINTS = 24
 QUICK: dict[str, Any] = {"chains": 2, "warmup": 40, "draws": 6, "thin": 2}
 CONFIG = PlacementConfig(neighbours=4, steps=40)
@@ -74,14 +75,14 @@ def test_every_chain_starts_elsewhere_and_ends_on_the_sphere(maps: Samples) -> N
     assert maps.states.radius.min() > 0
 
 
-def test_one_seed_gives_the_same_draws_and_a_chain_more_changes_none(
+def test_one_seed_gives_the_same_draws_and_chains_more_change_none(
     embeddings: np.ndarray,
 ) -> None:
     short = {"config": PlacementConfig(neighbours=4, steps=5), "warmup": 2, "draws": 1, "thin": 2}
-    two, again, three = (sample(embeddings, chains=chains, **short) for chains in (2, 2, 3))
+    two, again, four = (sample(embeddings, chains=chains, **short) for chains in (2, 2, 4))
     np.testing.assert_array_equal(two.last.direction, again.last.direction)
     # rounding may differ, and grows with the steps
-    np.testing.assert_allclose(three.last.direction[:2], two.last.direction, atol=1e-4)
+    np.testing.assert_allclose(four.last.direction[:2], two.last.direction, atol=1e-4)
 
 
 @pytest.mark.parametrize("scheme", ["underdamped", "leimkuhler-matthews", "euler-maruyama"])
@@ -162,9 +163,9 @@ def test_a_ladder_draws_at_every_temperature_from_chains_that_start_apart(
     embeddings: np.ndarray,
 ) -> None:
     result = sample_ladder(
-        embeddings, config=CONFIG, temperatures=(0.4, 0.6, 0.9), warmup=200, draws=40, thin=5
+        embeddings, config=CONFIG, temperatures=(0.4, 0.8), warmup=200, draws=40, thin=5
     )
-    assert result.samples.temperature.tolist() == pytest.approx([0.4, 0.6, 0.9] * 2)
+    assert result.samples.temperature.tolist() == pytest.approx([0.4, 0.8] * 2)
     curve = thermodynamics(result.samples)
     assert np.all(np.diff(curve.energy) > 0)
     assert np.all(np.isfinite(curve.r_hat))

@@ -40,7 +40,7 @@ from sphere_ebm.quality.trust import MapNeighbours, kept_by_newcomers
 from sphere_ebm.sampling.clamped import attraction_by_fitted, build_clamped_program
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.joining import Newcomers, settle
-from sphere_ebm.sampling.programs import SphereBlock, sphere_block
+from sphere_ebm.sampling.programs import KEPT, SphereBlock, sphere_block
 from sphere_ebm.sampling.underdamped import Underdamped
 
 BATCH = 1024
@@ -363,7 +363,7 @@ class FrozenMap:
         return [group]
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT)
 def _free_block(size: int) -> SphereBlock:
     """The newcomers' block; not the one of a map of as many points."""
     return SphereBlock(size)

@@ -27,7 +27,7 @@ from sphere_ebm.hamiltonian.base import Shared, SphereState, unwrap_shared
 from sphere_ebm.hamiltonian.blocks import SelectedBlock
 from sphere_ebm.hamiltonian.gravity import RadialGravity
 from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction
-from sphere_ebm.sampling.programs import node_template
+from sphere_ebm.sampling.programs import KEPT, node_template
 from sphere_ebm.sampling.terms import Terms, own_state_group
 
 
@@ -75,7 +75,7 @@ def build_clamped_program(
     )
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT)
 def _clamped_spec(free: Block, clamped: Block, dtype: Any) -> BlockGibbsSpec:
     """THRML compares specifications by identity, and jit compiles again for a new one."""
     return BlockGibbsSpec([free], [clamped], node_template(dtype))

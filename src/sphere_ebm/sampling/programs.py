@@ -42,6 +42,13 @@ from sphere_ebm.sampling.assembly import one_block_spec, program_of_groups
 from sphere_ebm.sampling.langevin import AbstractInertial
 from sphere_ebm.sampling.terms import OwnState, Terms, own_state, own_state_group
 
+KEPT = 32
+"""Blocks and specifications that are kept by their size.
+
+A compiled program holds its own for good, so that to forget one spares nothing, and to make it
+again compiles again.
+"""
+
 
 @final
 class SphereNode(AbstractNode):
@@ -76,7 +83,7 @@ def _new_nodes(n_points: int) -> tuple[AbstractNode, ...]:
     return tuple(SphereNode() for _ in range(n_points))
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT)
 def sphere_block(n_points: int) -> Block:
     """A block of `n_points` nodes.
 
@@ -85,7 +92,7 @@ def sphere_block(n_points: int) -> Block:
     return SphereBlock(n_points)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT)
 def _block_spec(block: Block, dtype: Any) -> BlockGibbsSpec:
     """THRML compares specifications by identity, and jit compiles again for a new one."""
     return one_block_spec(block, node_template(dtype), distinct=isinstance(block, SphereBlock))
@@ -175,7 +182,7 @@ def build_coloured_program(
     )
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT)
 def _coloured_spec(block: Block, colour: tuple[int, ...], dtype: Any) -> BlockGibbsSpec:
     """As `_block_spec`, with one block per colour."""
     classes = [
