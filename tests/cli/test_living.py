@@ -9,7 +9,18 @@ import pytest
 from builders import contents
 from commands import Command
 
-SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5", "--tolerance", "0"]
+SMALL = [
+    "--neighbours",
+    "4",
+    "--shells",
+    "3",
+    "--steps",
+    "25",
+    "--average",
+    "5",
+    "--tolerance",
+    "0",
+]
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ def test_neither_order_nor_company_of_newcomers_changes_a_bit() -> None:
     drawn = neighbourhoods(new, fitted)
 
     def found(rows: slice) -> np.ndarray:
-        part = Neighbourhoods(drawn.index[rows], drawn.weight[rows])
+        part = Neighbourhoods(drawn.nearest[rows], drawn.weight[rows])
         return uncertainty_of_newcomers(
             new[rows], still(len(new[rows])), part, state, 4.0, "cauchy"
         ).angle_std

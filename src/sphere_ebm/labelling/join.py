@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -84,9 +84,10 @@ def _placed(frozen: FrozenMap, table: PatchTable, task: JoinTask) -> Placement:
         "shell": assign_shells(radius, fitted.shells),
         "radius_std": np.full(len(table), frozen.radius_std, np.float32),
     }
+    whole: dict[str, Any] = {name: columns.get(name) for name in COLUMNS}
     return dataclasses.replace(
         placed,
-        **{name: columns.get(name) for name in COLUMNS},
+        **whole,
         prominence=table.prominence,
         embeddings=table.embeddings,
     )

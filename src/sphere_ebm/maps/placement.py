@@ -177,6 +177,7 @@ class Placement:
             queries=queries,
             seed=self.config.seed,
         )
+
     def show(
         self,
         *,

@@ -58,7 +58,7 @@ class Uncertainty(NamedTuple):
 class Neighbourhoods(NamedTuple):
     """What draws newcomers: nearest fitted points, -1 for none, and the weights of the edges."""
 
-    index: Int[np.ndarray, "new k"]
+    nearest: Int[np.ndarray, "new k"]
     weight: Float[np.ndarray, "new k"]
 
 
@@ -149,7 +149,7 @@ def uncertainty_of_newcomers(
         sharpness: s, the inverse interaction length.
         kernel: of the lateral attraction.
     """
-    index = drawn_by.index
+    index = drawn_by.nearest
     overall = float(np.mean(runs.angle_std.astype(np.float64) ** 2))
     known = index >= 0
     share = np.where(known, runs.angle_std[index].astype(np.float64) ** 2, 0).sum(axis=1)
@@ -236,10 +236,10 @@ def _drawn(
     neighbours, weighted by the slope of the potential, of which the minimum is a fixed point.
     """
     value, slope = ARRAY_POTENTIALS[kernel]
-    found = np.empty((len(drawn_by.index), 3))
+    found = np.empty((len(drawn_by.nearest), 3))
     for start in range(0, len(found), _BATCH):
         rows = slice(start, start + _BATCH)
-        index = drawn_by.index[rows]
+        index = drawn_by.nearest[rows]
         pull = np.where(index >= 0, drawn_by.weight[rows], 0)
         held = places[index].astype(np.float64)  # (rows, k, 3); where -1 stands, nothing pulls
         cosines = np.einsum("mkc,mlc->mkl", held, held)
@@ -249,7 +249,7 @@ def _drawn(
         for _ in range(_ROUNDS):
             x = _stretched(np.einsum("mc,mkc->mk", here, held), sharpness)
             mean = unit_rows(np.einsum("mk,mkc->mc", pull * slope(x), held))
-            here = np.where(mean.any(axis=1)[:, None], mean, here)
+            here = np.where(mean.any(axis=1, keepdims=True), mean, here)
         found[rows] = here
     return found
 

@@ -133,8 +133,8 @@ def run_fit(
     """
     config = system.config
     first = system.carry(start(config.seed))
-    saved = None if checkpoint is None else load_checkpoint(checkpoint, system.fingerprint, first)
-    saved = saved or Saved((first, Trace()), None, np.zeros((0, *first.state.direction.shape)))
+    held = None if checkpoint is None else load_checkpoint(checkpoint, system.fingerprint, first)
+    saved = held or Saved((first, Trace()), None, np.zeros((0, *first.state.direction.shape)))
 
     def keep(now: Saved) -> None:
         if checkpoint is not None:
