@@ -39,5 +39,7 @@ def made_points(patches: list[list[bytes]], names: list[str], seed: int = 0) -> 
         text=np.frombuffer(b"".join(flat), np.uint8),
         text_offset=np.cumsum([0, *map(len, flat)]).astype(np.int64),
         numbers={"spread": rng.uniform(0.01, 0.3, n).astype(np.float32)},
+        modes=directions_at_random(2 * n, seed + 1).reshape(n, 2, 3),
+        mode_weight=np.tile(np.array([0.7, 0.3], np.float32), (n, 1)),
         neighbours=np.where(neighbours == np.arange(n)[:, None], -1, neighbours),
     )

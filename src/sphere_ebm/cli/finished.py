@@ -19,8 +19,19 @@ def add_finished_commands(commands: Any) -> None:
         "page", help=f"write {PAGE} into the folder of a finished map, to explore in a browser"
     )
     page.add_argument("folder", type=Path, metavar="DIR")
+    page.add_argument(
+        "--colour-by",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("COLUMN", "FILE"),
+        help=(
+            "a column of numbers to colour points by, and the .parquet, .csv, .npz or .safetensors"
+            " files that hold it, in the order of the map; may be repeated"
+        ),
+    )
     page.add_argument("--json", action="store_true", help="print one JSON object")
-    page.set_defaults(run=_page)
+    page.set_defaults(run=_page, parser=page)
 
     export = commands.add_parser("export", help="write a finished map as one table for other tools")
     export.add_argument("folder", type=Path, metavar="DIR")
@@ -34,7 +45,10 @@ def add_finished_commands(commands: Any) -> None:
 
 
 def _page(options: argparse.Namespace, errors: Console) -> int:
-    path = page_of_folder(options.folder)
+    if any(len(given) < 2 for given in options.colour_by):
+        options.parser.error("--colour-by: name the column, then the files that hold it")
+    columns = {name: [Path(file) for file in files] for name, *files in options.colour_by}
+    path = page_of_folder(options.folder, columns)
     if options.json:
         print(json.dumps({"page": str(path), "bytes": path.stat().st_size}, indent=1))
     else:

@@ -1,7 +1,8 @@
 """The page of a map's folder: `map.html`, and the names of regions in `map.json`."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP, PAGE
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.map_folder import label_files, read_map
+from sphere_ebm.labelling.own_columns import joined_column
 from sphere_ebm.progress import StageProgress, stage
 
 MOST_REGIONS = 64
@@ -45,13 +47,19 @@ def add_page(
     return regions
 
 
-def page_of_folder(folder: Path | str) -> Path:
+def page_of_folder(folder: Path | str, columns: Mapping[str, Sequence[Path]] | None = None) -> Path:
     """Write the page of a finished map, and tell `map.json` of it; returns the page's path.
+
+    Args:
+        folder: of the map.
+        columns: numbers of one's own to colour points by: names of columns, and for each the files
+            that hold it, whose rows one after another are the map's points.
 
     Raises:
         LabelError: there is no finished map, another run works there, or a `map.html` that is not
             the map's own is in the way.
-        ShardError: a label file is missing or damaged.
+        ShardError: a label file is missing or damaged, or a column does not suit the map.
+        MissingPackageError: a column is in Parquet, and pyarrow is not installed.
         OSError: the page cannot be written.
     """
     folder = Path(folder)
@@ -62,6 +70,10 @@ def page_of_folder(folder: Path | str) -> Path:
         if path.exists() and PAGE not in held["files"]:
             raise LabelError(f"{path} is in the way; move it away, and repeat the command")
         points = points_of_labels(label_files(folder, held))
+        own = {
+            name: joined_column(name, paths, len(points)) for name, paths in (columns or {}).items()
+        }
+        points = dataclasses.replace(points, numbers=points.numbers | own)
         regions = named_regions(points)
         held["files"][PAGE] = write_page(path, points, title=title_of(points), regions=regions)
         held["regions"] = described(regions)

@@ -72,6 +72,10 @@ def test_columns_hold_the_points(text: str, points: PagePoints) -> None:
     np.testing.assert_array_equal(column(text, "shell"), points.shell)
     assert points.text_offset is not None
     np.testing.assert_array_equal(column(text, "length"), np.diff(points.text_offset))
+    assert points.modes is not None
+    modes = cell_centres(column(text, "modes"), 16)
+    assert np.linalg.norm(modes - points.modes.reshape(-1, 3), axis=1).max() < 6.5e-5
+    np.testing.assert_array_equal(column(text, "mode_weight").reshape(-1, 2), [[178, 76]] * 600)
     assert facts_of(text)["documents"] == [list(document) for document in points.documents]
 
 
