@@ -29,6 +29,7 @@ from benchmarks.report import (
 )
 from sphere_ebm import FrozenMap, Placement, place, read_shard
 from sphere_ebm.figures.colours import STYLE
+from sphere_ebm.figures.map import save_figure
 from sphere_ebm.geometry.frames import robust_frame
 from sphere_ebm.graph.index import nearest_neighbours
 from sphere_ebm.maps.anchors import STRENGTH
@@ -283,7 +284,7 @@ def checks_of(outcomes: Sequence[Outcome], links: Sequence[Link]) -> list[Check]
 def frontier_figure(outcomes: Sequence[Outcome]) -> Figure:
     """What new points keep against how far old ones move: each document thin, their mean thick."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         ways = [f"λ = {strength:g}" for strength in STRENGTHS]
@@ -302,7 +303,7 @@ def frontier_figure(outcomes: Sequence[Outcome]) -> Figure:
         axes.set_xscale("log")
         axes.set_xlabel("how far old points moved, median, degrees")
         axes.set_ylabel("recall@15 of new points / a full fit's")
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.15), frameon=False)
     return figure
 
 
@@ -348,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes += added([each for each in documents if each is not new], new)
     links = [] if options.no_chain else chained(documents)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    frontier_figure(outcomes).savefig(options.output.with_suffix(".png"), dpi=150)
+    save_figure(frontier_figure(outcomes), options.output.with_suffix(".png"))
     return finish(report(header, outcomes, links), options.output, checks_of(outcomes, links))
 
 

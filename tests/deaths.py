@@ -53,17 +53,18 @@ def assert_survives_deaths(
     monkeypatch: pytest.MonkeyPatch,
     *,
     moments: int,
+    within: int,
     seed: int,
     check: Callable[[], None],
 ) -> None:
     """Let `run` die at random moments, one attempt after another, and then end.
 
-    `check` is called after every death.
+    Each attempt dies within so many changes of files, so that all of them get on and none at once
+    to the end. `check` is called after every death.
     """
     rng = np.random.default_rng(seed)
-    reached = 12
     for _ in range(moments):
-        mortal = Mortal(int(rng.integers(1, reached)), finishing=bool(rng.integers(2)))
+        mortal = Mortal(int(rng.integers(1, within)), finishing=bool(rng.integers(2)))
         with monkeypatch.context() as patch:
             mortal.watch(patch)
             with suppress(Died):

@@ -40,7 +40,11 @@ def test_error_bars_that_are_right_meet_every_target(benchmark):
 def test_error_bars_that_are_wrong_miss_targets(benchmark, wrong):
     rng = np.random.default_rng(1)
     angles = rng.uniform(0.02, 1, 500)
-    said = {"small": angles / 2, "shuffled": rng.permutation(angles), "flat": 0.58 + 0.01 * rng.random(500)}
+    said = {
+        "small": angles / 2,
+        "shuffled": rng.permutation(angles),
+        "flat": 0.58 + 0.01 * rng.random(500),
+    }
     _, found = compared(benchmark, said[wrong], angles)
     assert not all(check.passed for check in found.checks())
 

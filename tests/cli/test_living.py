@@ -9,18 +9,7 @@ import pytest
 from builders import contents
 from commands import Command
 
-SMALL = [
-    "--neighbours",
-    "4",
-    "--shells",
-    "3",
-    "--steps",
-    "25",
-    "--average",
-    "5",
-    "--tolerance",
-    "0",
-]
+SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
 
 
 @pytest.fixture

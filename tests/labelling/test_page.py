@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 from builders import contents
 from commands import run_command
 from sphere_ebm import LabelError, PlacementConfig, ShardError, label
-from sphere_ebm.labelling.own_columns import joined_column
 from sphere_ebm.labelling.label import LabelRun, measure_map
+from sphere_ebm.labelling.own_columns import joined_column
 from sphere_ebm.labelling.page import page_of_folder
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=10)

@@ -60,7 +60,7 @@ def test_the_new_map_is_one_as_label_makes_it(parent: Path, updated) -> None:
     assert sorted(contents(output)) == sorted([*contents(parent), "n.sphere.safetensors"])
     held = json.loads((output / "map.json").read_text())
     assert (held["points"], held["fitted"]) == (46, 46)
-    assert held["config"]["coupling_start"] == COUPLING
+    assert held["config"] == vars(CONFIG) | {"coupling_start": COUPLING}
     assert [s["file"] for s in held["sources"]] == [f"{n}.safetensors" for n in ("s0", "s1", "n")]
     assert measure_map(output).to_dict() == updated[0].run.quality.to_dict()
     for i, name in enumerate(("s0", "s1")):
@@ -95,13 +95,14 @@ def test_the_map_knows_its_parent_and_how_far_old_points_moved(parent: Path, upd
 def test_an_update_can_be_updated(updated, inputs: Path, tmp_path: Path, shard) -> None:
     changed = shard(tmp_path / "n.safetensors", 9, seed=12)
     folder = updated[0].run.output
-    again = update_map(folder, [changed, inputs / "old"], tmp_path / "m", replace=True)
+    given = [changed, inputs / "old"]
+    again = update_map(folder, given, tmp_path / "m", replace=True, steps=50)
     assert again.parent == updated[0].run.map_id
     assert again.replaced == ("n.sphere.safetensors",)
     assert [path.name for path in again.present] == ["s0.safetensors", "s1.safetensors"]
     assert len(again.run.placement) == 46
     config = json.loads((tmp_path / "m" / "map.json").read_text())["config"]
-    assert config["coupling_start"] == COUPLING
+    assert (config["coupling_start"], config["steps"]) == (COUPLING, 50)
 
 
 def test_what_joined_is_fitted_by_an_update_without_inputs(
@@ -148,6 +149,7 @@ def test_killed_at_ten_moments_the_update_ends_with_the_same_bytes(
         lambda: update_map(parent, inputs / "new", output, strength=STRONG),
         monkeypatch,
         moments=10,
+        within=10,
         seed=1,
         check=check,
     )
@@ -168,7 +170,12 @@ def test_killed_at_ten_moments_the_join_ends_with_the_same_bytes(
         assert now["map.json"] in (before["map.json"], contents(done)["map.json"])
 
     assert_survives_deaths(
-        lambda: join_map(killed, inputs / "new"), monkeypatch, moments=10, seed=3, check=check
+        lambda: join_map(killed, inputs / "new"),
+        monkeypatch,
+        moments=10,
+        within=10,
+        seed=3,
+        check=check,
     )
     assert contents(killed) == contents(done)
 

@@ -51,7 +51,7 @@ def test_old_points_come_first_and_stay_the_more_the_stronger_they_are_held(old)
         moved[strength] = Drift.of(degrees_moved(old.direction, grown.direction[:37])).median
     assert moved[3.0] < 0.5 * moved[0.0]
     assert grown.config == growing(CONFIG)
-    assert growing(CONFIG).coupling_start == COUPLING
+    assert grown.config.coupling_start == COUPLING
     np.testing.assert_array_equal(old.direction, before)
 
 

@@ -70,6 +70,9 @@ def _add_update(commands: Any, exit_codes: str) -> None:
         help=f"of the anchors: more moves old points less, and makes less room [{STRENGTH:g}]",
     )
     updated.add_argument(
+        "--steps", type=int, metavar="N", help="of the fit [as many as the older map's]"
+    )
+    updated.add_argument(
         "--replace",
         action="store_true",
         help="an input with the name of a source on the map takes its place: it has changed",
@@ -149,6 +152,8 @@ def _join_summary(run: JoinRun) -> dict[str, Any]:
 def _update(options: argparse.Namespace, errors: Console) -> int:
     if not (math.isfinite(options.strength) and options.strength >= 0):
         options.parser.error(f"--strength must be a number >= 0; got {options.strength}")
+    if options.steps is not None and options.steps < 0:
+        options.parser.error(f"--steps must be at least 0; got {options.steps}")
     begun = time.perf_counter()
     with progress_bars(not (options.quiet or options.json)) as progress:
         done = update_map(
@@ -157,6 +162,7 @@ def _update(options: argparse.Namespace, errors: Console) -> int:
             options.output,
             strength=options.strength,
             replace=options.replace,
+            steps=options.steps,
             pooling=options.pooling,
             overwrite=options.overwrite,
             progress=progress,

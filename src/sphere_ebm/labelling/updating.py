@@ -46,6 +46,7 @@ from sphere_ebm.labelling.sources import (
 )
 from sphere_ebm.labelling.summary import MapPoints, write_summary
 from sphere_ebm.maps.anchors import STRENGTH
+from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.frozen_map import FrozenMap
 from sphere_ebm.maps.growth import Drift, Points, degrees_moved, growing, refit
 from sphere_ebm.maps.loading import load_placement
@@ -92,6 +93,7 @@ def update_map(
     *,
     strength: float = STRENGTH,
     replace: bool = False,
+    steps: int | None = None,
     pooling: Pooling = "mean",
     overwrite: bool = False,
     progress: StageProgress | None = None,
@@ -111,6 +113,7 @@ def update_map(
         strength: λ of the anchors; the greater, the less old points move, and make room.
         replace: an input with the file name of a source on the map takes that source's place; its
             patches whose embedding has not changed are held where they were.
+        steps: of the fit; None: as many as the older map's.
         pooling: as for `label`.
         overwrite: as for `label`.
         progress: as for `label`.
@@ -136,7 +139,9 @@ def update_map(
     check_width(old, found)
     plan = _plan(old, found, replace)
     how = {"strength": float(strength), "pooling": pooling, "replaced": list(plan.replaced)}
-    run = _run(old, plan, output, how, overwrite, progress, refused)
+    config = growing(old.config)
+    config = config if steps is None else dataclasses.replace(config, steps=steps)
+    run = _run(old, plan, config, output, how, overwrite, progress, refused)
     degrees = degrees_moved(plan.start, run.placement.direction)
     return UpdateRun(
         run,
@@ -249,6 +254,7 @@ def _check_size(sources: Sequence[Source]) -> None:
 def _run(
     old: OldMap,
     plan: _Plan,
+    config: PlacementConfig,
     output: Path,
     how: dict[str, Any],
     overwrite: bool,
@@ -256,7 +262,6 @@ def _run(
     refused: Sequence[Refused],
 ) -> LabelRun:
     """Fit the plan and write its map, as `label` does."""
-    config = growing(old.config)
     points = Points(plan.embeddings, plan.prominence, plan.start, plan.held)
 
     def fit(checkpoint: Path) -> Placement:
