@@ -12,7 +12,7 @@ import pytest
 from sphere_ebm.cli.options import _field_texts
 from sphere_ebm.maps.config import PlacementConfig
 
-WHOLE = ["seed", "neighbours", "max_degree", "shells", "steps", "average"]
+WHOLE = ["seed", "neighbours", "max_degree", "shells", "steps", "average", "reinsertions"]
 # name -> values that break its rule, each by a hair or by kind
 BAD: dict[str, list[Any]] = {
     "seed": [-1, 2**32],
@@ -37,6 +37,7 @@ BAD: dict[str, list[Any]] = {
     "coupling_start": [-1e-9],
     "cooling": [-0.01, 1.01],
     "tolerance": [-1e-9],
+    "reinsertions": [-1],
 }
 GOOD: dict[str, list[Any]] = {
     "seed": [0, 2**32 - 1],
@@ -55,6 +56,7 @@ GOOD: dict[str, list[Any]] = {
     "temperature_end": [0.0],
     "cooling": [0.0, 1],
     "tolerance": [0.0],
+    "reinsertions": [0],
 }
 CHOICES = [
     "affinity",
@@ -223,6 +225,7 @@ OTHER = {
     "coupling_start": 2.5,
     "cooling": 0.55,
     "tolerance": 0.05,
+    "reinsertions": 1,
     "start": "spectral",
 }
 

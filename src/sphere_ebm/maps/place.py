@@ -33,6 +33,7 @@ from sphere_ebm.maps.checks import (
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.problem import Problem, pose
+from sphere_ebm.maps.reinsertion import reinserting
 from sphere_ebm.maps.starts import (
     pca_directions,
     random_directions,
@@ -46,7 +47,15 @@ from sphere_ebm.sampling.devices import Devices, device_mesh, over_devices
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.programs import build_program, sphere_block
-from sphere_ebm.sampling.run import WINDOW, Carry, RunPlan, RunResult, Trace, run_chunk, run_program
+from sphere_ebm.sampling.run import (
+    WINDOW,
+    Carry,
+    RunPlan,
+    RunResult,
+    Trace,
+    run_chunk,
+    run_program,
+)
 from sphere_ebm.sampling.samplers import build_sampler
 from sphere_ebm.sampling.schedules import Linear
 
@@ -262,6 +271,7 @@ def _sample(
             if checkpoint is None
             else lambda c, t: save_checkpoint(checkpoint, fingerprint, c, t)
         ),
+        between=reinserting(plan, graph, ideal, config),
     )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
