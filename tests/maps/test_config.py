@@ -13,6 +13,7 @@ from sphere_ebm.cli.options import _field_texts
 from sphere_ebm.maps.config import PlacementConfig
 
 WHOLE = ["seed", "neighbours", "max_degree", "shells", "steps", "average", "replicas"]
+WHOLE += ["reinsertions"]
 # name -> values that break its rule, each by a hair or by kind
 BAD: dict[str, list[Any]] = {
     "seed": [-1, 2**32],
@@ -38,6 +39,7 @@ BAD: dict[str, list[Any]] = {
     "cooling": [-0.01, 1.01],
     "tolerance": [-1e-9],
     "replicas": [-1, 1001, 0.5],
+    "reinsertions": [-1],
 }
 GOOD: dict[str, list[Any]] = {
     "seed": [0, 2**32 - 1],
@@ -57,6 +59,7 @@ GOOD: dict[str, list[Any]] = {
     "cooling": [0.0, 1],
     "tolerance": [0.0],
     "replicas": [0, 1000, None],
+    "reinsertions": [0],
 }
 CHOICES = [
     "affinity",
@@ -228,6 +231,7 @@ OTHER = {
     "cooling": 0.55,
     "tolerance": 0.05,
     "replicas": 4,
+    "reinsertions": 1,
     "start": "spectral",
 }
 

@@ -79,6 +79,8 @@ class PlacementConfig:
         tolerance: change of energy per point that counts as none. After cooling, annealing ends
             early when the means of the energy over 50 steps and the 50 steps before differ by less
             than this, or by less than thermal noise makes them; 0: never.
+        reinsertions: how many times, 25 steps apart and after cooling, points are offered the
+            places of their neighbours, see `sphere_ebm.maps.reinsertion`; 0: never.
         start: initial directions: `"pca"`, `"random"`, `"spectral"` or `"water-filling"` (those of
             the preset `lateral_jit`); `place` also accepts an array.
 
@@ -117,6 +119,7 @@ class PlacementConfig:
     coupling_start: float = 8.0
     cooling: float = 0.7
     tolerance: float = 1e-4
+    reinsertions: int = 0
     start: Start = "pca"
     replicas: int | None = None
 
@@ -230,4 +233,5 @@ _RANGES: dict[str, Range] = {
     "cooling": Range(0, 1, "a number in [0, 1]"),
     "replicas": Range(0, 1000, "an integer in [0, 1000], or None", whole=True, optional=True),
     "tolerance": Range(0, _LARGE, "a number >= 0"),
+    "reinsertions": Range(0, _LARGE, "an integer >= 0", whole=True),
 }

@@ -33,6 +33,7 @@ from sphere_ebm.maps.checks import (
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.problem import Problem, pose
+from sphere_ebm.maps.reinsertion import reinserting
 from sphere_ebm.maps.replicas import n_replicas, uncertainty
 from sphere_ebm.maps.runs import System, no_runs, run_fit
 from sphere_ebm.maps.starts import (
@@ -263,15 +264,19 @@ def _system(setting: _Setting, mesh: Mesh | None, kept: bool) -> System:
     anchoring = setting.anchoring
     block = sphere_block(len(ideal))
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
-    factors = hamiltonian_factors(block, ideal, setting.problem.graph, config, anchoring)
+    graph = setting.problem.graph
+    turns = anchoring is None or not anchoring.strength.any()
+    factors = hamiltonian_factors(block, ideal, graph, config, anchoring)
     return System(
         program=build_program(block, factors, sampler, jnp.result_type(float)),
         sampler=sampler,
         ideal_radius=ideal,
         config=config,
         mesh=mesh,
-        turns=anchoring is None or not anchoring.strength.any(),
+        turns=turns,
         fingerprint=_fingerprint(setting) if kept else "",
+        # who remembers a place has no other to be put back to
+        between=(lambda plan: reinserting(plan, graph, ideal, config)) if turns else None,
     )
 
 

@@ -30,6 +30,7 @@ from sphere_ebm.sampling.moments import empty_moments
 from sphere_ebm.sampling.run import (
     WINDOW,
     Carry,
+    Chunk,
     RunPlan,
     RunResult,
     Trace,
@@ -38,6 +39,9 @@ from sphere_ebm.sampling.run import (
 )
 
 _FIRST_JUDGED = 20
+
+Between = Callable[[int, Chunk], Carry]
+"""What a run does between two chunks, after so many steps."""
 
 Start = Callable[[int], Float32[np.ndarray, "points 3"]]
 """Initial directions of a run, by its seed."""
@@ -50,7 +54,7 @@ class System:
 
     `turns` tells whether the energy is the same for every frame, so that replicas are turned onto
     the map; anchors hold their frame. `fingerprint` names everything the runs depend on, for
-    checkpoints.
+    checkpoints. `between` makes what a run of a plan does between chunks, see `run_program`.
     """
 
     program: FactorSamplingProgram
@@ -60,6 +64,7 @@ class System:
     mesh: Mesh | None
     turns: bool
     fingerprint: str
+    between: Callable[[RunPlan], Between] | None = None
 
     def carry(self, directions: Float32[np.ndarray, "points 3"]) -> Carry:
         """What a run carries before its first step."""
@@ -208,6 +213,7 @@ def _run(
         trace=begun[1],
         progress=None if progress is None else lambda done, total, _: progress(done, total),
         checkpoint=keep,
+        between=None if system.between is None else system.between(plan),
     )
     return result, program
 

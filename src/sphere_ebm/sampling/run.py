@@ -172,12 +172,14 @@ def run_program(
     trace: Trace | None = None,
     progress: Progress | None = None,
     checkpoint: Callable[[Carry, Trace], None] | None = None,
+    between: Callable[[int, Chunk], Carry] | None = None,
 ) -> RunResult:
     """Run `program` from `carry` by `plan`.
 
     A carry and trace from a checkpoint continue where they stopped.
 
-    `progress(done, total, energies)` and `checkpoint(carry, trace)` are called after every chunk.
+    `progress(done, total, energies)` and `checkpoint(carry, trace)` are called after every chunk;
+    before them `between(done, chunk)`, whose carry the run goes on from.
     Raises NonFiniteEnergyError as soon as an energy is not finite.
     """
     n_points = carry.state.radius.shape[0]
@@ -192,12 +194,13 @@ def run_program(
     annealed = _annealing_end(trace, plan, n_points)
     while done < annealed + plan.average:
         length, averaging = plan.next_chunk(done, annealed)
-        carry, values, _ = run_chunk(
+        chunk = run_chunk(
             key, program, carry, jnp.asarray(length, jnp.int32), jnp.asarray(averaging, jnp.int32)
         )
         done += length
-        floats = {name: float(value) for name, value in values.items()}
+        floats = {name: float(value) for name, value in chunk.energy.items()}
         check_finite(floats, done)
+        carry = chunk.carry if between is None else between(done, chunk)
         trace.append(done, floats)
         annealed = _annealing_end(trace, plan, n_points)
         if progress is not None:
