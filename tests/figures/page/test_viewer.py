@@ -199,6 +199,21 @@ def test_both_lists_of_neighbours_are_shown_and_shared_ones_are_marked(
     assert fresh.text("shared") == f"{len(both)} of 10 are in both lists (⇄)"
 
 
+def test_a_filter_goes_for_the_neighbours_of_a_chosen_point_too(
+    fresh: Opened, points: PagePoints
+) -> None:
+    fresh.ask("sphere.select(40)")
+    fresh.ask("document.querySelectorAll('.document input')[1].click()")
+    first = points.documents[0][1]
+    hidden = range(first, first + points.documents[1][1])
+    fresh.wait("document.querySelectorAll('[data-part=near-embedding] .away').length > 0")
+    near = fresh.ask("[sphere.near.map.map(n => n.point), sphere.near.embedding]")
+    assert len(near[0]) == 10
+    assert not set(near[0]) & set(hidden)
+    away = fresh.page.locator("[data-part=near-embedding] .away").count()
+    assert away == len(set(near[1]) & set(hidden))
+
+
 QUERIES = ["let there be light", "été", "ÉTÉ", "the", "STRUCK  seven;", "i̇", "σας", "İstanbul"]
 QUERIES += ["nowhere", "light ov", "(", "<img", "\u202eright", "æther"]
 

@@ -119,7 +119,7 @@ export function openSelection(viewer) {
   part("previous").addEventListener("click", () => viewer.walk(-1));
   part("next").addEventListener("click", () => viewer.walk(1));
 
-  async function redraw() {
+  async function redraw(quietly = false) {
     const mine = ++asked;
     const i = state.selected;
     const panel = part("chosen");
@@ -150,6 +150,7 @@ export function openSelection(viewer) {
     const both = viewer.near.map.filter(({ point }) => viewer.near.embedding.includes(point));
     part("shared").textContent = data.neighbours
       ? `${both.length} of ${viewer.near.map.length} are in both lists (⇄)` : "";
+    if (quietly) return;
     const said = passage ? passage.patch.trim() : `point ${i + 1}`;
     viewer.say(`Selected in ${viewer.facts.documents[d][0]}: ${said}`);
   }

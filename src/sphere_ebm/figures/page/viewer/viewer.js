@@ -51,6 +51,10 @@ export async function openViewer(root, facts, packed, options = {}) {
   let keeping = 0;
   viewer.drew = (points) => {
     if (points) viewer.legend.redraw();
+    // What a filter lets through decides which points are nearest.
+    if (points && state.selected >= 0) {
+      viewer.selection.redraw(true).then(() => state.changed("marks"));
+    }
     writeStatus(viewer);
     if (!options.keepLink) return;
     clearTimeout(keeping);
