@@ -52,6 +52,24 @@ def test_marginal_relevance_passes_over_what_is_like_what_is_shown(benchmark):
     assert taken[:200].sum() == 1, "two hundred copies of one patch"
 
 
+def test_every_way_to_spend_a_budget_is_told_in_one_row(benchmark):
+    budgets = benchmark("retrieval_budgets")
+    table, (check,) = budgets.budget_section(small(benchmark))
+    lines = table.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        budgets.VARIABLE,
+        budgets.FIXED,
+        "all of 128",
+        "all of 64",
+        "variable, by region",
+        "top patches alone",
+        "marginal relevance (.7), patches alone",
+    ]
+    alone = lines[-2].split("|")
+    assert float(alone[2]) == 1, "128 patches fit, and the top 50 are the first of them"
+    assert np.isfinite(check.measured)
+
+
 def test_an_interval_holds_the_mean_and_narrows_with_queries(benchmark):
     interval = benchmark("retrieval_budgets")._interval
     rng = np.random.default_rng(0)
