@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from benchmarks.report import Check, markdown_table, say
 from benchmarks.retrieval_sets import Asked
@@ -22,8 +22,6 @@ RESAMPLED = 2000
 
 def budget_section(asked: Asked) -> tuple[str, list[Check]]:
     """The table, in Markdown; the comparison with fixed pieces is a target."""
-    assert asked.document is not None
-    assert asked.length is not None
     region = cell_keys(asked.placement.direction, REGION_LEVEL)
     ways = _ways(asked)
     measured: dict[str, list[list[float]]] = {name: [] for name in ways}
@@ -31,20 +29,7 @@ def budget_section(asked: Asked) -> tuple[str, list[Check]]:
         relevance = (asked.unit @ query).astype(np.float64)
         best = np.argsort(-relevance, kind="stable")[:TOP]
         for name, way in ways.items():
-            taken = way(relevance)
-            shown = np.flatnonzero(taken)
-            runs = 1 + np.count_nonzero(
-                (np.diff(shown) > 1) | (np.diff(asked.document[shown]) != 0)
-            )
-            measured[name].append(
-                [
-                    relevance[best][taken[best]].sum() / relevance[best].sum(),
-                    len(set(asked.document[shown].tolist())),
-                    len(set(region[shown].tolist())),
-                    runs,
-                    asked.length[shown].sum() / runs,
-                ]
-            )
+            measured[name].append(_told(asked, relevance, best, region, way(relevance)))
     say(f"{asked.name}: budgets")
     table = {name: np.array(rows) for name, rows in measured.items()}
     base = table[VARIABLE][:, 0]
@@ -72,6 +57,27 @@ def budget_section(asked: Asked) -> tuple[str, list[Check]]:
     lead = _interval(base - table[FIXED][:, 0])[0]
     check = Check("variable pieces less fixed ones, lower end of 95 %", lead, ">=", 0)
     return markdown_table(header, rows), [check]
+
+
+def _told(
+    asked: Asked,
+    relevance: Float[np.ndarray, " n"],
+    best: Int[np.ndarray, " top"],
+    region: Int[np.ndarray, " n"],
+    taken: Bool[np.ndarray, " n"],
+) -> list[float]:
+    """Share of the best patches' relevance, documents, regions, passages and their mean bytes."""
+    assert asked.document is not None
+    assert asked.length is not None
+    shown = np.flatnonzero(taken)
+    runs = 1 + np.count_nonzero((np.diff(shown) > 1) | (np.diff(asked.document[shown]) != 0))
+    return [
+        float(relevance[best][taken[best]].sum() / relevance[best].sum()),
+        len(set(asked.document[shown].tolist())),
+        len(set(region[shown].tolist())),
+        int(runs),
+        float(asked.length[shown].sum() / runs),
+    ]
 
 
 def _ways(asked: Asked) -> dict[str, Callable[[Float[np.ndarray, " n"]], Bool[np.ndarray, " n"]]]:

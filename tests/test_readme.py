@@ -58,6 +58,7 @@ def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [command[1] for command in found] == [
         "map",
         "map",
+        "ask",
         "label",
         "inspect",
         "quality",
