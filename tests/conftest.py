@@ -137,12 +137,13 @@ def unit_of_work(nodeid: str) -> str:
     return path
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:
-    """Spare Python's collector the modules and tests, which it would look through for hours."""
+    """Spare Python's collector the modules and tests, which it would search time and again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

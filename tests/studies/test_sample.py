@@ -11,7 +11,7 @@ from sphere_ebm.studies.heat import thermodynamics
 from sphere_ebm.studies.sample import sample_ladder
 from sphere_ebm.studies.samples import Samples
 
-# Two chains or four everywhere: another number is another compilation.
+# Two chains or four where it does not matter: another number is another compilation.
 N_POINTS = 24
 QUICK: dict[str, Any] = {"chains": 2, "warmup": 40, "draws": 6, "thin": 2}
 CONFIG = PlacementConfig(neighbours=4, steps=40)
@@ -163,9 +163,9 @@ def test_a_ladder_draws_at_every_temperature_from_chains_that_start_apart(
     embeddings: np.ndarray,
 ) -> None:
     result = sample_ladder(
-        embeddings, config=CONFIG, temperatures=(0.4, 0.8), warmup=200, draws=40, thin=5
+        embeddings, config=CONFIG, temperatures=(0.4, 0.6, 0.9), warmup=200, draws=40, thin=5
     )
-    assert result.samples.temperature.tolist() == pytest.approx([0.4, 0.8] * 2)
+    assert result.samples.temperature.tolist() == pytest.approx([0.4, 0.6, 0.9] * 2)
     curve = thermodynamics(result.samples)
     assert np.all(np.diff(curve.energy) > 0)
     assert np.all(np.isfinite(curve.r_hat))
