@@ -144,6 +144,10 @@ def test_what_cannot_join_is_refused(copied: Path, inputs: Path, tmp_path: Path,
         join_map(tmp_path, inputs / "new")
     with pytest.raises(LabelError, match=r"width 4, and the map in .* was made of width 5"):
         join_map(copied, shard(tmp_path / "wide.safetensors", 4, width=4))
+    nothing = shard(tmp_path / "empty" / "e.safetensors", 0)
+    label(nothing, tmp_path / "bare", CONFIG)
+    with pytest.raises(LabelError, match=r"no points can join .* has 0 fitted ones"):
+        join_map(tmp_path / "bare", inputs / "new")
     with pytest.raises(LabelError, match="none of the 1 inputs"):
         join_map(copied, tmp_path / "absent.safetensors")
     assert contents(copied) == before

@@ -20,6 +20,7 @@ import pytest
 from sphere_ebm import Placement, PlacementConfig, place
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.maps.anchors import Anchoring
 from sphere_ebm.maps.place import hamiltonian_factors, make_sampler
 from sphere_ebm.maps.problem import pose
 from sphere_ebm.maps.starts import random_directions
@@ -66,9 +67,13 @@ def cold_run(points: int, evaluator: str) -> tuple[Any, Carry]:
     problem = pose(cloud(points), None, chosen, None, None, neighbours=ring(points))
     block = sphere_block(points)
     sampler = make_sampler(points, chosen)
-    program = build_program(
-        block, hamiltonian_factors(block, problem.ideal_radius, problem.graph, chosen), sampler
+    # a third of the points, so that slots without an anchor are split too
+    held = np.arange(0, points, 3)
+    anchoring = Anchoring(
+        held, random_directions(len(held), 1), np.full(len(held), 0.1, np.float32)
     )
+    factors = hamiltonian_factors(block, problem.ideal_radius, problem.graph, chosen, anchoring)
+    program = build_program(block, factors, sampler)
     state = SphereState(
         jnp.asarray(random_directions(points, 0)), jnp.asarray(problem.ideal_radius)
     )

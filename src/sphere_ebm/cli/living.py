@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sphere_ebm.cli.options import add_inputs, add_output, add_report
+from sphere_ebm.cli.options import add_inputs, add_output, add_pooling, add_report
 from sphere_ebm.cli.output import OK, PARTLY, PLAIN, add_quality, progress_bars, say
 from sphere_ebm.errors import MissingPackageError, one_line
 from sphere_ebm.labelling.adding import JoinRun, join_map
@@ -34,7 +34,7 @@ def add_living_commands(commands: Any, exit_codes: str) -> None:
     )
     joined.add_argument("map", type=Path, metavar="MAP", help="folder of the map")
     add_inputs(joined, "INPUT", _INPUTS)
-    _add_pooling(joined)
+    add_pooling(joined)
     joined.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="shards that join at a time [1]"
     )
@@ -77,7 +77,7 @@ def _add_update(commands: Any, exit_codes: str) -> None:
         action="store_true",
         help="an input with the name of a source on the map takes its place: it has changed",
     )
-    _add_pooling(updated)
+    add_pooling(updated)
     updated.add_argument(
         "--overwrite", action="store_true", help="replace another map in the output folder"
     )
@@ -103,12 +103,6 @@ def _add_register(commands: Any, exit_codes: str) -> None:
     )
     add_report(registered)
     registered.set_defaults(run=_register, parser=registered)
-
-
-def _add_pooling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
-    )
 
 
 def _join(options: argparse.Namespace, errors: Console) -> int:
@@ -242,10 +236,8 @@ def _register(options: argparse.Namespace, errors: Console) -> int:
         kind = "rotated and reflected" if done.reflected else "rotated"
         say(console, f"{done.shared:,} shared points; the map is {kind} onto the older one")
         for when, drift in (("before", done.before), ("after", done.residual)):
-            say(
-                console,
-                f"apart {when}: {drift.median:.2f}° in the median, {drift.p90:.2f}° at p90",
-            )
+            text = f"{drift.median:.2f}° in the median, {drift.p90:.2f}° at p90"
+            say(console, f"apart {when}: {text}")
         if done.output is not None:
             say(console, f"the turned map is in {done.output}")
     return OK

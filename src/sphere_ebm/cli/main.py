@@ -22,6 +22,7 @@ from sphere_ebm.cli.options import (
     add_inputs,
     add_output,
     add_page,
+    add_pooling,
     add_report,
     config_of,
 )
@@ -171,7 +172,7 @@ def _add_label(commands: Any) -> None:
     )
     add_inputs(labels, "INPUT", "shard files, folders (searched recursively), globs")
     add_output(labels, "folder for the labels")
-    _add_pooling(labels)
+    add_pooling(labels)
     labels.add_argument(
         "--sidecar-edges", action="store_true", help="add the edges of *.hypergraph.db sidecars"
     )
@@ -218,19 +219,13 @@ def _add_compare(commands: Any) -> None:
     compared.add_argument(
         "--methods", metavar="NAME,...", help=f"of: {', '.join(METHODS)}; default: all"
     )
-    _add_pooling(compared)
+    add_pooling(compared)
     add_report(compared, "table")
     add_config_options(
         compared.add_argument_group("configuration of Hamiltonian, shells and Langevin runs"),
         {"start"},
     )
     compared.set_defaults(run=_compare, parser=compared)
-
-
-def _add_pooling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
-    )
 
 
 def _add_readers(commands: Any) -> None:

@@ -63,6 +63,13 @@ def add_page(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pooling(parser: argparse.ArgumentParser) -> None:
+    """The option `--pooling` of commands that read shards."""
+    parser.add_argument(
+        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
+    )
+
+
 def add_report(parser: argparse.ArgumentParser, printed: str = "summary") -> None:
     """Options for how much is printed, and how."""
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")

@@ -27,7 +27,7 @@ from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEn
 from sphere_ebm.labelling.join import JoinOptions, JoinTask, run_tasks
 from sphere_ebm.labelling.older import (
     OldMap,
-    check_width,
+    check_joinable,
     identity,
     read_old_map,
     renamed,
@@ -110,7 +110,7 @@ def join_map(
         with locked(folder):
             old = read_old_map(folder, whole=False)
             found, present = unseen(old, sources)
-            check_width(old, found)
+            check_joinable(old, found)
             new = [replace(s, joined=True) for s in renamed(found, old.digests.values())]
             options = JoinOptions(pooling, engine, progress)
             files, points, quality = _join(old, new, options)

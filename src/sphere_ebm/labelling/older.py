@@ -17,6 +17,7 @@ from sphere_ebm.files.shards.discovery import LABEL_SUFFIX, WorkItem
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.files.shards.naming import label_names
 from sphere_ebm.files.shards.table import PatchTable
+from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.labelling.sources import Source, emptied
 from sphere_ebm.maps.config import PlacementConfig
 
@@ -137,8 +138,18 @@ def renamed(new: Sequence[Source], taken: Collection[str]) -> list[Source]:
     return named
 
 
-def check_width(old: OldMap, new: Sequence[Source]) -> None:
-    """New points live in the space of the map. Raises LabelError."""
+def check_joinable(old: OldMap, new: Sequence[Source]) -> None:
+    """New points live in the space of the map, which has points and a field that can be tabulated.
+
+    Raises LabelError where one of this is not so.
+    """
+    fitted = int(old.held.get("fitted", 0))
+    rows = grid_rows(old.config.sharpness(max(fitted, 1)))
+    if new and (fitted < 1 or rows > MAX_PYRAMID_ROWS):
+        raise LabelError(
+            f"no points can join the map in {old.folder}: it has {fitted} fitted ones, and its"
+            f" field needs {rows} rows of a grid and may have {MAX_PYRAMID_ROWS}"
+        )
     widths = [source.width for source in old.sources if len(source.table)]
     for source in new:
         if widths and len(source.table) and source.width != widths[0]:

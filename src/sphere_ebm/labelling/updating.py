@@ -28,7 +28,7 @@ from sphere_ebm.labelling.label import LabelRun
 from sphere_ebm.labelling.landmarks import most_fitted
 from sphere_ebm.labelling.older import (
     OldMap,
-    check_width,
+    check_joinable,
     identity,
     read_old_map,
     renamed,
@@ -136,7 +136,7 @@ def update_map(
         raise nothing_usable(refused)
     check_sources(sources, refused)
     found, present = unseen(old, sources)
-    check_width(old, found)
+    check_joinable(old, found)
     plan = _plan(old, found, replace)
     how = {"strength": float(strength), "pooling": pooling, "replaced": list(plan.replaced)}
     config = growing(old.config)
