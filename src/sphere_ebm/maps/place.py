@@ -15,6 +15,7 @@ from jaxtyping import Array, Float32, Key
 from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram
 
+from sphere_ebm.files.machine import visible_cpus
 from sphere_ebm.geometry.shells import assign_shells
 from sphere_ebm.geometry.sphere import squared_chord
 from sphere_ebm.graph.graph import NeighbourGraph
@@ -341,6 +342,7 @@ def _fingerprint(
     versions = [
         f"{name} {version(name)}" for name in ("sphere-ebm", "thrml", "equinox", "jax", "jaxlib")
     ]
+    versions.append(f"CPUs {visible_cpus()}")
     digest = hashlib.sha256(f"{versions}\n{jnp.result_type(float)}\n{config.to_json()}\n".encode())
     for array in (ideal, directions, graph.senders, graph.receivers, graph.weights):
         digest.update(f"{array.shape}{array.dtype}".encode())
