@@ -18,7 +18,9 @@ import pytest
 from builders import contents
 from sphere_ebm.cli import entry
 from sphere_ebm.cli.main import main
+from sphere_ebm.files import machine
 from sphere_ebm.files.journal import JOURNAL
+from sphere_ebm.files.machine import visible_cpus
 
 SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
 
@@ -186,10 +188,26 @@ def test_the_cache_lies_in_the_folder_that_the_specification_names_for_the_user_
     before = jax.config.jax_compilation_cache_dir
     try:
         entry.keep_programs()
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "sphere_ebm" / "jax")
+        folder = tmp_path / "sphere_ebm" / f"jax-{visible_cpus()}-cpus"
+        assert jax.config.jax_compilation_cache_dir == str(folder)
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
-    assert (tmp_path / "sphere_ebm" / "jax").stat().st_mode & 0o777 == 0o700
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_programs_compiled_beside_other_cpus_lie_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_home(tmp_path, monkeypatch)
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        for count in (1, 2):
+            monkeypatch.setattr(machine, "visible_cpus", lambda count=count: count)
+            entry.keep_programs()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    found = sorted(path.name for path in (tmp_path / "sphere_ebm").iterdir())
+    assert found == ["jax-1-cpus", "jax-2-cpus"]
 
 
 def test_a_cache_folder_of_another_user_is_left_alone(

@@ -242,6 +242,17 @@ def test_the_length_of_a_direction_does_not_matter():
     )
 
 
+@pytest.mark.parametrize("length", [1e-30, 1e-20, 1e19, 1e30])
+def test_lengths_whose_squares_float32_cannot_hold_are_lengths(length):
+    a = random_coefficients(4)
+    u = directions(5)
+    long = u * np.float32(length)
+    np.testing.assert_allclose(evaluate(a, long), evaluate(a, u), atol=2e-5)
+    slope = jax.grad(lambda v: evaluate(a, v).sum())(jnp.asarray(long))
+    expected = jax.grad(lambda v: evaluate(a, v).sum())(jnp.asarray(u))
+    np.testing.assert_allclose(slope * np.float32(length), expected, atol=2e-4)
+
+
 def test_tables_of_single_precision_serve_fields_of_double_precision():
     harmonics = SphericalHarmonics.build(8)
     with jax.enable_x64(True):

@@ -15,6 +15,6 @@ def test_groups_of_equal_rows_are_numbered_by_their_first_member():
 
 def test_rows_of_one_hash_are_told_apart(monkeypatch):
     monkeypatch.setattr(
-        "sphere_ebm.graph.directions._hashes", lambda unit: np.zeros(len(unit), np.uint64)
+        "sphere_ebm.graph.directions.hashes", lambda unit: np.zeros(len(unit), np.uint64)
     )
     assert len(DistinctDirections(mixed(50))) == 50

@@ -102,11 +102,11 @@ def test_zero_vectors_find_nothing_and_are_never_found(search):
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_equal_points_are_all_found_in_rising_order(search):
+def test_equal_points_are_all_found(search):
     indexed = mixed(1500)
     indexed[[900, 30, 450]] = indexed[1200]
     found = NeighbourIndex.build(indexed, search=search).query(indexed[1200:1201], 5)
-    np.testing.assert_array_equal(found.index[0, :4], [30, 450, 900, 1200])
+    np.testing.assert_array_equal(np.sort(found.index[0, :4]), [30, 450, 900, 1200])
     assert found.index[0, 4] not in (30, 450, 900, 1200)
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float, Int
 
+import sphere_ebm.maps.place as place_module
 from sphere_ebm.files.tensors import read_tensors, write_tensors
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.maps.checkpoint import Saved, load_checkpoint, save_checkpoint
+from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.problem import pose
 from sphere_ebm.sampling.moments import Moments
 from sphere_ebm.sampling.run import Carry, Trace
 
@@ -128,3 +131,15 @@ def test_an_incomplete_file_is_ignored(path: Path, missing: str) -> None:
         {name: text for name, text in metadata.items() if name != missing},
     )
     assert restored(path) is None
+
+
+def test_a_checkpoint_made_beside_other_cpus_is_that_of_another_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = np.eye(3, dtype=np.float32)
+    problem = pose(rows, None, PlacementConfig(neighbours=1))
+    found = []
+    for count in (1, 2, 2):
+        monkeypatch.setattr(place_module, "visible_cpus", lambda count=count: count)
+        found.append(place_module._fingerprint(place_module._Setting(problem, None, rows)))
+    assert found[0] != found[1] == found[2]

@@ -100,9 +100,9 @@ def test_a_mean_without_a_direction_is_seen(
         )
         return dataclasses.replace(result, carry=carry)
 
-    monkeypatch.setattr("sphere_ebm.maps.place.run_program", run_to_opposite_places)
+    monkeypatch.setattr("sphere_ebm.maps.runs.run_program", run_to_opposite_places)
     with pytest.warns(RuntimeWarning, match="invalid value"):
-        found = placed(cloud, steps=10, average=2)
+        found = placed(cloud, steps=10, average=2, replicas=0)
     assert np.argwhere(np.isnan(found.direction).all(axis=1)).tolist() == [[7]]
 
 

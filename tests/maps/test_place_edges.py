@@ -46,10 +46,12 @@ def test_every_input_gets_a_map(kind: str, start: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(found.direction, axis=1), 1, atol=1e-5)
     assert np.isfinite(found.radius).all()
     assert found.quality().points == len(points)
-    zeros = int((~points.any(axis=1)).sum())
+    zeros = np.flatnonzero(~points.any(axis=1))
+    rows = ", ".join(map(str, zeros[:5])) + (", ..." if len(zeros) > 5 else "")
     assert [note for note in found.notes if "zero vector" in note] == [
-        f"{zeros} of {len(points)} embeddings are zero vectors: no direction, no lateral edges"
-    ] * (zeros > 0)
+        f"{len(zeros)} of {len(points)} embeddings are zero vectors: no direction, no lateral edges"
+        f" (rows {rows})"
+    ] * (len(zeros) > 0)
 
 
 @pytest.mark.usefixtures("unchecked")

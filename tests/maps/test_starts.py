@@ -22,7 +22,7 @@ def cloud(points: int = 60, width: int = 8, seed: int = 0) -> np.ndarray:
 
 def graph(points: int, pairs: list[tuple[int, int]]) -> NeighbourGraph:
     ends = np.array(sorted((min(pair), max(pair)) for pair in pairs), np.int32).reshape(-1, 2)
-    weight = np.full(len(ends), points / max(len(ends), 1), np.float32)
+    weight = np.full(len(ends), np.unique(ends).size / max(len(ends), 1), np.float32)
     return NeighbourGraph(points, ends[:, 0].copy(), ends[:, 1].copy(), weight)
 
 

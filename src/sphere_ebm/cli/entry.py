@@ -54,10 +54,14 @@ def keep_programs() -> None:
         return
     import platformdirs
 
+    from sphere_ebm.files.machine import visible_cpus
+
     try:
         # `opinion`: on Windows no folder `Cache` in that of the package
         home = platformdirs.user_cache_path("sphere_ebm", appauthor=False, opinion=False)
-        folder = home / "jax"
+        # XLA cuts work by the number of CPUs, and other cuts round differently: a program compiled
+        # beside other CPUs is another one, though JAX's key is the same
+        folder = home / f"jax-{visible_cpus()}-cpus"
         # programs are run as they are: nobody else may put one there
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK) or not _belongs_to_the_user(folder):

@@ -33,6 +33,7 @@ from scipy.special import sph_legendre_p_all
 from sphere_ebm.geometry.recurrence import (
     Degree,
     harmonics_of,
+    length_of,
     per_degree,
     raise_degree,
     start_of,
@@ -262,7 +263,7 @@ def _evaluate_many_jvp(
         both = evaluate_many(jnp.concatenate([coefficients, slopes], axis=-2), direction)
         value = both[..., :fields]
         gradient = both[..., fields:].reshape(*both.shape[:-1], fields, 3)
-        length = jnp.linalg.norm(direction, axis=-1, keepdims=True)
+        length = length_of(direction)
         unit = direction / length
         turn = motion / length
         turn = turn - unit * jnp.sum(unit * turn, axis=-1, keepdims=True)

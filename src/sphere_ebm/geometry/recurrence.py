@@ -8,6 +8,7 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -45,13 +46,21 @@ class Degree(NamedTuple):
     exponent: Float[Array, "*batch p orders"]
 
 
+def length_of(direction: Float[Array, "*batch p 3"]) -> Float[Array, "*batch p 1"]:
+    """|u|, also where the squares of u overflow or vanish in float32."""
+    peak = jax.lax.stop_gradient(jnp.max(jnp.abs(direction), axis=-1, keepdims=True))
+    # 1 changes no bit of ordinary vectors
+    scale = jnp.where((peak > 1e10) | ((peak > 0) & (peak < 1e-10)), peak, 1)
+    return scale * jnp.linalg.norm(direction / scale, axis=-1, keepdims=True)
+
+
 def start_of(direction: Float[Array, "*batch p 3"], size: int) -> tuple[Point, Degree]:
     """Where the recurrence begins.
 
     The angles of each direction to full relative precision, and |P̄_m^m| = c_m sin^m θ for every
     order m.
     """
-    unit = direction / jnp.linalg.norm(direction, axis=-1, keepdims=True)
+    unit = direction / length_of(direction)
     x = unit[..., 0]
     y = unit[..., 1]
     z = unit[..., 2]

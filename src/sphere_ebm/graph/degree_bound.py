@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 class Edges(NamedTuple):
     """Undirected edges, each once, in order of (sender, receiver).
 
-    The cosine decides between edges of equal weight.
+    The cosine decides between edges of equal weight, and a draw where that is equal, too.
     """
 
     senders: Int[np.ndarray, " edges"]
@@ -38,8 +38,10 @@ class DegreeBound:
         n_points: int,
         edges: Edges,
         max_degree: int,
+        seed: int = 0,
     ) -> None:
         self.max_degree = max_degree
+        self.draw = np.random.default_rng(seed).permutation(len(edges.senders))
         self.exhausted = set[int]()
         self.senders, self.receivers, self.weight, self.cosine = edges
         sent, received = (np.bincount(ends, minlength=n_points) for ends in edges[:2])
@@ -61,7 +63,9 @@ class DegreeBound:
         self.incoming = np.argsort(edges.receivers, kind="stable")
         # who lost the strongest edge is served first, before room is taken by weaker ones
         best = np.array([self._row(point)[0][0] for point in isolated.tolist()])
-        for point in isolated[np.lexsort((best, -self.cosine[best], -self.weight[best]))].tolist():
+        for point in isolated[
+            np.lexsort((self.draw[best], -self.cosine[best], -self.weight[best]))
+        ].tolist():
             if self.degree[point] == 0:
                 self._reconnect(point)
 
@@ -74,7 +78,7 @@ class DegreeBound:
         edge = np.concatenate([out, into])
         # Sorted by end and, within each, from the strongest to the weakest: an edge's rank at its
         # end is its place in this order less the place where the end's edges begin.
-        order = np.lexsort((edge, -self.cosine[edge], -self.weight[edge], heads))
+        order = np.lexsort((self.draw[edge], -self.cosine[edge], -self.weight[edge], heads))
         count = np.bincount(heads, minlength=1)
         rank = np.arange(len(heads)) - (np.cumsum(count) - count)[heads[order]]
         return edge[order[rank >= self.max_degree]]
@@ -86,7 +90,7 @@ class DegreeBound:
             into = self.incoming[self.received[point] : self.received[point + 1]]
             edge = np.concatenate([out, into])
             other = np.concatenate([self.receivers[out], self.senders[into]])
-            order = np.lexsort((edge, -self.cosine[edge], -self.weight[edge]))
+            order = np.lexsort((self.draw[edge], -self.cosine[edge], -self.weight[edge]))
             self.rows[point] = edge[order], other[order]
         return self.rows[point]
 

@@ -5,6 +5,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, UInt64
 
+from sphere_ebm.geometry.concentration import Common, centred
 from sphere_ebm.geometry.sphere import unit_rows
 
 Hits = tuple[Int32[np.ndarray, "queries k"], Float32[np.ndarray, "queries k"]]
@@ -15,11 +16,14 @@ _CHUNK = 16_384
 
 
 def pointing_directions(
-    embeddings: Float[np.ndarray, "points width"], name: str = "embeddings"
+    embeddings: Float[np.ndarray, "points width"],
+    name: str = "embeddings",
+    common: Common | None = None,
 ) -> tuple[Float32[np.ndarray, "pointing width"], Int[np.ndarray, " pointing"]]:
     """Unit vectors of the rows that are not zero, and which rows these are.
 
-    A row's bits depend on nothing else.
+    Where directions share a `common` one, it is taken away from them, see `concentration`. A row's
+    bits depend on nothing else.
     """
     peak = np.maximum(embeddings.max(axis=1, initial=0), -embeddings.min(axis=1, initial=0))
     if not np.isfinite(peak).all():
@@ -31,8 +35,11 @@ def pointing_directions(
     unit = np.empty((len(pointing), embeddings.shape[1]), np.float32)
     for start in range(0, len(pointing), _CHUNK):
         rows = pointing[start : start + _CHUNK]
-        # divided by the largest entry first, so that no square overflows or vanishes
-        block = unit_rows(np.ascontiguousarray(embeddings[rows] / peak[rows, None]))
+        if common is None:
+            # divided by the largest entry first, so that no square overflows or vanishes
+            block = unit_rows(np.ascontiguousarray(embeddings[rows] / peak[rows, None]))
+        else:
+            block = centred(embeddings[rows], common)
         # + 0.0 makes -0.0 positive: duplicates are found by their bytes
         unit[start : start + _CHUNK] = block + 0.0
     return unit, pointing
@@ -44,15 +51,18 @@ class DistinctDirections:
 
     `first` is the first member of each group, `group` the number of each row's group.
 
+    Members of a group are in an order that `seed` draws, so that nothing depends on how equal rows
+    were ordered.
+
     Cost: O(N D) and a sort of N hashes; only rows whose hash occurs twice are compared.
     """
 
-    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
+    def __init__(self, unit: Float32[np.ndarray, "points width"], seed: int = 0) -> None:
         # Rows are compared byte by byte only where their hashes meet, which is cheap where copies
         # are rare. `equal` holds for each row the first one that equals it.
         n = len(unit)
         equal = np.arange(n)
-        _, hashed, times = np.unique(_hashes(unit), return_inverse=True, return_counts=True)
+        _, hashed, times = np.unique(hashes(unit), return_inverse=True, return_counts=True)
         suspect = np.flatnonzero(times[hashed] > 1)
         if suspect.size:
             rows = unit[suspect].view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
@@ -60,10 +70,14 @@ class DistinctDirections:
             equal[suspect] = suspect[first[same]]
         self.first = np.flatnonzero(equal == np.arange(n))
         self.group = np.searchsorted(self.first, equal)
-        # the members of group g are `_members[_start[g] : _start[g] + _count[g]]`, in rising order
+        # the members of group g are `_members[_start[g] : _start[g] + _count[g]]`, shuffled
         self._count = np.bincount(self.group, minlength=len(self.first))
         self._start = np.cumsum(self._count) - self._count
-        self._members = np.argsort(self.group, kind="stable")
+        shuffle = np.random.default_rng(seed).permutation(n)
+        self._members = shuffle[np.argsort(self.group[shuffle], kind="stable")]
+        # `_place`: the position of a row in the circle of its own group
+        self._place = np.empty(n, np.int64)
+        self._place[self._members] = np.arange(n) - np.repeat(self._start, self._count)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -79,13 +93,10 @@ class DistinctDirections:
         A row's own copies come first, then the members of the nearest groups.
 
         Own copies are taken around the circle of the group in the order +1, -1, +2, -2, ..., so
-        that the choice is mutual and no copy is preferred; copies in another group from a place
-        that varies with the row.
+        that the choice is mutual and no copy is preferred; copies in another group from the row's
+        place in its own.
         """
-        # `place`: the position of a row in the circle of its own group
         n = len(self.group)
-        place = np.empty(n, np.int64)
-        place[self._members] = np.arange(n) - np.repeat(self._start, self._count)
         # a group's nearest group is itself, at cosine 1; a row is not its own neighbour
         near = np.concatenate([np.arange(len(self), dtype=np.int32)[:, None], local], axis=1)
         level = np.concatenate([np.ones((len(self), 1), np.float32), cosine], axis=1)
@@ -98,8 +109,9 @@ class DistinctDirections:
             available[:, 0] -= 1
             which, chosen, step = _taken(groups, available, k)
             # 0, 1, 2, 3, ... becomes +1, -1, +2, -2, ...
-            circle = place[row, None] + np.where(step % 2, -1, 1) * (step // 2 + 1)
-            member = np.where(which == 0, circle, row[:, None] + step) % self._count[chosen]
+            place = self._place[row, None]
+            circle = place + np.where(step % 2, -1, 1) * (step // 2 + 1)
+            member = np.where(which == 0, circle, place + step) % self._count[chosen]
             index[row] = self._members[self._start[chosen] + member]
             similarity[row] = np.take_along_axis(level[self.group[row]], which, axis=1)
         return index, similarity
@@ -110,7 +122,7 @@ class DistinctDirections:
         cosine: Float32[np.ndarray, "queries near"],
         k: int,
     ) -> Hits:
-        """The k nearest rows from the nearest groups, the members of a group in rising order."""
+        """The k nearest rows from the nearest groups, the members of a group in their order."""
         index = np.empty((len(local), k), np.int32)
         similarity = np.empty((len(local), k), np.float32)
         for begin in range(0, len(local), _CHUNK):
@@ -138,7 +150,7 @@ def _taken(
     return which, np.take_along_axis(groups, which, axis=1), step
 
 
-def _hashes(unit: Float32[np.ndarray, "points width"]) -> UInt64[np.ndarray, " points"]:
+def hashes(unit: Float32[np.ndarray, "points width"]) -> UInt64[np.ndarray, " points"]:
     """Equal for equal bytes, and hardly ever otherwise."""
     # A sum over the columns modulo 2^64, each with an odd factor of its own. The shift keeps it
     # from being linear in the entries, where changes of two of them could cancel.

@@ -31,9 +31,9 @@ _CHUNK = 4096
 class NeighbourGraph:
     """An undirected weighted graph, each edge once.
 
-    `senders < receivers`, sorted by (sender, receiver). The sum of `weights` is `n_points`, also
-    when some points have no edges, so that the lateral energy keeps its proportion to the osmotic
-    one, which runs over all points. Raises `ValueError` otherwise.
+    `senders < receivers`, sorted by (sender, receiver). The sum of `weights` is the number of
+    points that have edges, so that each of them is held as strongly whether or not there are points
+    without. Raises `ValueError` otherwise.
     """
 
     n_points: int
@@ -54,12 +54,11 @@ class NeighbourGraph:
                 " or `add_edges`."
             )
         total = float(self.weights.sum(dtype=np.float64))
-        if self.weights.size and not (
-            self.weights.min() >= 0 and abs(total - self.n_points) <= 1e-3 * self.n_points
-        ):
+        held = int(np.count_nonzero(self.degree))
+        if self.weights.size and not (self.weights.min() >= 0 and abs(total - held) <= 1e-3 * held):
             raise ValueError(
-                f"`weights` must be non-negative with the sum n_points={self.n_points}; got the sum"
-                f" {total}."
+                f"`weights` must be non-negative with the sum {held}, the number of points with"
+                f" edges; got the sum {total}."
             )
 
     @property
@@ -147,7 +146,7 @@ def build_graph(
     _check(affinity, perplexity, max_degree)
     found = nearest_neighbours(embeddings, neighbours, search=search, seed=seed, progress=progress)
     return graph_from_neighbours(
-        found, affinity=affinity, perplexity=perplexity, max_degree=max_degree
+        found, affinity=affinity, perplexity=perplexity, max_degree=max_degree, seed=seed
     )
 
 
@@ -157,6 +156,7 @@ def graph_from_neighbours(
     affinity: str = "uniform",
     perplexity: float = 10.0,
     max_degree: int = 32,
+    seed: int = 0,
 ) -> NeighbourGraph:
     """Symmetrises directed neighbours, weighs the edges and bounds the degree.
 
@@ -170,14 +170,14 @@ def graph_from_neighbours(
       weighs them equally; one with more exact duplicates than that weighs only the duplicates.
 
     An edge stays when it is among the `max_degree` strongest of both its ends (by weight, then
-    cosine, then lower index of the other end). A point that loses all its edges by this takes one
+    cosine, then a draw of `seed`). A point that loses all its edges by this takes one
     back: its strongest whose other end has room, else one whose other end can give up an edge that
     leaves nobody isolated, else along the shortest chain of such exchanges. So every point with
     neighbours keeps one, and no degree exceeds `max_degree` unless the graph has no subgraph with
     both properties; then (as in a star, where all have the same one neighbour) the strongest edge
     of each point left over is kept above the bound.
 
-    Weights are scaled to the sum N after that; points without neighbours count in N. Raises
+    Weights are scaled after that to a sum of the number of points that have edges. Raises
     `ValueError` for an unknown `affinity`, perplexity < 1 or max_degree < 2.
     """
     _check(affinity, perplexity, max_degree)
@@ -188,7 +188,10 @@ def graph_from_neighbours(
     near = np.nonzero(found)[0]
     far = index[found].astype(np.int64)
     return _bounded_graph(
-        len(index), _merged(len(index), near, far, directed[found] / 2, cosine[found]), max_degree
+        len(index),
+        _merged(len(index), near, far, directed[found] / 2, cosine[found]),
+        max_degree,
+        seed,
     )
 
 
@@ -221,6 +224,7 @@ def add_edges(
     weight: Float[np.ndarray, " added"],
     *,
     max_degree: int = 32,
+    seed: int = 0,
 ) -> NeighbourGraph:
     """The union of `graph` and more undirected edges.
 
@@ -228,8 +232,8 @@ def add_edges(
 
     `weight` is in units of the graph's mean weight: 1 makes an edge as strong as the average one.
     An edge that is there already, or is given more than once or in both directions, gets the sum.
-    Where the bound must choose between equal weights the lower index of the other end wins, since
-    added edges have no cosine.
+    Where the bound must choose between equal weights `seed` draws, since added edges have no
+    cosine.
 
     Raises `ValueError` for an end outside 0 .. n_points - 1, an edge from a point to itself, or a
     weight that is not positive.
@@ -254,7 +258,7 @@ def add_edges(
     near = np.concatenate([graph.senders, src]).astype(np.int64)
     far = np.concatenate([graph.receivers, dst]).astype(np.int64)
     weights = np.concatenate([graph.weights.astype(np.float64), unit * weight.astype(np.float64)])
-    return _bounded_graph(n, _merged(n, near, far, weights, np.zeros(len(near))), max_degree)
+    return _bounded_graph(n, _merged(n, near, far, weights, np.zeros(len(near))), max_degree, seed)
 
 
 def _check(affinity: str, perplexity: float, max_degree: int) -> None:
@@ -329,11 +333,16 @@ def _merged(
     )
 
 
-def _bounded_graph(n_points: int, edges: Edges, max_degree: int) -> NeighbourGraph:
-    """Keep the edges that the degree bound allows and scale their weights to the sum `n_points`."""
-    kept = DegreeBound(n_points, edges, max_degree).kept
+def _bounded_graph(n_points: int, edges: Edges, max_degree: int, seed: int) -> NeighbourGraph:
+    """Keep the edges that the degree bound allows and scale their weights.
+
+    Their sum becomes the number of points that have edges.
+    """
+    kept = DegreeBound(n_points, edges, max_degree, seed).kept
     weight = edges.weight[kept]
-    weight = weight / (weight.sum() / n_points if kept.any() else 1)
+    ends = np.concatenate([edges.senders[kept], edges.receivers[kept]])
+    held = np.count_nonzero(np.bincount(ends, minlength=n_points))
+    weight = weight / (weight.sum() / held if kept.any() else 1)
     return NeighbourGraph(
         n_points,
         edges.senders[kept].astype(np.int32),

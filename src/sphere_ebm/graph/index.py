@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int, Int32
 from numpy.typing import ArrayLike
 
 from sphere_ebm.geometry.arrays import matrix
+from sphere_ebm.geometry.concentration import Common, common_direction
 from sphere_ebm.graph.directions import DistinctDirections, pointing_directions
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.graph.search import (
@@ -56,6 +57,7 @@ class NeighbourIndex:
     # rows that point anywhere, and which of them point the same way
     _pointing: Int[np.ndarray, " pointing"]
     _groups: DistinctDirections
+    _common: Common | None
     n_points: int
     note: str | None
     """What the user should be told about the search, or None."""
@@ -76,15 +78,24 @@ class NeighbourIndex:
         if search not in ("auto", "exact", "approximate"):
             raise ValueError(f"`search` must be 'auto', 'exact' or 'approximate'; got {search!r}.")
         given = matrix("embeddings", embeddings)
-        unit, pointing = pointing_directions(given)
-        faiss, note = index_library(search, len(pointing), EXACT_LIMIT)
-        groups = DistinctDirections(unit)
+        common = common_direction(given)
+        unit, pointing = pointing_directions(given, common=common)
+        if common is None:
+            faiss, note = index_library(search, len(pointing), EXACT_LIMIT)
+        else:
+            faiss = None
+            note = _indistinct(common, len(pointing))
+        groups = DistinctDirections(unit, seed)
         unit = unit if len(groups) == len(unit) else unit[groups.first]
         if not len(unit):
-            return cls(None, pointing, groups, len(given), note)
+            return cls(None, pointing, groups, common, len(given), note)
         listed = faiss is not None and len(unit) >= MIN_LISTED
-        found = ListedSearch(faiss, unit, seed, progress) if listed else ExactSearch(unit)
-        return cls(found, pointing, groups, len(given), note)
+        found = (
+            ListedSearch(faiss, unit, seed, progress)
+            if listed
+            else ExactSearch(unit, seed, centred=common is not None)
+        )
+        return cls(found, pointing, groups, common, len(given), note)
 
     @property
     def pointing(self) -> Int[np.ndarray, " pointing"]:
@@ -148,7 +159,7 @@ class NeighbourIndex:
                 "`new` must have the width of the indexed embeddings,"
                 f" {self._search.unit.shape[1]}; got {new.shape[1]}. Use the same model for both."
             )
-        unit, asking = pointing_directions(new, "new")
+        unit, asking = pointing_directions(new, "new", self._common)
         columns = min(k, len(self._pointing))
         if columns > 0 and len(unit) and self._search is not None:
             nobody = np.full(len(unit), -1, np.int32)
@@ -176,11 +187,16 @@ def nearest_neighbours(
     `sphere_ebm.graph.search.ListedSearch`; the extra `ann`) or `"auto"`: exact up to `EXACT_LIMIT`
     points and approximate above, or exact there too, with a `note`, where faiss is missing. Fewer
     than 1 024 directions are searched exactly in any case. `seed` enters only the approximate
-    search. A zero vector has no direction: its row is -1 and it is nobody's neighbour.
+    search, and ties. A zero vector has no direction: its row is -1 and it is nobody's neighbour.
 
     Equal directions are searched once and then listed for each other: a thousand copies of one
     vector are each other's neighbours evenly, where the first few would otherwise be everybody's.
-    Other ties go to the lower index.
+    Which of them, and which of other points of equal cosine, `seed` and the vectors decide, never
+    the order of the rows; the approximate search chooses among its candidates.
+
+    Directions that all but coincide (1 - |mean|² < 1e-3) are searched exactly, by what is left
+    after their mean is taken away in float64, since float32 cannot tell their cosines apart. A
+    `note` says so where they spread by less than 1e-5.
 
     The same input, seed, versions and machine give the same bits; the approximate search also on
     any number of threads.
@@ -209,6 +225,15 @@ def nearest_neighbours(
 
     index = NeighbourIndex.build(embeddings, search=search, seed=seed, progress=built)
     return index.self_neighbours(k, progress=searched)
+
+
+def _indistinct(common: Common, count: int) -> str | None:
+    if not common.indistinct:
+        return None
+    return (
+        f"the cosines of {count} points cannot be told apart in float32, their centred differences"
+        " were compared; subtract the mean or scale the columns"
+    )
 
 
 def _check_k(k: int) -> None:

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from sphere_ebm.errors import MissingPackageError, require
 from sphere_ebm.graph.directions import Hits
+from sphere_ebm.graph.ties import Ties
 
 SearchProgress = Callable[[int, int], None]
 """Called as `progress(done, total)` while a search runs; `done` grows from call to call and ends at
@@ -89,48 +90,90 @@ class ExactSearch(AbstractSearch):
     """All cosines, in blocks of one shape, so that one compilation serves all.
 
     A query is answered alike in every batch: it is padded to the shape of a block, whose rows do
-    not meet.
+    not meet. `seed` and the vectors decide between equal cosines. `centred`: the rows are
+    directions from which the common one was taken away, see `geometry.concentration`.
 
     Memory: a copy of the directions.
     """
 
-    def __init__(self, unit: Float32[np.ndarray, "points width"]) -> None:
+    def __init__(
+        self, unit: Float32[np.ndarray, "points width"], seed: int = 0, *, centred: bool = False
+    ) -> None:
         self.unit = unit
+        self._ties = Ties(unit, seed)
+        self._centred = centred
         self._points = jnp.asarray(np.pad(unit, ((0, -len(unit) % _BLOCK_ROWS), (0, 0))))
         # as many rows as keep a block of cosines small, and always the same number of them
         columns = self._points.shape[0]
         self.rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * columns)))
+        # of a centred point, what makes its product with another one fall with their distance
+        half = _half_squares(unit) if centred else np.zeros(len(unit), np.float32)
+        self._half = jnp.asarray(np.pad(half, (0, -len(unit) % _BLOCK_ROWS)))
 
     @override
     def answered(self, asked: Asked, k: int) -> Hits:
-        spare = self.rows - len(asked.unit)
-        padded = (
+        count = len(asked.unit)
+        spare = self.rows - count
+        block = (
+            self._points,
+            self._half,
             jnp.asarray(np.pad(asked.unit, ((0, spare), (0, 0)))),
             jnp.asarray(np.pad(asked.own, (0, spare))),
+            len(self.unit),
         )
-        cosine, nearest = _block_nearest(self._points, *padded, len(self.unit), k)
-        return np.asarray(nearest)[: len(asked.unit)], np.asarray(cosine)[: len(asked.unit)]
+        # one more than is asked for tells whether there is a tie at the last place
+        more = min(k + 1, self._points.shape[0])
+        largest, nearest = (np.asarray(part)[:count] for part in _block_nearest(*block, more))
+        index = nearest[:, :k].copy()
+        score = largest[:, :k]
+        tied = np.flatnonzero((largest[:, -1] == score[:, -1]) & np.isfinite(largest[:, -1]))
+        if more > k and tied.size:
+            every = np.asarray(_block_scores(*block))[tied, : len(self.unit)]
+            index[tied] = self._ties.last_places(index[tied], score[tied], every, asked.unit[tied])
+        index = self._ties.ordered(index, score, asked.unit)
+        if not self._centred:
+            return index, score
+        half = _half_squares(asked.unit)[:, None]
+        cosine = np.where(np.isfinite(score), 1 - (half.astype(np.float64) - score), -np.inf)
+        return index, cosine.astype(np.float32)
+
+
+def _half_squares(rows: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, " rows"]:
+    return (np.einsum("ij,ij->i", rows, rows, dtype=np.float64) / 2).astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="k")
 def _block_nearest(
     points: Float[Array, "columns width"],
+    half: Float[Array, " columns"],
     queries: Float[Array, "rows width"],
     own: Int[Array, " rows"],
     n_points: int | Int[Array, ""],
     k: int,
 ) -> tuple[Float[Array, "rows k"], Int[Array, "rows k"]]:
-    """The k largest cosines of each query among the first `n_points` points.
+    """The k largest scores of each query among the first `n_points` points.
 
     A query's own row is left out by index.
     """
+    largest, index = jax.lax.top_k(_block_scores(points, half, queries, own, n_points), k)
+    return largest, index
+
+
+@jax.jit
+def _block_scores(
+    points: Float[Array, "columns width"],
+    half: Float[Array, " columns"],
+    queries: Float[Array, "rows width"],
+    own: Int[Array, " rows"],
+    n_points: int | Int[Array, ""],
+) -> Float[Array, "rows columns"]:
+    """Cosines less `half` of the point, which is 0 unless points are centred."""
     cosine = jnp.matmul(queries, points.T, precision=jax.lax.Precision.HIGHEST)
     column = jnp.arange(points.shape[0], dtype=jnp.int32)
     allowed: Bool[Array, "rows columns"] = (column[None, :] < n_points) & (
         column[None, :] != own[:, None]
     )
-    largest, index = jax.lax.top_k(jnp.where(allowed, cosine, -jnp.inf), k)
-    return largest, index
+    return jnp.where(allowed, cosine - half[None, :], -jnp.inf)
 
 
 @final
@@ -141,7 +184,7 @@ class ListedSearch(AbstractSearch):
     lists about the centres of a spherical k-means; a query scans the codes of its 48 nearest lists,
     and the best of them are ranked by their cosines in float32: 6 k up to 50 000 points and more
     above, by the cube root of N, since codes tell points that lie closer together less well apart.
-    Ties go to the lower index.
+    `seed` and the vectors decide between equal cosines.
 
     faiss sees directions times 4000, rounded. Sums of their products are integers below 2^24, exact
     in float32 in any order, so that which lists a direction belongs to does not depend on batches,
@@ -160,6 +203,8 @@ class ListedSearch(AbstractSearch):
         progress: SearchProgress | None,
     ) -> None:
         self.unit = unit
+        self._seed = seed
+        self._ties = Ties(unit, seed)
         self.rows = _CHUNK
         self._faiss = faiss
         self._exact: ExactSearch | None = None
@@ -191,7 +236,7 @@ class ListedSearch(AbstractSearch):
         index, similarity = self._listed(asked, k)
         missed = np.flatnonzero(np.isneginf(similarity[:, -1]))
         if missed.size:
-            self._exact = self._exact or ExactSearch(self.unit)
+            self._exact = self._exact or ExactSearch(self.unit, self._seed)
             index[missed], similarity[missed] = self._exact.nearest(
                 asked.unit[missed], asked.own[missed], k
             )
@@ -206,7 +251,7 @@ class ListedSearch(AbstractSearch):
         self._index.nprobe = min(lists, max(_PROBES, math.ceil(_SPARE * (k + 1) * lists / n)))
         candidates = math.ceil(_CANDIDATES * max(1.0, (n / 50_000) ** (1 / 3)) * (k + 1))
         _, near = self._index.search(_rounded(asked.unit, self._index.d), min(n, candidates))
-        # in rising order, so that the stable sort by cosine below gives ties to the lower index
+        # in rising order, so that what follows does not depend on the order of candidates
         near = np.sort(near, axis=1)
         cosine = np.empty(near.shape, np.float32)
         pointer = faiss.swig_ptr
@@ -220,10 +265,11 @@ class ListedSearch(AbstractSearch):
             *near.shape,
         )
         cosine[(near < 0) | (near == asked.own[:, None])] = -np.inf
-        best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(near, best, axis=1).astype(np.int32), np.take_along_axis(
-            cosine, best, axis=1
-        )
+        best = np.argsort(-cosine, axis=1, kind="stable")
+        # all candidates, not only k: a tie at the last place is one of its neighbours in the order
+        index = np.take_along_axis(near, best, axis=1).astype(np.int32)
+        cosine = np.take_along_axis(cosine, best, axis=1)
+        return self._ties.ordered(index, cosine, asked.unit)[:, :k], cosine[:, :k]
 
 
 def _rounded(

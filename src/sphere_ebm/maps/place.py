@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from numpy.typing import ArrayLike
 from thrml import Block
 
+from sphere_ebm.files.machine import visible_cpus
 from sphere_ebm.geometry.shells import assign_shells
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.graph.neighbours import Neighbours
@@ -287,6 +288,7 @@ def _fingerprint(setting: _Setting) -> str:
     versions = [
         f"{name} {version(name)}" for name in ("sphere-ebm", "thrml", "equinox", "jax", "jaxlib")
     ]
+    versions.append(f"CPUs {visible_cpus()}")
     config = problem.config.to_json()
     digest = hashlib.sha256(f"{versions}\n{jnp.result_type(float)}\n{config}\n".encode())
     arrays = (problem.ideal_radius, setting.directions, graph.senders, graph.receivers)

@@ -19,6 +19,9 @@ from sphere_ebm.maps.checks import ExtraEdges, checked_prominence
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.progress import StageProgress
 
+_NAMED = 5
+"""Zero rows whose numbers a note tells."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -91,16 +94,21 @@ def _graph(
             f"`neighbours` must be those of {len(embeddings)} points; got {len(given.index)}."
         )
     graph = graph_from_neighbours(
-        found, affinity=config.affinity, perplexity=config.perplexity, max_degree=config.max_degree
+        found,
+        affinity=config.affinity,
+        perplexity=config.perplexity,
+        max_degree=config.max_degree,
+        seed=config.seed,
     )
     if extra_edges is not None:
-        graph = add_edges(graph, *extra_edges, max_degree=config.max_degree)
-    empty = int(np.count_nonzero(~embeddings.any(axis=1)))
+        graph = add_edges(graph, *extra_edges, max_degree=config.max_degree, seed=config.seed)
+    zero = np.flatnonzero(~embeddings.any(axis=1))
     notes = [] if found.note is None else [found.note]
-    if empty:
+    if len(zero):
+        rows = ", ".join(map(str, zero[:_NAMED])) + (", ..." if len(zero) > _NAMED else "")
         notes.append(
-            f"{empty} of {len(embeddings)} embeddings are zero vectors: no direction, no lateral"
-            " edges"
+            f"{len(zero)} of {len(embeddings)} embeddings are zero vectors: no direction, no"
+            f" lateral edges (rows {rows})"
         )
     return graph, found.index, tuple(notes)
 

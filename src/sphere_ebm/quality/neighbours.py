@@ -89,7 +89,7 @@ def neighbourhood(
         raise ValueError(f"`ks` must hold sizes >= 1; got {tuple(ks)}.")
     if queries is not None and queries < 1:
         raise ValueError(f"`queries` must be at least 1, or None for all; got {queries}.")
-    unit, kept = unit_embeddings(embeddings, direction)
+    unit, kept, centred = unit_embeddings(embeddings, direction)
     n = kept.size
     left_out = len(direction) - n
     asked = (
@@ -102,7 +102,7 @@ def neighbourhood(
     on_map = unit_directions(direction)[kept[shuffle]].astype(np.float32)
     size = {k: min(k, n - 1) for k in ks}
     shared, intruding, missing = (dict.fromkeys(size.values(), 0) for _ in range(3))
-    for map_rank in _coranked(unit[shuffle], on_map, asked):
+    for map_rank in _coranked(unit[shuffle], on_map, asked, centred):
         for k in shared:
             shared[k] += int((map_rank[:, :k] < k).sum())
             intruding[k] += int(
@@ -124,7 +124,10 @@ def _rank_score(penalty: int, queries: int, n: int, k: int) -> float:
 
 
 def _coranked(
-    unit: Float32[np.ndarray, "points dim"], on_map: Float32[np.ndarray, "points 3"], queries: int
+    unit: Float32[np.ndarray, "points dim"],
+    on_map: Float32[np.ndarray, "points 3"],
+    queries: int,
+    centred: bool,
 ) -> Iterator[Int[np.ndarray, "block others"]]:
     """Yields map ranks by input rank, in blocks of the first `queries` points.
 
@@ -132,13 +135,15 @@ def _coranked(
 
     A distance >= 0 and an index packed into one uint64 sort as (distance, index), which is an exact
     stable sort at the speed of sorting numbers. Distances to equal embeddings are computed once, so
-    that they are equal to the last bit.
+    that they are equal to the last bit. Distances are 1 - cosine; of `centred` rows half their
+    squared distance, which is the same.
     """
     n = len(unit)
     distinct, copy_of = _distinct(unit)
     index = np.arange(n, dtype=np.uint64)
     rows = max(16, _BLOCK_CELLS // n)
     low = np.uint64(0xFFFFFFFF)
+    half = np.einsum("ij,ij->i", distinct, distinct) / 2
     for start in range(0, queries, rows):
         stop = min(start + rows, queries)
         self_point = (np.arange(stop - start), np.arange(start, stop))
@@ -150,9 +155,13 @@ def _coranked(
         rank = np.empty_like(nearest)
         np.put_along_axis(rank, nearest.astype(np.int64), index[None, :], axis=1)
         cosine = unit[start:stop] @ distinct.T
-        distance = np.maximum(
-            np.float32(1) - (cosine if copy_of is None else cosine[:, copy_of]), np.float32(0)
-        )
+        if centred:
+            own = np.arange(start, stop) if copy_of is None else copy_of[start:stop]
+            distance = np.maximum(half[own, None] + half - cosine, np.float32(0))
+        else:
+            distance = np.maximum(np.float32(1) - cosine, np.float32(0))
+        if copy_of is not None:
+            distance = distance[:, copy_of]
         distance[self_point] = np.inf
         yield (np.sort(_packed(distance, rank), axis=1)[:, :-1] & low).astype(np.int64)
 
@@ -255,7 +264,7 @@ def distance_spearman(
     """
     if pairs < 1:
         raise ValueError(f"`pairs` must be at least 1; got {pairs}.")
-    unit, kept = unit_embeddings(embeddings, direction)
+    unit, kept, centred = unit_embeddings(embeddings, direction)
     on_map = unit_directions(direction)[kept]
     n = kept.size
     if n < 3:
@@ -267,9 +276,13 @@ def distance_spearman(
         one = rng.integers(0, n, pairs)
         other = rng.integers(0, n - 1, pairs)
         other += other >= one
-    cosine = np.empty(one.size)
+    distance = np.empty(one.size)
     for start in range(0, one.size, 8192):
         block = slice(start, start + 8192)
-        cosine[block] = np.einsum("pd,pd->p", unit[one[block]], unit[other[block]])
+        ends = unit[one[block]], unit[other[block]]
+        if centred:
+            distance[block] = np.square(ends[0] - ends[1]).sum(axis=1)
+        else:
+            distance[block] = -np.einsum("pd,pd->p", *ends)
     chord = np.linalg.norm(on_map[one] - on_map[other], axis=1)
-    return rank_correlation(-cosine, chord)
+    return rank_correlation(distance, chord)

@@ -9,13 +9,17 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Shaped
 from scipy.spatial import cKDTree
 
+from sphere_ebm.geometry.concentration import centred, common_direction
 from sphere_ebm.geometry.sphere import unit_rows
 
 
 def unit_embeddings(
     embeddings: Float[np.ndarray, "points dim"], direction: Float[np.ndarray, "points 3"]
-) -> tuple[Float32[np.ndarray, "kept dim"], Int[np.ndarray, " kept"]]:
+) -> tuple[Float32[np.ndarray, "kept dim"], Int[np.ndarray, " kept"], bool]:
     """Embeddings of norm 1 without the zero ones, and the indices of the points that are left.
+
+    Where they all but coincide, what they share is taken away in float64, which the third value
+    tells: the chords between them stay, see `geometry.concentration`.
 
     Norms are taken in float64, where the squares of float32 values neither overflow nor vanish.
 
@@ -27,6 +31,7 @@ def unit_embeddings(
             f"`direction` must have one row per embedding ({len(embeddings)}); got"
             f" {len(direction)}."
         )
+    common = common_direction(embeddings)
     unit = np.empty(embeddings.shape, dtype=np.float32)
     kept = np.zeros(len(embeddings), dtype=bool)
     for start in range(0, len(embeddings), 8192):
@@ -37,8 +42,8 @@ def unit_embeddings(
         norm = np.linalg.norm(rows, axis=1, keepdims=True)
         kept[block] = norm[:, 0] > 0
         # Adding zero turns -0.0 into 0.0: equal rows then have equal bytes.
-        unit[block] = unit_rows(rows, norm) + 0.0
-    return (unit if kept.all() else unit[kept]), np.flatnonzero(kept)
+        unit[block] = (unit_rows(rows, norm) if common is None else centred(rows, common)) + 0.0
+    return (unit if kept.all() else unit[kept]), np.flatnonzero(kept), common is not None
 
 
 def unit_directions(direction: Float[np.ndarray, "points 3"]) -> Float64[np.ndarray, "points 3"]:

@@ -8,7 +8,7 @@ Lines and rows are counted from 1, as editors count them.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, final
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.parquet import parquet_library
@@ -36,17 +36,27 @@ def json_texts(
 
     `blocks` are the file's bytes in UTF-8, cut anywhere. A line is a string, or an object whose
     field `column` is one; without `column`, the first object decides: `text` where it has that,
-    else `content`.
+    else `content`. An object after the first that lacks the field counts as null, and so does a
+    last line that breaks off in the middle of its JSON and has no end.
 
     Raises:
         ShardError: a line is no JSON, no object or string, has no such field or no string in it,
             or is longer than `max_bytes` bytes; of a long line no more than that is kept.
     """
-    for number, line in _lines(path, blocks, max_bytes):
-        value = _parsed(path, number, line)
+    decided = False
+    for number, line, ended in _lines(path, blocks, max_bytes):
+        try:
+            value = _parsed(path, number, line)
+        except _BrokenOffError as error:
+            if ended or number == 1:
+                raise error.refusal from error
+            yield number, None
+            return
         if isinstance(value, dict):
-            column = _chosen(path, list(value), column, f"line {number} has no field")
-            value = value[column]
+            if column is None or not decided:
+                column = _chosen(path, list(value), column, f"line {number} has no field")
+                decided = True
+            value = value.get(column)
             place = f"`{_short(column)}` in line {number}"
             if value is not None and not isinstance(value, str):
                 problem = f"{place} is {_KINDS[type(value)]}, not a string"
@@ -89,8 +99,19 @@ def parquet_texts(
         ) from error
 
 
-def _lines(path: Path, blocks: Iterable[bytes], max_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """(number, line) of the lines that are not blank.
+@final
+class _BrokenOffError(Exception):
+    """A line ends in the middle of its JSON; `refusal` is what is said where that matters."""
+
+    def __init__(self, refusal: ShardError) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
+def _lines(
+    path: Path, blocks: Iterable[bytes], max_bytes: int
+) -> Iterator[tuple[int, bytes, bool]]:
+    """(number, line, whether it is ended) of the lines that are not blank.
 
     Raises:
         ShardError: at a line of more than `max_bytes`.
@@ -100,7 +121,7 @@ def _lines(path: Path, blocks: Iterable[bytes], max_bytes: int) -> Iterator[tupl
     for block in blocks:
         for i, piece in enumerate(block.split(b"\n")):
             if i:
-                yield from _unless_blank(number, line)
+                yield from _unless_blank(number, line, True)
                 number = number + 1
                 line = bytearray()
             line += piece
@@ -109,13 +130,13 @@ def _lines(path: Path, blocks: Iterable[bytes], max_bytes: int) -> Iterator[tupl
                 raise ShardError(
                     path, problem, index=number, cure="shorten the line, or raise --max-bytes"
                 )
-    yield from _unless_blank(number, line)
+    yield from _unless_blank(number, line, False)
 
 
-def _unless_blank(number: int, line: bytearray) -> Iterator[tuple[int, bytes]]:
+def _unless_blank(number: int, line: bytearray, ended: bool) -> Iterator[tuple[int, bytes, bool]]:
     content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     if content.strip(b" \t\r"):
-        yield number, bytes(content)
+        yield number, bytes(content), ended
 
 
 def _parsed(path: Path, number: int, line: bytes) -> Any:
@@ -124,9 +145,9 @@ def _parsed(path: Path, number: int, line: bytes) -> Any:
         return json.loads(line.decode("utf-8"), parse_int=float)
     except json.JSONDecodeError as error:
         problem = f"line {number} is not JSON ({error.msg}, column {error.colno})"
-        raise ShardError(
-            path, problem, index=number, cure="give one JSON object per line"
-        ) from error
+        refusal = ShardError(path, problem, index=number, cure="give one JSON object per line")
+        broken = error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip())
+        raise (_BrokenOffError(refusal) if broken else refusal) from error
     except RecursionError as error:
         problem = f"line {number} is nested too deeply"
         raise ShardError(path, problem, index=number, cure="repair the line") from error
