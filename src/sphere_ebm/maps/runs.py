@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float32, Key
 from thrml import FactorSamplingProgram
 
-from sphere_ebm.geometry.sphere import squared_chord
+from sphere_ebm.geometry.sphere import squared_chord, unit_rows
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.maps.checkpoint import Saved, load_checkpoint, save_checkpoint
 from sphere_ebm.maps.config import PlacementConfig
@@ -155,7 +155,7 @@ def run_fit(
     )
     points = _mean_and_spread(result)
     energy = _point_energy(program, result.carry, points)
-    notes = _stability_notes(system, program, result.carry)
+    notes = (*_stability_notes(system, program, result.carry), *_lost_notes(result))
     saved = saved._replace(map_run=(result.carry, result.trace))
     for number in range(len(saved.replicas), replicas):
         place = _replica(system, start, number, replicas, saved, progress, keep)
@@ -219,15 +219,30 @@ def _run(
 
 
 def _mean_and_spread(result: RunResult) -> MeanPoints:
-    """Mean configuration and the spread about it, over the last samples of a run."""
+    """Mean configuration and the spread about it, over the last samples of a run.
+
+    A point whose mean has no direction gets that of the last sample, see `_lost_notes`.
+    """
     moments = jax.tree.map(lambda x: np.asarray(x, np.float64), result.carry.moments)
-    # Not `unit_rows`: a mean without a direction has to be seen, as NaN with NumPy's warning.
+    last = np.asarray(result.carry.state.direction, np.float64)
     mean = moments.mean.direction
-    mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    mean = unit_rows(np.where(mean.any(axis=1, keepdims=True), mean, last))
     angle = np.sqrt(moments.deviation.direction.sum(axis=1) / (moments.count - 1))
     radius = np.sqrt(moments.deviation.radius / (moments.count - 1))
     columns = (mean, moments.mean.radius, angle, radius)
     return MeanPoints(*(x.astype(np.float32) for x in columns))
+
+
+def _lost_notes(result: RunResult) -> tuple[str, ...]:
+    """A note when points have no mean direction: their samples cancel out."""
+    mean = np.asarray(result.carry.moments.mean.direction)
+    lost = int(np.count_nonzero(~mean.any(axis=1)))
+    if not lost:
+        return ()
+    return (
+        f"{lost} of {len(mean)} points have no mean direction: they wandered over the whole sphere,"
+        " and lie where the last sample put them",
+    )
 
 
 def _point_energy(
