@@ -104,6 +104,12 @@ export function numberAt(data, name, i) {
   return low + ((high - low) * data.numbers[name][i]) / 65535;
 }
 
+/** A number of a column in words: angles, which are stored in radians, in degrees. */
+export function inWords(column, value) {
+  if (column.label === "spread") return `${Number(((value * 180) / Math.PI).toPrecision(3))}°`;
+  return String(Number(value.toPrecision(3)));
+}
+
 /** The bytes of all patches, in chunks that are unpacked when they are read. */
 function openText({ bytes, chunk, sizes }, packed, length) {
   const offset = new Uint32Array(length.length + 1);

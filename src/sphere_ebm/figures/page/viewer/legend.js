@@ -1,6 +1,7 @@
 /** The choice of colours, the legend, and the filters that it is. */
 
 import { css, documentColours, endsOf, largest, scaleColour } from "./colours.js";
+import { inWords } from "./decode.js";
 
 const MOST_LISTED = 300;
 
@@ -140,9 +141,10 @@ function drawScale(viewer) {
     part("high").textContent = String(largest(data.shell));
     return;
   }
-  const { low, high } = facts.columns[state.colour];
+  const column = facts.columns[state.colour];
+  const { low, high } = column;
   const [first, last] = endsOf(data.numbers[state.colour], 65535)
-    .map((value) => Number((low + ((high - low) * value) / 65535).toPrecision(3)));
-  part("low").textContent = first > low ? `≤ ${first}` : String(first);
-  part("high").textContent = last < high ? `≥ ${last}` : String(last);
+    .map((value) => low + ((high - low) * value) / 65535);
+  part("low").textContent = (first > low ? "≤ " : "") + inWords(column, first);
+  part("high").textContent = (last < high ? "≥ " : "") + inWords(column, last);
 }

@@ -1,6 +1,6 @@
 /** What is written beside the map: the search and its results, and the chosen point. */
 
-import { numberAt } from "./decode.js";
+import { inWords, numberAt } from "./decode.js";
 import { css, documentColours } from "./colours.js";
 import { findDocuments, openSearch } from "./search.js";
 import { nearestInEmbedding, nearestOnMap } from "./picking.js";
@@ -167,7 +167,7 @@ function placeInWords(viewer, i) {
   if (data.shell) words.push(`shell ${data.shell[i]}`);
   for (const [name, column] of Object.entries(facts.columns)) {
     if (name.startsWith("number")) {
-      words.push(`${column.label} ${Number(numberAt(data, name, i).toPrecision(3))}`);
+      words.push(`${column.label} ${inWords(column, numberAt(data, name, i))}`);
     }
   }
   return words.join(" · ");
