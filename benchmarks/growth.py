@@ -27,7 +27,7 @@ from benchmarks.report import (
     say,
     target_section,
 )
-from sphere_ebm import FrozenMap, Placement, place, read_shard
+from sphere_ebm import FrozenMap, Placement, PlacementConfig, place, read_shard
 from sphere_ebm.figures.colours import STYLE
 from sphere_ebm.figures.map import save_figure
 from sphere_ebm.geometry.frames import robust_frame
@@ -39,6 +39,8 @@ K = 15
 STRENGTHS = (0.03, 0.1, STRENGTH, 0.5, 1.0, 3.0)
 """λ of the frontier."""
 PACKAGES = ("sphere-ebm", "jax", "thrml", "numpy")
+ALONE = PlacementConfig(replicas=0)
+"""Replicas tell how sure directions are, and change none."""
 SHARE_TARGET = 0.88
 SHARE_REACH = 0.93
 MOVED_TARGET = 2.0
@@ -96,7 +98,7 @@ def joined_rows(
 
 def added(old: Sequence[Document], new: Document) -> list[Outcome]:
     """`new` added to a map of `old`: joined, updated with every λ, and all fitted again."""
-    parent = place(*joined_rows(old))
+    parent = place(*joined_rows(old), ALONE)
     embeddings, prominence = joined_rows([*old, new])
     wanted = nearest(embeddings)
     among = nearest(embeddings[: len(parent)])
@@ -111,7 +113,7 @@ def added(old: Sequence[Document], new: Document) -> list[Outcome]:
         say(f"growth: {new.name}, {how}: {outcome.new:.3f}, moved {moved.median:.2f} degrees")
         return outcome
 
-    fresh = place(embeddings, prominence).direction
+    fresh = place(embeddings, prominence, ALONE).direction
     frame = robust_frame(parent.direction, fresh[is_old])
     joined = FrozenMap(parent).place(new.embeddings, new.prominence).direction
     before = float(recall(among, parent.direction).mean())
@@ -149,7 +151,7 @@ class Link(NamedTuple):
 
 def chained(documents: Sequence[Document]) -> list[Link]:
     """One document after another added to a map that begins with the first."""
-    grown: Placement = place(*joined_rows(documents[:1]))
+    grown: Placement = place(*joined_rows(documents[:1]), ALONE)
     first = grown.direction
     links = []
     for count in range(2, len(documents) + 1):
@@ -158,7 +160,7 @@ def chained(documents: Sequence[Document]) -> list[Link]:
         grown = grow(grown, new.embeddings, new.prominence)
         embeddings, prominence = joined_rows(documents[:count])
         wanted = nearest(embeddings)
-        whole = float(recall(wanted, place(embeddings, prominence).direction).mean())
+        whole = float(recall(wanted, place(embeddings, prominence, ALONE).direction).mean())
         own = float(recall(wanted, grown.direction).mean())
         here = grown.direction[: len(first)]
         links.append(
