@@ -15,8 +15,8 @@ from sphere_ebm.labelling import columns
 from sphere_ebm.labelling.adding import join_map
 from sphere_ebm.labelling.label import measure_map
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0)
-TOLD = {"map.json", "map.png"}
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=2)
+TOLD = {"map.html", "map.json", "map.png"}
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +154,36 @@ def test_what_cannot_join_is_refused(copied: Path, inputs: Path, tmp_path: Path,
     (copied / "s0.sphere.safetensors").write_bytes(b"damaged")
     with pytest.raises(ShardError, match=r"s0\.sphere\.safetensors.*is missing or has changed"):
         join_map(copied, inputs / "new")
+
+
+def test_a_map_of_twins_keeps_both_label_files(inputs: Path, shard, tmp_path: Path) -> None:
+    for name in "ab":
+        shard(tmp_path / "twins" / f"{name}.safetensors", 12, seed=1)
+    folder = label(tmp_path / "twins", tmp_path / "m", CONFIG).output
+    before = contents(folder)
+    newcomer = shard(tmp_path / "other" / "a.safetensors", 7, seed=2)
+    run = join_map(folder, newcomer)
+    after = contents(folder)
+    assert {name for name in before if before[name] != after[name]} == TOLD
+    (written,) = run.files.values()
+    assert written.name.startswith("a~")
+
+
+def test_a_file_of_the_users_is_neither_replaced_nor_removed(
+    copied: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = copied / "n.sphere.safetensors"
+    mine.write_bytes(b"mine")
+    before = contents(copied)
+    with pytest.raises(LabelError, match=r"n\.sphere\.safetensors is in the way; move it away"):
+        join_map(copied, inputs / "new" / "n.safetensors")
+    assert contents(copied) == before
+    mine.unlink()
+    # a join dies before it wrote anything; what comes to lie there meanwhile is nobody else's
+    monkeypatch.setattr(columns, "write_labels", dying_after(0, columns.write_labels))
+    with pytest.raises(Died):
+        join_map(copied, inputs / "new" / "n.safetensors")
+    monkeypatch.undo()
+    mine.write_bytes(b"mine")
+    join_map(copied, inputs / "new" / "s0.safetensors")
+    assert mine.read_bytes() == b"mine"

@@ -1,6 +1,7 @@
 """A map turned onto an older one: every file with other directions, and the residual."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from builders import contents
 from sphere_ebm import LabelError, Placement, PlacementConfig, label, read_labels
 from sphere_ebm.geometry.frames import angles_between
+from sphere_ebm.labelling.adding import join_map
 from sphere_ebm.labelling.label import measure_map
 from sphere_ebm.labelling.registering import register_map
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=2)
 NAMES = ("s0.sphere.safetensors", "s1.sphere.safetensors")
 
 
@@ -91,3 +93,15 @@ def test_maps_that_cannot_be_laid_on_each_other_are_refused(
     other = label(tmp_path / "in", tmp_path / "other", CONFIG).output
     with pytest.raises(LabelError, match="share 0 points, and a frame needs three"):
         register_map(other, older)
+
+
+def test_every_file_keeps_the_columns_that_it_has(maps: list[Path], shard, tmp_path: Path) -> None:
+    older, fresh = maps
+    folder = Path(shutil.copytree(fresh, tmp_path / "m"))
+    join_map(folder, shard(tmp_path / "n.safetensors", 9, seed=7))
+    register_map(folder, older, tmp_path / "turned")
+    for name in (*NAMES, "n.sphere.safetensors"):
+        before, after = (read_labels(m / name) for m in (folder, tmp_path / "turned"))
+        for column in ("angle_std", "thermal_std", "kept", "mode_weight"):
+            np.testing.assert_array_equal(getattr(after, column), getattr(before, column))
+    assert json.loads((tmp_path / "turned" / "map.json").read_text())["joins"] == 1

@@ -18,7 +18,7 @@ from sphere_ebm.labelling.label import measure_map
 from sphere_ebm.labelling.updating import UpdateRun, update_map
 from sphere_ebm.maps.growth import COUPLING, Drift, degrees_moved
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=2)
 STRONG = 3.0
 
 
@@ -210,3 +210,44 @@ def test_what_cannot_be_updated_is_refused(
         update_map(parent, inputs / "new", tmp_path / "m")
     assert contents(parent) == before
     assert not (tmp_path / "m").exists()
+
+
+def test_an_update_is_no_surer_than_the_map_that_it_grew_from(
+    parent: Path, updated, inputs: Path
+) -> None:
+    output = updated[0].run.output
+    for name in ("s0", "s1"):
+        before, after = (read_labels(m / f"{name}.sphere.safetensors") for m in (parent, output))
+        assert (after.angle_std >= before.angle_std).all()
+        assert after.modes is None
+    new = read_labels(output / "n.sphere.safetensors")
+    assert np.median(new.angle_std) > 0.5 * np.median(before.angle_std)
+
+
+def test_an_update_of_another_parent_is_another_map(
+    parent: Path, inputs: Path, tmp_path: Path
+) -> None:
+    update_map(parent, inputs / "new", tmp_path / "grown")
+    other = Path(shutil.copytree(parent, tmp_path / "other"))
+    held = json.loads((other / "map.json").read_text())
+    turned = label(
+        inputs / "old", tmp_path / "again", PlacementConfig(**vars(CONFIG) | {"seed": 3})
+    )
+    for name in ("s0.sphere.safetensors", "s1.sphere.safetensors", "placement.safetensors"):
+        shutil.copy(turned.output / name, other / name)
+        held["files"][name] = json.loads((turned.output / "map.json").read_text())["files"][name]
+    (other / "map.json").write_text(json.dumps(held))
+    with pytest.raises(LabelError, match="holds another map"):
+        update_map(other, inputs / "new", tmp_path / "grown")
+
+
+def test_what_joined_and_is_replaced_is_free(
+    parent: Path, inputs: Path, shard, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(parent, tmp_path / "m"))
+    join_map(folder, inputs / "new")
+    shard(tmp_path / "changed" / "n.safetensors", 8, seed=7)
+    run = update_map(folder, tmp_path / "changed", tmp_path / "grown", replace=True)
+    assert run.replaced == ("n.sphere.safetensors",)
+    told = json.loads((tmp_path / "grown" / "map.json").read_text())["parent"]
+    assert told["held"] == 37

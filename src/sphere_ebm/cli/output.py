@@ -129,7 +129,8 @@ def print_run(run: LabelRun, seconds: float) -> None:
     if sure is not None:
         table.add_row("error of a direction, median", f"{sure.median:.1f}°")
         table.add_row("error of a direction, 90 % below", f"{sure.p90:.1f}°")
-        table.add_row("points with two places", f"{sure.two_modes:.1%}")
+        if sure.two_modes is not None:
+            table.add_row("points with two places", f"{sure.two_modes:.1%}")
     if names := [region.name for region in run.regions if region.level == _NAMED_LEVEL]:
         table.add_row("regions", one_line("; ".join(names[:_NAMED])))
     end = "converged" if placement.converged else "all taken"

@@ -5,6 +5,7 @@ and the energy; `map.json` and the figure tell of the new points. Resumable: the
 continues what a dead one began, and ends with the same bytes.
 """
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -14,14 +15,16 @@ from typing import Any, final
 
 import numpy as np
 
-from sphere_ebm.errors import EngineError, LabelError, Refused
+from sphere_ebm.errors import EngineError, LabelError, Refused, ShardError
 from sphere_ebm.files.atomic import clean_leftovers
+from sphere_ebm.files.container import read_container
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, PAGE, PLACEMENT
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.labels import read_labels
+from sphere_ebm.files.shards.layouts import LABEL_FORMAT
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
 from sphere_ebm.labelling.join import JoinOptions, JoinTask, run_tasks
@@ -111,7 +114,8 @@ def join_map(
             old = read_old_map(folder, whole=False)
             found, present = unseen(old, sources)
             check_joinable(old, found)
-            new = [replace(s, joined=True) for s in renamed(found, old.digests.values())]
+            taken = [source.name for source in old.sources]
+            new = [replace(source, joined=True) for source in renamed(found, taken)]
             options = JoinOptions(pooling, engine, progress)
             files, points, quality = _join(old, new, options)
     except EngineError as error:
@@ -196,16 +200,29 @@ def _journal(old: OldMap, new: list[Source], pooling: Pooling) -> Journal:
     if left is not None and left.map_id != join_id:
         # its label files are on no map: `map.json` is written last
         for name in left.planned:
-            own = name.endswith(LABEL_SUFFIX) and Path(name).name == name
-            if own and name not in old.held["files"]:
+            if name not in old.held["files"] and _has_joined(folder / name, old.map_id):
                 (folder / name).unlink(missing_ok=True)
         (folder / JOURNAL).unlink()
+    for source in new:
+        path = folder / source.name
+        if os.path.lexists(path) and not _has_joined(path, old.map_id):
+            raise LabelError(f"{path} is in the way; move it away, and join again")
     page = [PAGE] if PAGE in old.held["files"] else []
     journal = Journal(folder, join_id, [*(source.name for source in new), FIGURE, *page, MAP])
     if new:
         journal.resume()
     clean_leftovers(folder)
     return journal
+
+
+def _has_joined(path: Path, map_id: str) -> bool:
+    """Whether the file holds labels that a join of this map wrote."""
+    try:
+        told = read_container(path).metadata
+    except (ShardError, OSError):
+        return False
+    ours = told.get("format") == LABEL_FORMAT and told.get("map_id") == map_id
+    return ours and path.name.endswith(LABEL_SUFFIX) and "joined" in told
 
 
 def _task(old: OldMap, source: Source, pooling: Pooling, metadata: dict[str, str]) -> JoinTask:

@@ -30,7 +30,9 @@ def fitted_placement(
     """
     journal = claimed.journal
     if journal.holds(PLACEMENT):
-        return Placement.load(journal.folder / PLACEMENT).with_embeddings(embeddings)
+        held = Placement.load(journal.folder / PLACEMENT)
+        if len(held) == len(embeddings):
+            return held.with_embeddings(embeddings)
     try:
         placement = fit(journal.folder / CHECKPOINT)
     except (NonFiniteEnergyError, MissingPackageError):

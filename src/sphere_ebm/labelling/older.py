@@ -44,9 +44,9 @@ class OldMap:
         return str(self.held["id"])
 
     @property
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of each source on the map -> the name of its label file."""
-        return {source.digest: source.name for source in self.sources}
+    def digests(self) -> set[str]:
+        """SHA-256 of the sources on the map."""
+        return {source.digest for source in self.sources}
 
 
 def read_old_map(folder: Path | str, *, whole: bool = True) -> OldMap:
@@ -63,7 +63,9 @@ def read_old_map(folder: Path | str, *, whole: bool = True) -> OldMap:
     for path, entry in zip(label_files(folder, held), held["sources"], strict=True):
         if not path.is_file() or sha256_of(path) != held["files"].get(path.name):
             raise ShardError(
-                path, "is missing or has changed", cure="run the command that made it again"
+                path,
+                "is missing or has changed",
+                cure="make the map again with --overwrite, and then join what had joined it",
             )
         labels = read_labels(path)
         table = _table_of(labels)
@@ -109,7 +111,7 @@ def unseen(old: OldMap, sources: Iterable[Source]) -> tuple[list[Source], list[P
 
     They are known by their SHA-256, whatever they are called.
     """
-    known = set(old.digests)
+    known = old.digests
     new = []
     present = []
     for source in sources:

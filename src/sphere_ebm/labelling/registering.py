@@ -16,13 +16,16 @@ from jaxtyping import Float32, Float64
 from sphere_ebm.errors import LabelError
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP_FORMAT, PAGE, PLACEMENT
+from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import RESERVED, Labels
 from sphere_ebm.geometry.frames import robust_frame, turned
-from sphere_ebm.labelling.columns import placement_of_labels, write_all_labels
+from sphere_ebm.labelling.columns import placement_of_labels, write_placed
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.older import OldMap, identity, read_old_map
+from sphere_ebm.labelling.sources import Source
 from sphere_ebm.labelling.summary import measured_points, write_summary
+from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.growth import Drift, degrees_moved
 from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.maps.placement import Placement
@@ -150,9 +153,11 @@ def _write(
         )
         journal = claimed.take_over()
         before = {name for name in journal.finished if journal.holds(name)}
-        points = placement_of_labels(fresh.labels, fresh.config).turned(frame)
-        metadata = [_metadata(labels, map_id) for labels in fresh.labels]
-        write_all_labels(journal, fresh.sources, points, metadata, before, progress)
+        for done, (source, labels) in enumerate(zip(fresh.sources, fresh.labels, strict=True)):
+            if progress is not None:
+                progress("writing", done, len(fresh.sources))
+            if source.name not in before:
+                _write_turned(journal, source, labels, fresh.config, frame)
         with stage("quality", progress):
             placed, quality = measured_points(
                 [output / source.name for source in fresh.sources], fresh.config
@@ -165,11 +170,27 @@ def _write(
                 "apart_degrees": residual._asdict(),
             }
         }
-        about |= {"parent": fresh.held["parent"]} if "parent" in fresh.held else {}
+        about |= {name: fresh.held[name] for name in ("parent", "joins") if name in fresh.held}
         write_summary(
             journal, fresh.sources, fitted, placed, quality, before, progress, about, page=page
         )
         journal.close()
+
+
+def _write_turned(
+    journal: Journal,
+    source: Source,
+    labels: Labels,
+    config: PlacementConfig,
+    frame: Float64[np.ndarray, "3 3"],
+) -> None:
+    """One label file of the turned map, with all columns that it has on the map."""
+    points = placement_of_labels([labels], config).turned(frame)
+    path = journal.folder / source.name
+    everything = slice(0, len(points))
+    told = _metadata(labels, journal.map_id)
+    digest = write_placed(path, source.table, points, everything, told, source.digest)
+    journal.record(source.name, digest)
 
 
 def _metadata(labels: Labels, map_id: str) -> dict[str, str]:

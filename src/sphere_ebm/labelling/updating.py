@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import MAP_FORMAT, PAGE
+from sphere_ebm.files.formats import MAP_FORMAT, PAGE, PLACEMENT
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
@@ -162,6 +162,7 @@ class _Plan(NamedTuple):
     embeddings: Float32[np.ndarray, "points width"]
     prominence: Float32[np.ndarray, " points"]
     start: Float32[np.ndarray, "points 3"]
+    unsure: Float32[np.ndarray, " points"]
     held: Bool[np.ndarray, " points"]
     added: tuple[str, ...]
     replaced: tuple[str, ...]
@@ -182,22 +183,26 @@ def _plan(old: OldMap, found: Sequence[Source], replace: bool) -> _Plan:
     _check_size(sources)
     embeddings, prominence = stacked(sources)
     start = [old.labels[i].direction for i in stay]
+    unsure = [old.labels[i].angle_std for i in stay]
     held = [np.full(len(source.table), not source.joined) for source in kept]
     if new:
         placed = FrozenMap(load_placement(old.folder)).place(*stacked(new))
         start.append(placed.direction)
+        unsure.append(placed.angle_std)
         held.append(np.zeros(len(placed), bool))
     starts = np.concatenate(start)
+    spreads = np.concatenate(unsure)
     holds = np.concatenate(held)
     begins = offsets(sources)[len(stay) :]
     for number, position in former.items():
-        rows, places = _unchanged(new[number], old.labels[position])
-        starts[begins[number] + rows] = places
-        holds[begins[number] + rows] = True
+        rows, before = _unchanged(new[number], old.labels[position])
+        starts[begins[number] + rows] = old.labels[position].direction[before]
+        spreads[begins[number] + rows] = old.labels[position].angle_std[before]
+        holds[begins[number] + rows] = not old.sources[position].joined
     added = tuple(source.name for i, source in enumerate(new) if i not in former)
     replaced = tuple(source.name for i, source in enumerate(new) if i in former)
     shared = sharing(sources, embeddings)
-    return _Plan(shared, embeddings, prominence, starts, holds, added, replaced)
+    return _Plan(shared, embeddings, prominence, starts, spreads, holds, added, replaced)
 
 
 def _former(old: OldMap, found: Sequence[Source]) -> dict[int, int]:
@@ -224,8 +229,8 @@ def _former(old: OldMap, found: Sequence[Source]) -> dict[int, int]:
 
 def _unchanged(
     new: Source, before: Labels
-) -> tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows 3"]]:
-    """Rows of a replaced document whose embedding it had before, and where these lay.
+) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
+    """Rows of a replaced document whose embedding it had before, and the rows these were.
 
     Of equal embeddings each is taken once, in order.
     """
@@ -238,7 +243,7 @@ def _unchanged(
         if places.get(key)
     ]
     rows = np.asarray([row for row, _ in pairs], np.int64)
-    return rows, before.direction[[there for _, there in pairs]].reshape(-1, 3)
+    return rows, np.asarray([there for _, there in pairs], np.int64)
 
 
 def _check_size(sources: Sequence[Source]) -> None:
@@ -262,7 +267,7 @@ def _run(
     refused: Sequence[Refused],
 ) -> LabelRun:
     """Fit the plan and write its map, as `label` does."""
-    points = Points(plan.embeddings, plan.prominence, plan.start, plan.held)
+    points = Points(plan.embeddings, plan.prominence, plan.start, plan.unsure, plan.held)
 
     def fit(checkpoint: Path) -> Placement:
         strength = how["strength"]
@@ -272,7 +277,7 @@ def _run(
         "format": MAP_FORMAT,
         "version": version("sphere-ebm"),
         "config": json.loads(config.to_json()),
-        "parent": [old.map_id, [[s.name, s.digest] for s in old.sources]],
+        "parent": [old.map_id, _contents(old), [[s.name, s.digest] for s in old.sources]],
         "files": [[s.name, s.digest] for s in plan.sources],
         **how,
     }
@@ -312,6 +317,12 @@ def _run(
         kept,
         tuple(regions),
     )
+
+
+def _contents(old: OldMap) -> dict[str, str]:
+    """The files that an update reads of the older map, with their hashes."""
+    read = {PLACEMENT, *(source.name for source in old.sources)}
+    return {name: digest for name, digest in old.held["files"].items() if name in read}
 
 
 def _parent(old: OldMap, plan: _Plan, placement: Placement, how: dict[str, Any]) -> dict[str, Any]:

@@ -34,11 +34,15 @@ COUPLING = 24.0
 
 @final
 class Points(NamedTuple):
-    """Points of a map that is to be fitted: rows, where they start, and which are held there."""
+    """Points of a map that is to be fitted: rows, where they start, and which are held there.
+
+    `unsure` is the error of the places where they start, in radians.
+    """
 
     embeddings: Float32[np.ndarray, "points width"]
     prominence: Float32[np.ndarray, " points"]
     start: Float32[np.ndarray, "points 3"]
+    unsure: Float32[np.ndarray, " points"]
     held: Bool[np.ndarray, " points"]
 
 
@@ -72,7 +76,9 @@ def refit(
     """Fit `points` from where they start, those that are held anchored at their places.
 
     `config` is used as it is, see `growing`; the other arguments and what is raised are those of
-    `place`.
+    `place`. All runs of the fit remember the same places, which are no surer than they were, so
+    that `angle_std` adds both errors: its square is that of `points.unsure` and that of the fit.
+    The replicas, and the modes that they have, say nothing of the former and are left out.
     """
     found = nearest_neighbours(
         points.embeddings,
@@ -83,7 +89,7 @@ def refit(
     )
     rows = np.flatnonzero(points.held)
     strengths = anchor_strengths(found, points.held, strength)
-    return place(
+    placed = place(
         points.embeddings,
         points.prominence,
         config,
@@ -93,6 +99,13 @@ def refit(
         progress=progress,
         checkpoint=checkpoint,
         devices=devices,
+    )
+    return dataclasses.replace(
+        placed,
+        angle_std=np.hypot(placed.angle_std, points.unsure),
+        modes=None,
+        mode_weight=None,
+        replicas=None,
     )
 
 
@@ -143,6 +156,7 @@ def grow(
         np.concatenate([old, new]),
         np.concatenate([placement.prominence, joined.prominence]),
         np.concatenate([placement.direction, joined.direction]),
+        np.concatenate([placement.angle_std, joined.angle_std]),
         np.arange(len(old) + len(new)) < len(old),
     )
     return refit(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sphere_ebm.errors import LabelError, ShardError
+from sphere_ebm.errors import ShardError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.formats import MAP, PLACEMENT
 from sphere_ebm.files.map_folder import label_files, read_map
@@ -32,12 +32,10 @@ def load_placement(folder: Path | str) -> Placement:
     placement = Placement.load(path)
     if placement.embeddings is not None:
         return placement
-    parts = [read_labels(file).embeddings for file in label_files(folder, held, fitted=True)]
+    files = label_files(folder, held, fitted=True)
+    for file in files:
+        if not file.is_file() or sha256_of(file) != held["files"].get(file.name):
+            raise ShardError(file, "is missing or has changed", cure="run the same command again")
+    parts = [read_labels(file).embeddings for file in files]
     filled = [part for part in parts if len(part)] or parts[:1]
-    embeddings = np.concatenate(filled)
-    if len(embeddings) != len(placement):
-        raise LabelError(
-            f"{folder}: its label files hold {len(embeddings)} points and its placement"
-            f" {len(placement)}; run the same command again"
-        )
-    return placement.with_embeddings(embeddings)
+    return placement.with_embeddings(np.concatenate(filled))

@@ -130,7 +130,7 @@ def place(
         runs = no_runs(first)
     else:
         system = _system(_Setting(problem, anchoring, first), mesh, kept=checkpoint is not None)
-        replicas = n_replicas(config.replicas, len(embeddings))
+        replicas = n_replicas(config.replicas if config.steps else 0, len(embeddings))
         runs = run_fit(system, starting, replicas, progress, checkpoint)
     found = runs.points
     kept = kept_by_points(problem.nearest, found.direction)
@@ -266,7 +266,7 @@ def _system(setting: _Setting, mesh: Mesh | None, kept: bool) -> System:
     block = sphere_block(len(ideal))
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
     graph = setting.problem.graph
-    turns = anchoring is None or not anchoring.strength.any()
+    free = anchoring is None or not anchoring.strength.any()
     factors = hamiltonian_factors(block, ideal, graph, config, anchoring)
     return System(
         program=build_program(block, factors, sampler, jnp.result_type(float)),
@@ -274,10 +274,9 @@ def _system(setting: _Setting, mesh: Mesh | None, kept: bool) -> System:
         ideal_radius=ideal,
         config=config,
         mesh=mesh,
-        turns=turns,
         fingerprint=_fingerprint(setting) if kept else "",
-        # who remembers a place has no other to be put back to
-        between=(lambda plan: reinserting(plan, graph, ideal, config)) if turns else None,
+        # who remembers a place is not put back elsewhere
+        between=(lambda plan: reinserting(plan, graph, ideal, config)) if free else None,
     )
 
 

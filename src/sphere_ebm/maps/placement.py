@@ -31,13 +31,13 @@ class Certainty(NamedTuple):
     """How sure the directions of a map are.
 
     Replicas that were run; median and 90th percentile of `angle_std` in degrees; the share of
-    points with two modes.
+    points with two modes, which one replica cannot tell (None).
     """
 
     replicas: int
     median: float
     p90: float
-    two_modes: float
+    two_modes: float | None
 
 
 @final
@@ -52,7 +52,9 @@ class Placement:
         radius_std: (N,) standard deviation of the radius over the last samples.
         angle_std: (N,) the error of the direction: root mean square angle, in radians, to where an
             independent run of the same map puts the point, in the best common frame; estimated
-            from `config.replicas`, see `sphere_ebm.maps.replicas`. Without replicas `thermal_std`.
+            from `config.replicas`, see `sphere_ebm.maps.replicas`. Without replicas `thermal_std`,
+            of joined points the mean of their neighbours'; on a map that has grown the errors of
+            the older map and of the fit together; 0 where a heuristic placed the points.
         prominence: (N,) what the radii order.
         thermal_std: (N,) root mean square distance |u - m| to the mean vector m over the last
             samples of the map's own run: how a point trembles in its well, in radians for the
@@ -134,8 +136,8 @@ class Placement:
         if self.replicas is None or not len(self.replicas) or self.mode_weight is None:
             return None
         median, p90 = np.degrees(np.quantile(self.angle_std, (0.5, 0.9)))
-        two = np.mean(self.mode_weight[:, 1] > 0)
-        return Certainty(len(self.replicas), float(median), float(p90), float(two))
+        two = float(np.mean(self.mode_weight[:, 1] > 0)) if len(self.replicas) > 1 else None
+        return Certainty(len(self.replicas), float(median), float(p90), two)
 
     def columns(self, rows: slice | Int[np.ndarray, " rows"] = _EVERY) -> Columns:
         """What a label file holds of some points, by the names of `COLUMNS`; what is None is not.

@@ -52,8 +52,7 @@ Start = Callable[[int], Float32[np.ndarray, "points 3"]]
 class System:
     """What all runs of a fit share.
 
-    `turns` tells whether the energy is the same for every frame, so that replicas are turned onto
-    the map; anchors hold their frame. `fingerprint` names everything the runs depend on, for
+    `fingerprint` names everything the runs depend on, for
     checkpoints. `between` makes what a run of a plan does between chunks, see `run_program`.
     """
 
@@ -62,7 +61,6 @@ class System:
     ideal_radius: Float32[np.ndarray, " points"]
     config: PlacementConfig
     mesh: Mesh | None
-    turns: bool
     fingerprint: str
     between: Callable[[RunPlan], Between] | None = None
 
@@ -159,7 +157,7 @@ def run_fit(
     saved = saved._replace(map_run=(result.carry, result.trace))
     for number in range(len(saved.replicas), replicas):
         place = _replica(system, start, number, replicas, saved, progress, keep)
-        aligned = in_frame(points.direction, place) if system.turns else place
+        aligned = in_frame(points.direction, place)
         saved = Saved(saved.map_run, None, np.concatenate([saved.replicas, aligned[None]]))
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
