@@ -135,7 +135,7 @@ def damage(path: Path, kind: int, rng: np.random.Generator, shard: Callable[...,
     replaced: list[dict[str, np.ndarray]] = [
         {"embeddings": spoilt[:, None] * np.ones((1, 5), np.float32)},
         {"prominence": spoilt},
-        {"embeddings": np.ones((patches, 5), np.int32)},
+        {"embeddings": np.ones((patches, 5), np.bool_)},
         {"patch_lengths": np.where(np.isfinite(spoilt), 1, -1).astype(np.int32)},
         {"prominence": np.ones(patches + 1, np.float32)},
     ]
@@ -222,7 +222,7 @@ def test_an_output_that_cannot_be_written_is_named_with_the_cure(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr("sphere_ebm.labelling.label.write_labels", refuse)
+        patch.setattr("sphere_ebm.labelling.columns.write_labels", refuse)
         done = command("label", source, "-o", tmp_path / "out", "--quiet", *SMALL)
     text = f"sphere-ebm: cannot write into {tmp_path / 'out'} ({os.strerror(number)}); {cure}\n"
     assert done == (3, "", text)
@@ -317,7 +317,7 @@ def test_an_interruption_is_130_and_can_be_continued(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sphere_ebm.labelling.label.write_labels", interrupt)
+        patch.setattr("sphere_ebm.labelling.columns.write_labels", interrupt)
         done = command("label", source, "-o", tmp_path / "out", "--quiet", *SMALL)
     assert (done.code, done.out) == (130, "")
     assert done.err == "sphere-ebm: interrupted; the same command continues where it stopped\n"

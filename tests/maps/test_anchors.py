@@ -91,7 +91,7 @@ def test_a_run_continues_from_its_checkpoint_only_with_the_same_anchors(tmp_path
 def test_a_fit_with_anchors_starts_amid_the_places_of_neighbours():
     # a path 0 - 1 - 2 - 3 with a place at one end, and a lonely point
     senders = np.arange(3, dtype=np.int32)
-    graph = NeighbourGraph(5, senders, senders + 1, np.full(3, 5 / 3, np.float32))
+    graph = NeighbourGraph(5, senders, senders + 1, np.full(3, 4 / 3, np.float32))
     east = np.asarray([[1.0, 0, 0]])
     otherwise = np.tile(np.float32([0, 0, 1]), (5, 1))
     start = anchored_start(checked_anchors(Anchors(east, rows=[0]), 5), graph, otherwise)

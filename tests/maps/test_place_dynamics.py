@@ -15,7 +15,7 @@ from sphere_ebm import Placement, PlacementConfig, place
 from sphere_ebm.sampling.run import RunResult, run_program
 
 POINTS = 300
-BASE: dict[str, Any] = {"neighbours": 8, "shells": 8}
+BASE: dict[str, Any] = {"neighbours": 8, "shells": 8, "replicas": 0}
 
 
 @pytest.fixture(scope="module")

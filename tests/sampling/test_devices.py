@@ -102,7 +102,9 @@ def compared(points: int, evaluator: str) -> dict[str, Any]:
         compiled = run_chunk.lower(key, program, carry, averaging, averaging).compile()
         trace = []
         for steps in STEPS:
-            carry, energy = compiled(key, program, carry, jnp.asarray(steps, jnp.int32), averaging)
+            carry, energy, _ = compiled(
+                key, program, carry, jnp.asarray(steps, jnp.int32), averaging
+            )
             trace.append({name: float(value) for name, value in energy.items()})
         runs.append(trace)
         ends.append(carry)

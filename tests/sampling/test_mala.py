@@ -170,9 +170,11 @@ def test_without_energy_every_proposal_is_accepted(small_start, step_size):
 
 @pytest.mark.parametrize("target", [0.574, 0.85])
 def test_the_step_size_adapts_to_the_target_and_then_stays(program, small_start, target):
-    sampler = MALA(Coefficients(0.5, 0.1), adapt_steps=500, target_acceptance=target)
+    sampler = MALA(Coefficients(0.5, 0.1), adapt_steps=1000, target_acceptance=target)
     adapting = eqx.tree_at(lambda p: p.samplers, program, [sampler])
-    drawn = sample_chains(jax.random.key(1), adapting, small_start, chains=2, warmup=600, draws=800)
+    drawn = sample_chains(
+        jax.random.key(1), adapting, small_start, chains=2, warmup=1100, draws=800
+    )
     np.testing.assert_allclose(drawn.acceptance, target, atol=0.05)
     sizes = drawn.observables["step_size"]
     assert np.all(sizes == sizes[:, :1]), "frozen"

@@ -21,11 +21,13 @@ def labelled(path: Path, source: Path, **more: np.ndarray) -> Path:
     write_labels(
         path,
         table,
-        direction=directions_at_random(n, n),
-        radius=np.linspace(1, 2, n, dtype=np.float32),
-        shell=np.arange(n, dtype=np.int32) % 3,
-        radius_std=np.zeros(n, np.float32),
-        angle_std=np.linspace(0, 0.1, n, dtype=np.float32),
+        {
+            "direction": directions_at_random(n, n),
+            "radius": np.linspace(1, 2, n, dtype=np.float32),
+            "shell": np.arange(n, dtype=np.int32) % 3,
+            "radius_std": np.zeros(n, np.float32),
+            "angle_std": np.linspace(0, 0.1, n, dtype=np.float32),
+        },
         metadata={},
     )
     if more:
