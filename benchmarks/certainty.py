@@ -214,7 +214,7 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
     plt.close(figure)
 
 
-def synthetic(points: int, width: int = 64) -> Float32[np.ndarray, "points width"]:
+def synthetic(points: int, width: int = 384) -> Float32[np.ndarray, "points width"]:
     """Points of 200 overlapping clusters, for costs alone."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((200, width))
@@ -222,10 +222,10 @@ def synthetic(points: int, width: int = 64) -> Float32[np.ndarray, "points width
     return own.astype(np.float32)
 
 
-def timed(points: int, replicas: int | None) -> float:
+def timed(rows: Float32[np.ndarray, "points width"], replicas: int | None) -> float:
     """Seconds of one `place`."""
     begin = time.perf_counter()
-    place(synthetic(points), config=PlacementConfig(replicas=replicas))
+    place(rows, config=PlacementConfig(replicas=replicas))
     return time.perf_counter() - begin
 
 
@@ -233,9 +233,10 @@ def costs(sizes: Sequence[int], repeats: int) -> list[Check]:
     """Time and peak memory of the default against no replicas, warm and in turn in one process."""
     checks = []
     for points in sizes:
+        rows = synthetic(points)
         for replicas in (0, None):
-            timed(points, replicas)
-        pairs = [(timed(points, 0), timed(points, None)) for _ in range(repeats)]
+            timed(rows, replicas)
+        pairs = [(timed(rows, 0), timed(rows, None)) for _ in range(repeats)]
         ratio = statistics.median(default / plain for plain, default in pairs)
         say(f"certainty: {points} points, {ratio:.2f} times as long with replicas")
         name = f"{points} points: time of the default over that without replicas"
@@ -261,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if len(given) == 1 and given[0].startswith("--peak="):
         points, replicas = map(int, given[0].removeprefix("--peak=").split(","))
-        timed(points, None if replicas < 0 else replicas)
+        timed(synthetic(points), None if replicas < 0 else replicas)
         print(peak_mb())
         return 0
     cli = parser()
