@@ -3,8 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUTPUT ?= labels
+MODELS_VENV ?= .venv-models
+# Smaller than the release in constraints.txt where pip is shown a build for CPUs.
+TORCH ?= torch==2.13.0
+# The pinned version, the newest that was tried and the lowest that pyproject.toml allows.
+TRANSFORMERS ?= 5.23.0 5.24.0 5.0.0
 
-.PHONY: install label test lint check notebooks clean
+.PHONY: install label test lint check install-models test-models notebooks clean
 
 install: $(VENV)/.installed
 
@@ -28,10 +33,29 @@ lint: install
 check: install
 	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
+# The extras that need torch, in an environment of their own; elsewhere their tests are skipped.
+install-models: $(MODELS_VENV)/.installed
+
+$(MODELS_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(MODELS_VENV)
+	grep -v '^torch' constraints.txt > $(MODELS_VENV)/constraints.txt
+	$(MODELS_VENV)/bin/python -m pip install --quiet --constraint $(MODELS_VENV)/constraints.txt \
+		'$(TORCH)' --editable '.[blt,sentences,text]' beartype hypothesis pytest pytest-xdist
+	$(MODELS_VENV)/bin/python -c 'import torch, transformers, sentence_transformers'
+	@touch $@
+
+test-models: install-models
+	@set -e; for version in $(TRANSFORMERS); do \
+		echo "with transformers $$version:"; \
+		$(MODELS_VENV)/bin/python -m pip install --quiet "transformers==$$version"; \
+		$(MODELS_VENV)/bin/python -m pytest -rs tests/text/test_blt.py tests/text/test_blt_weights.py \
+			tests/text/test_models.py tests/text/test_passage_embedder.py; \
+	done
+
 # Runs the notebooks and keeps their outputs; the tests run them with smaller numbers and keep nothing.
 notebooks: install
 	$(VENV)/bin/python notebooks/execute.py
 
 # Labels are results: `clean` leaves them where they are.
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MODELS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

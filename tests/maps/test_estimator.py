@@ -3,17 +3,20 @@
 import inspect
 import pickle
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import get_tags
+from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from builders import cloud
@@ -22,10 +25,59 @@ from sphere_ebm.files.atomic import sha256_of
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
 CONFIG = PlacementConfig(**PARAMETERS)
+# What compiles fastest, since the checks fit maps of a dozen shapes.
+LEAST: dict[str, Any] = {
+    "neighbours": 2,
+    "shells": 2,
+    "steps": 0,
+    "average": 2,
+    "osmotic_strength": 0.0,
+    "start": "random",
+    "replicas": 0,
+}
+NEWCOMERS = "a fitted point and a newcomer with its embedding lie beside each other, not together"
+EXCEPTIONS = {
+    "check_transformer_general": NEWCOMERS,
+    "check_transformer_data_not_an_array": NEWCOMERS,
+    "check_dtype_object": "what is no number raises ValueError, everywhere in this package",
+}
+# Those that scikit-learn runs on its own estimators only.
+NAMES_AND_OUTPUT = (
+    estimator_checks.check_dataframe_column_names_consistency,
+    estimator_checks.check_get_feature_names_out_error,
+    estimator_checks.check_transformer_get_feature_names_out,
+    estimator_checks.check_transformer_get_feature_names_out_pandas,
+    estimator_checks.check_set_output_transform,
+    estimator_checks.check_set_output_transform_pandas,
+    estimator_checks.check_global_output_transform_pandas,
+    estimator_checks.check_set_output_transform_polars,
+    estimator_checks.check_global_set_output_transform_polars,
+)
 
 
 def pipeline(**parameters: Any) -> Pipeline:
     return make_pipeline(StandardScaler(), SphereMap(**(PARAMETERS | parameters)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.filterwarnings("ignore:Estimator SphereMap does not inherit from")
+def test_scikit_learn_finds_what_it_expects_but_for_the_exceptions() -> None:
+    results = estimator_checks.check_estimator(
+        SphereMap(**LEAST), expected_failed_checks=EXCEPTIONS, on_skip=None, on_fail=None
+    )
+    failed = {each["check_name"]: each["exception"] for each in results if each["exception"]}
+    skipped = {each["check_name"] for each in results if each["status"] == "skipped"}
+    assert {name: failed[name] for name in failed if name not in skipped | set(EXCEPTIONS)} == {}
+    assert set(EXCEPTIONS) <= set(failed)
+    assert len(results) > 40
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("check", NAMES_AND_OUTPUT)
+def test_names_and_output_are_those_of_a_transformer(check: Callable[[str, Any], None]) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        check("SphereMap", SphereMap(**LEAST))
 
 
 def test_an_estimator_places_as_the_function_does() -> None:
@@ -72,6 +124,9 @@ def test_the_package_does_not_import_scikit_learn(monkeypatch: pytest.MonkeyPatc
     for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
         monkeypatch.setitem(sys.modules, name, None)
     assert SphereMap(**PARAMETERS).fit_transform(cloud(5)).shape == (5, 3)
+    with pytest.raises(ValueError, match="call `fit` first, or") as caught:
+        SphereMap().transform(cloud(3))
+    assert type(caught.value) is ValueError
 
 
 def test_a_pipeline_places_what_its_steps_hand_on() -> None:
@@ -112,9 +167,11 @@ def test_a_grid_of_numpy_values_sets_parameters(kernels: Any) -> None:
         assert clone(SphereMap(**vars(config))).config == config
 
 
-def test_parameters_can_be_read_and_set() -> None:
-    estimator = SphereMap(seed=3)
-    assert estimator.get_params()["seed"] == 3
+def test_parameters_are_attributes_that_can_be_read_and_set() -> None:
+    given = np.int64(3)
+    estimator = SphereMap(seed=given)
+    assert estimator.get_params()["seed"] is given
+    assert vars(estimator)["seed"] is given
     assert sorted(estimator.get_params()) == sorted(inspect.signature(PlacementConfig).parameters)
     assert estimator.set_params(seed=4, shells=2) is estimator
     assert (estimator.config.seed, estimator.config.shells) == (4, 2)
@@ -131,13 +188,15 @@ def test_parameters_that_do_not_exist_are_refused_with_those_that_do() -> None:
         SphereMap().set_params(n_neighbors=3, alpha=2)
 
 
-def test_a_bad_value_leaves_the_estimator_as_it_was() -> None:
-    estimator = SphereMap(seed=3)
-    with pytest.raises(ValueError, match="`shells`"):
-        estimator.set_params(seed=4, shells=0)
-    assert estimator.config.seed == 3
-    with pytest.raises(ValueError, match="`shells`"):
-        SphereMap(shells=0)
+def test_parameters_are_checked_by_fit_and_not_before() -> None:
+    bad = SphereMap(**PARAMETERS).fit(cloud(12)).set_params(shells=0)
+    held = bad.placement_
+    for refused in (bad, SphereMap(shells=0)):
+        with pytest.raises(ValueError, match=r"`shells` must be an integer in .*; got 0\."):
+            refused.fit(cloud(12))
+        with pytest.raises(ValueError, match="`shells`"):
+            refused.config  # noqa: B018
+    assert bad.placement_ is held
 
 
 def test_a_fitted_estimator_can_be_pickled() -> None:
@@ -180,9 +239,9 @@ def test_a_second_fit_forgets_the_first(tmp_path: Path) -> None:
 
 
 def test_what_has_no_map_transforms_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="call `fit` first, or"):
+    with pytest.raises(NotFittedError, match="call `fit` first, or"):
         SphereMap().transform(cloud(3))
-    with pytest.raises(ValueError, match="no map to save: call `fit` first"):
+    with pytest.raises(NotFittedError, match="no map to save: call `fit` first"):
         SphereMap().save(tmp_path / "map.safetensors")
     place(cloud(12), config=CONFIG).save(tmp_path / "map.safetensors")
     with pytest.raises(ValueError, match=r"without embeddings; write it with `SphereMap\.save`"):
@@ -195,3 +254,44 @@ def test_before_a_fit_there_is_no_placement_and_no_width() -> None:
         with pytest.raises(AttributeError, match="call `fit` first"):
             getattr(estimator, name)
     assert estimator.fit(cloud(12, 5)).n_features_in_ == 5
+
+
+def test_names_of_columns_are_kept_by_pickles_and_updates_and_forgotten_by_fits() -> None:
+    frame = pandas.DataFrame(cloud(12), columns=list("abcd"))
+    estimator = SphereMap(**LEAST).fit(frame)
+    for kept in (estimator, pickle.loads(pickle.dumps(estimator))):
+        assert list(kept.feature_names_in_) == list("abcd")
+        with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
+            kept.transform(frame[list("badc")])
+    with pytest.raises(ValueError, match=r"unseen at fit time:\n- e\n(.|\n)*missing:\n- a\n"):
+        estimator.update(frame.rename(columns={"a": "e"}))
+    assert list(estimator.update(frame).feature_names_in_) == list("abcd")
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but SphereMap"):
+        estimator.transform(cloud(3))
+    with pytest.raises(AttributeError, match="none were fitted"):
+        estimator.fit(cloud(12)).feature_names_in_  # noqa: B018
+
+
+def test_names_must_all_be_strings_or_none_of_them() -> None:
+    frame = pandas.DataFrame(cloud(12))
+    assert not hasattr(SphereMap(**LEAST).fit(frame), "feature_names_in_")
+    with pytest.raises(TypeError, match=r"all be strings, or none of them; got 0\. Convert"):
+        SphereMap(**LEAST).fit(frame.rename(columns={1: "b"}))
+
+
+def test_one_column_of_vectors_has_no_names_for_their_numbers() -> None:
+    points = cloud(12)
+    estimator = SphereMap(**LEAST).fit(pandas.DataFrame({"embedding": list(points)}))
+    assert estimator.n_features_in_ == 4
+    assert not hasattr(estimator, "feature_names_in_")
+    other = pandas.DataFrame({"vector": list(points)})
+    np.testing.assert_array_equal(estimator.transform(other), estimator.transform(points))
+
+
+def test_frames_come_out_with_the_index_of_what_went_in() -> None:
+    frame = pandas.DataFrame(cloud(12), index=np.arange(12) + 30)
+    found = clone(SphereMap(**LEAST).set_output(transform="pandas")).fit_transform(frame)
+    assert list(found.index) == list(range(30, 42))
+    assert list(found.columns) == ["spheremap0", "spheremap1", "spheremap2"]
+    with pytest.raises(ValueError, match="`transform` must be one of default, pandas, polars; got"):
+        SphereMap().set_output(transform="arrow")

@@ -84,6 +84,23 @@ def test_a_last_line_that_breaks_off_loses_that_line_only(write, line):
     assert "line 1 is not JSON" in refusal(write("b.jsonl", line))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "shift-jis"])
+@pytest.mark.parametrize("bytes_left", [1, 2, 3])
+def test_a_last_line_cut_inside_a_character_loses_that_line_only(write, encoding, bytes_left):
+    whole = '{"text": "a"}\n{"text": "b \u65e5'.encode(encoding)
+    width = len("\u65e5".encode(encoding.replace("16", "16-le")))
+    content = whole[: len(whole) - width + min(bytes_left, width)]
+    found = read(write("a.jsonl", content), encoding=encoding)
+    assert texts(found) == ["a"]
+    assert found.warnings == ("lines without text skipped: 1, first line 2",)
+
+
+def test_half_a_character_behind_a_whole_line_is_refused(write):
+    problem = refusal(write("a.jsonl", b'{"text": "a"}\n{"text": "b"}\xe6\x97'))
+    assert "line 2 is not JSON (Extra data" in problem
+    assert "0xe6 at byte 1" in refusal(write("b.txt", b"b\xe6\x97"))
+
+
 @pytest.mark.parametrize(
     ("line", "options", "says"),
     [

@@ -37,6 +37,11 @@ def real_array(name: str, given: Any) -> Shaped[np.ndarray, "..."]:
         ) from error
     if array.dtype == object:
         array = _unboxed(name, array)
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"`{name}` must hold real numbers; got dtype {array.dtype}. Complex data not supported:"
+            " hand over real and imaginary parts side by side."
+        )
     # jnp, because the floating types of ml_dtypes are not NumPy's
     if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "biu"):
         raise ValueError(

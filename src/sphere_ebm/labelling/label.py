@@ -252,7 +252,11 @@ def _map_id(
     edges: ExtraEdges | None,
     chosen: Sequence[Int64[np.ndarray, " _"]] | None,
 ) -> str:
-    """Identity of the map: everything that its files are a function of."""
+    """Identity of the map: what was asked for, of which inputs, by which version.
+
+    What rounds otherwise (the machine, its number of CPUs, JAX) is no part of it: a finished map is
+    known again wherever its folder is taken. What must not be mixed, checkpoints, hold these.
+    """
     drawn = (
         None if edges is None else hashlib.sha256(b"".join(x.tobytes() for x in edges)).hexdigest()
     )

@@ -46,7 +46,11 @@ def checked_embeddings(embeddings: ArrayLike) -> Float32[np.ndarray, "points wid
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         array = np.ascontiguousarray(given, np.float32)
     if given.ndim != 2:
-        raise ValueError(f"`embeddings` must have shape (points, width); got {given.shape}.")
+        cure = "; one point is embeddings[None]" if given.ndim == 1 else ""
+        raise ValueError(
+            f"`embeddings` must have shape (points, width); got {given.shape}. Reshape your"
+            f" data{cure}."
+        )
     _refuse_non_finite("embeddings", array)
     return array
 
@@ -214,6 +218,6 @@ def _refuse_non_finite(name: str, array: Shaped[np.ndarray, "..."]) -> None:
         first = np.unravel_index(int(np.argmin(finite)), array.shape)
         place = ", ".join(str(int(i)) for i in first)
         raise ValueError(
-            f"`{name}` must be finite in float32; got {array[first]} at index ({place}). Drop or"
-            " repair that row."
+            f"`{name}` must be finite in float32; got {array[first]} at index ({place}). NaN and"
+            " infinity are no numbers: drop or repair that row."
         )

@@ -23,8 +23,9 @@ computed in float64: only differences of positions within the window matter, and
 too large. Stored in bfloat16, used in float32.
 """
 
+import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -127,7 +128,7 @@ class _Carried:
         self._size = size
         self._kept: dict[int, tuple[Any, Any]] = {}
 
-    def update(self, keys: Any, values: Any, layer: int, *_: Any) -> tuple[Any, Any]:
+    def update(self, keys: Any, values: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
         """All that the new tokens may see: what was carried over, and their own keys and values."""
         import torch
 
@@ -208,12 +209,11 @@ class BltNetwork:
         mask = torch.from_numpy(np.where(seen, np.float32(0), np.float32(-np.inf)))[None, None].to(
             device
         )
+        cache = {_cache_argument(type(patcher.layers[0]).forward): carried}
         with torch.inference_mode():
             state = patcher.embed_tokens(read)[None]
             for layer in patcher.layers:
-                state = layer(
-                    state, attention_mask=mask, position_embeddings=turned, past_key_values=carried
-                )
+                state = layer(state, attention_mask=mask, position_embeddings=turned, **cache)
             logs = torch.log_softmax(patcher.lm_head(patcher.norm(state)), dim=-1)[0]
             entropies = -(logs.exp() * logs).sum(dim=-1)
             surprisals = -logs[: len(predicted)].gather(1, predicted[:, None])[:, 0]
@@ -223,6 +223,11 @@ class BltNetwork:
             surprisals.cpu().numpy(),
             state[0, begin:].cpu().numpy(),
         )
+
+
+def _cache_argument(forward: Callable[..., Any]) -> str:
+    """What a layer calls the cache: `cache` from transformers 5.24 on, `past_key_values` before."""
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
 
 
 def load_blt(source: str | Path, *, chunk: int = _CHUNK) -> BltNetwork:

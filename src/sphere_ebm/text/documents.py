@@ -41,6 +41,7 @@ BINARY_SUFFIXES = frozenset(_BINARY.split())
 _LISTS = (MANIFEST, MAP)
 _SNIFFED = 8192  # bytes looked at to tell text from anything else
 _CHUNK = 1 << 18
+_REPLACEMENT = "\ufffd".encode()
 # That of UTF-32 begins like that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -172,7 +173,7 @@ def read_texts(
                     path, "was changed while it was read", cure="run again once it is complete"
                 )
         elif suffix in LINE_SUFFIXES:
-            blocks = _utf8(path, file, encoding, digest.update)
+            blocks = _utf8(path, file, encoding, digest.update, broken_off=True)
             gathered = _gather(path, "line", json_texts(path, blocks, column, max_bytes), max_bytes)
         else:
             gathered = _whole(path, _utf8(path, file, encoding, digest.update), max_bytes)
@@ -258,11 +259,17 @@ def _check_encoding(encoding: str) -> None:
 
 
 def _utf8(
-    path: Path, file: BinaryIO, encoding: str, seen: Callable[[bytes], object]
+    path: Path,
+    file: BinaryIO,
+    encoding: str,
+    seen: Callable[[bytes], object],
+    *,
+    broken_off: bool = False,
 ) -> Iterator[bytes]:
     """The text of an open file in UTF-8, in blocks.
 
-    `seen` is called with every chunk as it was read.
+    `seen` is called with every chunk as it was read. Where the file may have `broken_off`, a
+    character that its end cuts becomes U+FFFD.
 
     Raises:
         ShardError: at the first byte that is not in `encoding`, and for NUL characters.
@@ -279,7 +286,10 @@ def _utf8(
             # Decoding is strict, so that UTF-8 comes back byte for byte.
             block = decoder.decode(chunk, final=not chunk).encode("utf-8")
         except UnicodeError as error:
-            raise _undecodable(path, head, encoding, end, error) from error
+            # Bytes that no character begins with were refused before: here one is incomplete.
+            if not (broken_off and not chunk and isinstance(error, UnicodeDecodeError)):
+                raise _undecodable(path, head, encoding, end, error) from error
+            block = _REPLACEMENT
         if b"\0" in block:
             raise _otherwise_encoded(path, head, encoding) or _binary(path)
         yield block

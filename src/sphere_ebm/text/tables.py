@@ -37,7 +37,8 @@ def json_texts(
     `blocks` are the file's bytes in UTF-8, cut anywhere. A line is a string, or an object whose
     field `column` is one; without `column`, the first object decides: `text` where it has that,
     else `content`. An object after the first that lacks the field counts as null, and so does a
-    last line that breaks off in the middle of its JSON and has no end.
+    last line that breaks off in the middle of its JSON and has no end. Of a character that is cut
+    there, `blocks` hold U+FFFD.
 
     Raises:
         ShardError: a line is no JSON, no object or string, has no such field or no string in it,
