@@ -114,8 +114,8 @@ def label(
             `ExecutorEngine` there; None: in this process.
         page: write `map.html` too, the map to explore in a browser.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
-            `"steps"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0 before a stage
-            begins. Only done / total means anything.
+            `"steps"`, `"replicas"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0
+            before a stage begins. Only done / total means anything.
 
     Raises:
         LabelError: no input could be used, widths differ, the configuration does not suit their
@@ -306,11 +306,11 @@ def _placement(
 
     One that others join is saved with its embeddings.
     """
-    if progress is not None:
-        progress("neighbours", 0, 1)
-        progress("steps", 0, 1)
 
     def fit(checkpoint: Path) -> Placement:
+        if progress is not None:
+            progress("neighbours", 0, 1)
+            progress("steps", 0, 1)
         return place(
             embeddings,
             prominence,
