@@ -49,13 +49,13 @@ def test_the_entry_point_is_what_is_installed() -> None:
     assert project["project"]["scripts"] == {"sphere-ebm": "sphere_ebm.cli.entry:run"}
 
 
-# Interrupts itself when the module of that name is imported, like a Ctrl-C while the command is
-# still starting.
+# Interrupts itself when the module of that name is imported, like a Ctrl-C or a request to end
+# while the command is still starting.
 STARTING = """
 import os, signal, sys
 def watch(event, arguments):
     if event == "import" and arguments[0] == {module!r}:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), {number})
 sys.addaudithook(watch)
 from sphere_ebm.cli.entry import run
 run()
@@ -63,22 +63,42 @@ run()
 LINE = "sphere-ebm: interrupted; the same command continues where it stopped\n"
 
 
-@pytest.mark.parametrize("module", ["numpy", "jax", "sphere_ebm.figures.map"])
-def test_an_interruption_while_the_command_starts_is_one_line(module: str) -> None:
-    program = STARTING.format(module=module)
+@pytest.mark.parametrize(
+    ("module", "number", "code"),
+    [
+        ("numpy", signal.SIGINT, 130),
+        ("jax", signal.SIGTERM, 143),
+        ("sphere_ebm.figures.map", signal.SIGINT, 130),
+    ],
+)
+def test_an_interruption_while_the_command_starts_is_one_line(
+    module: str, number: signal.Signals, code: int
+) -> None:
+    program = STARTING.format(module=module, number=int(number))
     done = subprocess.run(
         [sys.executable, "-c", program, "--version"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", LINE)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", LINE)
 
 
 @pytest.mark.parametrize(
-    "start", [["-m", "sphere_ebm"], ["-c", "from sphere_ebm.cli.entry import run; run()"]]
+    ("start", "number", "code"),
+    [
+        (["-m", "sphere_ebm"], signal.SIGINT, 130),
+        (["-c", "from sphere_ebm.cli.entry import run; run()"], signal.SIGTERM, 143),
+    ],
 )
-def test_an_interruption_while_xla_compiles_is_one_line(
-    source: Path, tmp_path: Path, unchecked: None, start: list[str]
+def test_an_interruption_while_xla_compiles_is_one_line_and_the_run_continues(
+    source: Path,
+    tmp_path: Path,
+    unchecked: None,
+    start: list[str],
+    number: signal.Signals,
+    code: int,
 ) -> None:
+    log = tmp_path / "log"
     arguments = [*start, "label", str(source), "-o", str(tmp_path / "out"), "--quiet", *SMALL]
+    arguments += ["--log", str(log)]
     process = subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -86,9 +106,10 @@ def test_an_interruption_while_xla_compiles_is_one_line(
     while process.poll() is None and not (tmp_path / "out" / JOURNAL).exists():
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.005)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate()
-    assert (process.returncode, out, err) == (130, "", LINE)
+    assert (process.returncode, out, err) == (code, "", LINE)
+    assert log.read_text().endswith(LINE)
     assert main([*map(str, ["label", source, "-o", tmp_path / "out", "--quiet", *SMALL])]) == 0
 
 

@@ -33,7 +33,7 @@ def test_all_labelled_is_0_with_a_table(command: Command, source: Path, tmp_path
     ):
         assert text in done.out
     assert str(tmp_path / "out") in done.out
-    assert "steps" in done.err, "progress is shown on standard error"
+    assert "steps" in done.err, "progress is told on standard error"
 
 
 def test_quiet_prints_nothing(command: Command, source: Path, tmp_path: Path) -> None:
@@ -105,7 +105,10 @@ def test_wrong_usage_is_2_and_names_the_option(
 ) -> None:
     done = command("label", source, "-o", tmp_path / "out", *options)
     assert (done.code, done.out) == (2, "")
-    assert named in done.err.splitlines()[-1]
+    first, second = done.err.splitlines()
+    assert first.startswith("sphere-ebm label: ")
+    assert named in first
+    assert second == "see sphere-ebm label --help"
     assert not (tmp_path / "out").exists()
 
 
@@ -115,7 +118,7 @@ def test_ray_that_is_not_installed_is_wrong_usage(
     monkeypatch.setitem(sys.modules, "ray", None)
     done = command("label", source, "-o", tmp_path / "out", "--engine", "ray")
     assert (done.code, done.out) == (2, "")
-    assert "pip install 'sphere-ebm[ray]'" in done.err.splitlines()[-1]
+    assert "pip install 'sphere-ebm[ray]'" in done.err.splitlines()[0]
     assert not (tmp_path / "out").exists()
 
 
@@ -251,12 +254,25 @@ def test_a_map_of_no_points_prints_no_undefined_numbers(
         assert "nan" not in command("quality", tmp_path / str(points)).out
 
 
-def test_progress_is_in_percent_for_every_stage(
+def test_every_stage_has_its_lines_without_a_terminal_and_in_a_log(
     command: Command, source: Path, tmp_path: Path
 ) -> None:
-    shown = command("label", source, "-o", tmp_path / "out", *SMALL).err
-    for stage in ("reading", "neighbours", "steps", "quality", "writing", "figure"):
-        assert re.search(rf"{stage}.*100%", shown), stage
+    arguments = ["label", source, tmp_path / "absent", "-o", tmp_path / "out", *SMALL]
+    told = command(*arguments, "--json", "--log", tmp_path / "log").err.splitlines()
+    stages = ("reading", "neighbours", "steps", "replicas", "quality", "writing", "figure", "page")
+    ends = [line for line in told if re.fullmatch(r"\w+: (\d+) of \1, [\d.]+ s", line)]
+    assert [line.split(":")[0] for line in ends] == list(stages)
+    assert all(any(line.startswith(f"{stage}: begins") for line in told) for stage in stages)
+    logged = (tmp_path / "log").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line) for line in logged)
+    first, *middle, last = [line[21:] for line in logged]
+    assert first.startswith("sphere-ebm label ")
+    assert middle == told, "the refused input, too"
+    assert last == "ended with exit code 4"
+    again = command(*arguments, "--quiet", "--log", tmp_path / "log").err.splitlines()
+    assert [line.split(":")[0] for line in again] == ["refused"]
+    added = (tmp_path / "log").read_text().splitlines()[len(logged) :]
+    assert any("quality: 1 of 1" in line for line in added), "a log is told in any case"
 
 
 def test_names_that_look_like_markup_or_code_are_printed_as_they_are(

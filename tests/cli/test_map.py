@@ -231,7 +231,7 @@ def test_a_map_of_another_embedder_is_wrong_usage_for_a_new_passage(
 ) -> None:
     done = tiny("map", "-o", finished[1], "--show-neighbours", "an ocean of rock", "--json")
     assert (done.code, done.out) == (2, "")
-    assert "`embedder` must be that of the map, wordllama" in done.err.splitlines()[-1]
+    assert "`embedder` must be that of the map, wordllama" in done.err.splitlines()[0]
 
 
 def test_a_changed_text_costs_a_finished_map_nothing_without_overwrite(
@@ -268,7 +268,7 @@ def test_another_configuration_is_refused_before_anything_is_read(
 def test_an_empty_passage_is_wrong_usage(command: Command, finished: tuple[Path, Path]) -> None:
     done = command("map", "-o", finished[1], "--show-neighbours", " \n")
     assert (done.code, done.out) == (2, "")
-    assert "--show-neighbours: give a passage to look for" in done.err.splitlines()[-1]
+    assert "--show-neighbours: give a passage to look for" in done.err.splitlines()[0]
 
 
 def test_neighbours_on_no_map_are_3_and_one_line(command: Command, tmp_path: Path) -> None:

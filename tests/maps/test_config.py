@@ -271,7 +271,8 @@ def test_json_that_is_no_configuration_is_refused(text: str) -> None:
 
 
 def test_every_parameter_is_documented() -> None:
-    texts = _field_texts(PlacementConfig.__doc__ or "")
+    sections = _field_texts(PlacementConfig.__doc__ or "")
+    texts = {name: text for section in sections.values() for name, text in section.items()}
     assert sorted(texts) == sorted(NAMES)
     assert all(len(text) >= 5 for text in texts.values())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sphere_ebm.cli.options import add_command, add_report
 from sphere_ebm.cli.output import OK, PLAIN, say
 from sphere_ebm.cli.text import add_models, make_embedder
 from sphere_ebm.errors import LabelError, ShardError
@@ -21,32 +22,44 @@ _PIECES = {"bytes": (64, 400), "points": (2, 12)}
 
 def add_ask(commands: Any) -> None:
     """Add `ask` to the command's parser."""
-    asked = commands.add_parser(
-        "ask", help="print what to read of a finished map for a query, within a budget"
+    asked = add_command(
+        commands,
+        "ask",
+        "MAP TEXT",
+        "print what to read of a finished map for a query, within a budget",
+        "Print passages of a finished map that are worth reading for a query, within a budget.",
+        ["map 'let there be light' --budget 4000", "map 'a sad end' --unit points --budget 40"],
     )
-    asked.add_argument("folder", type=Path, metavar="MAP", help="folder of a map made from text")
-    asked.add_argument("query", metavar="TEXT", help="what to look for")
-    asked.add_argument(
-        "--budget", type=int, default=TOTAL, metavar="N", help=f"units to spend in all [{TOTAL}]"
+    asked.add_argument("folder", type=Path, metavar="MAP", help="Folder of a map made from text.")
+    asked.add_argument("query", metavar="TEXT", help="What to look for.")
+    budget = asked.add_argument_group("budget")
+    budget.add_argument(
+        "--budget", type=int, default=TOTAL, metavar="N", help=f"Spend so many units. [{TOTAL}]"
     )
-    asked.add_argument(
-        "--unit", choices=UNITS, default="bytes", help="what the budget counts [bytes]"
+    budget.add_argument(
+        "--unit", choices=UNITS, default="bytes", help="What the budget counts. [bytes]"
     )
-    asked.add_argument(
-        "--smallest", type=int, metavar="N", help="units of a piece [64 bytes, or 2 points]"
+    budget.add_argument(
+        "--smallest",
+        type=int,
+        metavar="N",
+        help="A piece has at least so many units. [64 bytes, or 2 points]",
     )
-    asked.add_argument(
+    budget.add_argument(
         "--largest",
         type=int,
         metavar="N",
-        help="units of a piece around the most relevant patch [400 bytes, or 12 points]",
+        help="The piece around the most relevant patch has so many units. [400 bytes, or 12"
+        " points]",
     )
-    asked.add_argument(
-        "--by-region", action="store_true", help="divide the budget over cells of the map first"
+    budget.add_argument(
+        "--by-region",
+        action="store_true",
+        help="Divide the budget over cells of the map first.",
     )
-    asked.add_argument("--json", action="store_true", help="print one JSON object")
+    add_report(asked, "answer")
     add_models(asked.add_argument_group("models"))
-    asked.set_defaults(run=_ask, parser=asked)
+    asked.set_defaults(run=_ask)
 
 
 def _ask(options: argparse.Namespace, errors: Console) -> int:
@@ -71,7 +84,7 @@ def _ask(options: argparse.Namespace, errors: Console) -> int:
         options.parser.error(str(error))
     if options.json:
         print(json.dumps(_answer_dict(options, answer), indent=1, sort_keys=True))
-    else:
+    elif not options.quiet:
         _print_answer(options, answer)
     return OK
 

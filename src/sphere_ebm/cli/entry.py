@@ -26,13 +26,17 @@ _SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
+_logs: list[int] = []
+
+
 def run() -> NoReturn:
     """Run the command and leave the process with its exit code.
 
-    An interruption from here on is one line and 130. Before, while Python starts and imports this
-    module, it is Python's own.
+    An interruption from here on is one line and 130, a request to end (SIGTERM) the same line and
+    143. Before, while Python starts and imports this module, they are Python's own.
     """
-    signal.signal(signal.SIGINT, _leave)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     keep_programs()
     from sphere_ebm.cli.main import main
 
@@ -123,8 +127,13 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _leave(*_: object) -> NoReturn:
-    """End the process here and now.
+def log_the_end(descriptor: int) -> None:
+    """Write the line of an interruption into this open file, too."""
+    _logs.append(descriptor)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """End the process here and now, with the exit code that shells give to the signal `number`.
 
     An exception would not do: raised in a callback of the garbage collector it is ignored, and
     XLA's compiler threads do not survive the interpreter's orderly end. Files need no care, since a
@@ -132,4 +141,7 @@ def _leave(*_: object) -> NoReturn:
     """
     # Not by print: the process may be in the middle of one.
     os.write(2, _SHOW_CURSOR + _LINE if os.isatty(2) else _LINE)
-    os._exit(130)
+    for descriptor in _logs:
+        with suppress(OSError):
+            os.write(descriptor, _LINE)
+    os._exit(128 + number)

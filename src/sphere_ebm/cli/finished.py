@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sphere_ebm.cli.options import add_command, add_report
 from sphere_ebm.cli.output import OK, PLAIN, say
 from sphere_ebm.files.formats import PAGE
 from sphere_ebm.labelling.export import EXPORT_FORMATS, export_map
@@ -15,10 +16,15 @@ from sphere_ebm.labelling.page import page_of_folder
 
 def add_finished_commands(commands: Any) -> None:
     """Add `page` and `export` to the command's parser."""
-    page = commands.add_parser(
-        "page", help=f"write {PAGE} into the folder of a finished map, to explore in a browser"
+    page = add_command(
+        commands,
+        "page",
+        "DIR",
+        f"write {PAGE} into the folder of a finished map, to explore in a browser",
+        f"Write {PAGE} into the folder of a finished map, to explore in a browser.",
+        ["labels", "labels --colour-by year years.csv"],
     )
-    page.add_argument("folder", type=Path, metavar="DIR")
+    page.add_argument("folder", type=Path, metavar="DIR", help="Folder of the map.")
     page.add_argument(
         "--colour-by",
         nargs="+",
@@ -26,22 +32,33 @@ def add_finished_commands(commands: Any) -> None:
         default=[],
         metavar=("COLUMN", "FILE"),
         help=(
-            "a column of numbers to colour points by, and the .parquet, .csv, .npz or .safetensors"
-            " files that hold it, in the order of the map; may be repeated"
+            "Colour points by a column of numbers that these .parquet, .csv, .npz or .safetensors"
+            " files hold, in the order of the map. May be repeated."
         ),
     )
-    page.add_argument("--json", action="store_true", help="print one JSON object")
-    page.set_defaults(run=_page, parser=page)
+    add_report(page)
+    page.set_defaults(run=_page)
 
-    export = commands.add_parser("export", help="write a finished map as one table for other tools")
-    export.add_argument("folder", type=Path, metavar="DIR")
-    export.add_argument("--to", choices=EXPORT_FORMATS, default="parquet", help="[parquet]")
-    export.add_argument(
-        "--output", "-o", type=Path, required=True, metavar="FILE", help="file to write"
+    export = add_command(
+        commands,
+        "export",
+        "DIR --output FILE",
+        "write a finished map as one table for other tools",
+        "Write a finished map as one table, a row per point, for other tools.",
+        ["labels --output points.parquet", "labels --to csv --output points.csv"],
     )
-    export.add_argument("--embeddings", action="store_true", help="with the embeddings, in Parquet")
-    export.add_argument("--json", action="store_true", help="print one JSON object")
-    export.set_defaults(run=_export, parser=export)
+    export.add_argument("folder", type=Path, metavar="DIR", help="Folder of the map.")
+    export.add_argument(
+        "--to", choices=EXPORT_FORMATS, default="parquet", help="Write this format. [parquet]"
+    )
+    export.add_argument(
+        "--output", "-o", type=Path, required=True, metavar="FILE", help="Write this file."
+    )
+    export.add_argument(
+        "--embeddings", action="store_true", help="Add the embeddings, in Parquet alone."
+    )
+    add_report(export)
+    export.set_defaults(run=_export)
 
 
 def _page(options: argparse.Namespace, errors: Console) -> int:
@@ -51,7 +68,7 @@ def _page(options: argparse.Namespace, errors: Console) -> int:
     path = page_of_folder(options.folder, columns)
     if options.json:
         print(json.dumps({"page": str(path), "bytes": path.stat().st_size}, indent=1))
-    else:
+    elif not options.quiet:
         say(Console(**PLAIN), f"{path}: open it in a browser")
     return OK
 
@@ -64,6 +81,6 @@ def _export(options: argparse.Namespace, errors: Console) -> int:
     if options.json:
         told = {"file": str(options.output), "points": points, "bytes": size}
         print(json.dumps(told, indent=1))
-    else:
+    elif not options.quiet:
         say(Console(**PLAIN), f"{options.output}: {points:,} points, {size:,} bytes")
     return OK

@@ -10,99 +10,109 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sphere_ebm.cli.options import add_inputs, add_output, add_pooling, add_report
-from sphere_ebm.cli.output import OK, PARTLY, PLAIN, add_quality, progress_bars, say
+from sphere_ebm.cli.options import (
+    add_command,
+    add_inputs,
+    add_joining,
+    add_output,
+    add_overwrite,
+    add_pooling,
+    add_report,
+)
+from sphere_ebm.cli.output import OK, PARTLY, PLAIN, add_quality, say
+from sphere_ebm.cli.progress import following
 from sphere_ebm.errors import MissingPackageError, one_line
 from sphere_ebm.labelling.adding import JoinRun, join_map
-from sphere_ebm.labelling.engines import ENGINES, make_engine
+from sphere_ebm.labelling.engines import make_engine
 from sphere_ebm.labelling.registering import Registration, register_map
 from sphere_ebm.labelling.updating import UpdateRun, update_map
 from sphere_ebm.maps.anchors import STRENGTH
 from sphere_ebm.maps.growth import Drift
 
-_INPUTS = "shard files, folders (searched recursively), globs"
+_INPUTS = "Shard files, folders (searched recursively), or globs."
 
 
-def add_living_commands(commands: Any, exit_codes: str) -> None:
+def add_living_commands(commands: Any) -> None:
     """Add `join`, `update` and `register` to the command's parser."""
-    joined = commands.add_parser(
+    joined = add_command(
+        commands,
         "join",
-        help="place new shards on a finished map, which does not move",
-        description="Place new shards on a finished map, which does not move: their label files"
-        " appear beside those that are there. Inputs that are on the map already are passed over.",
-        epilog=exit_codes,
+        "MAP INPUT [INPUT ...]",
+        "place new shards on a finished map, which does not move",
+        "Place new shards on a finished map, which does not move: their label files appear"
+        " beside those that are there. Inputs that are on the map already are passed over.",
+        ["labels new.safetensors", "labels more/ --jobs 4"],
     )
-    joined.add_argument("map", type=Path, metavar="MAP", help="folder of the map")
+    joined.add_argument("map", type=Path, metavar="MAP", help="Folder of the map.")
     add_inputs(joined, "INPUT", _INPUTS)
     add_pooling(joined)
-    joined.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="shards that join at a time [1]"
-    )
-    joined.add_argument(
-        "--engine", choices=ENGINES, default="local", help="where they join [local]"
-    )
-    joined.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster that runs")
+    add_joining(joined, "where shards join")
     add_report(joined)
-    joined.set_defaults(run=_join, parser=joined)
-    _add_update(commands, exit_codes)
-    _add_register(commands, exit_codes)
+    joined.set_defaults(run=_join)
+    _add_update(commands)
+    _add_register(commands)
 
 
-def _add_update(commands: Any, exit_codes: str) -> None:
-    updated = commands.add_parser(
+def _add_update(commands: Any) -> None:
+    updated = add_command(
+        commands,
         "update",
-        help="a new map of an older one and new shards; old points all but keep their places",
-        description="Fit the points of a finished map and those of new shards together, into a new"
-        " folder. Old points are anchored where they are, and the summary tells how far they moved."
+        "MAP [INPUT ...] --output DIR",
+        "a new map of an older one and new shards; old points all but keep their places",
+        "Fit the points of a finished map and those of new shards together, into a new folder."
+        " Old points are anchored where they are, and the summary tells how far they moved."
         " Without inputs, points that joined the older map are fitted.",
-        epilog=exit_codes,
+        ["labels new.safetensors --output grown", "labels edited/ --replace --output grown"],
     )
     updated.add_argument(
-        "map", type=Path, metavar="MAP", help="folder of the older map, which is only read"
+        "map", type=Path, metavar="MAP", help="Folder of the older map, which is only read."
     )
     add_inputs(updated, "INPUT", _INPUTS, "*")
-    add_output(updated, "folder for the new map")
-    updated.add_argument(
+    add_output(updated, "Write the new map into this folder.")
+    add_overwrite(updated)
+    fit = updated.add_argument_group("fit")
+    fit.add_argument(
         "--strength",
         type=float,
         default=STRENGTH,
         metavar="LAMBDA",
-        help=f"of the anchors: more moves old points less, and makes less room [{STRENGTH:g}]",
+        help="How firmly old points are anchored: more moves them less, and makes less room."
+        f" [{STRENGTH:g}]",
     )
-    updated.add_argument(
-        "--steps", type=int, metavar="N", help="of the fit [as many as the older map's]"
+    fit.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="The fit takes at most so many steps. [as many as the older map's]",
     )
-    updated.add_argument(
+    fit.add_argument(
         "--replace",
         action="store_true",
-        help="an input with the name of a source on the map takes its place: it has changed",
+        help="An input with the name of a source on the map takes its place: it has changed.",
     )
-    add_pooling(updated)
-    updated.add_argument(
-        "--overwrite", action="store_true", help="replace another map in the output folder"
-    )
+    add_pooling(fit)
     add_report(updated)
-    updated.set_defaults(run=_update, parser=updated)
+    updated.set_defaults(run=_update)
 
 
-def _add_register(commands: Any, exit_codes: str) -> None:
-    registered = commands.add_parser(
+def _add_register(commands: Any) -> None:
+    registered = add_command(
+        commands,
         "register",
-        help="turn or reflect a map onto an older one of the same shards",
-        description="The rotation or reflection that brings a map best onto an older one, and how"
+        "MAP ONTO",
+        "turn or reflect a map onto an older one of the same shards",
+        "Find the rotation or reflection that brings a map best onto an older one, and tell how"
         " far the points that both hold lie apart in it. With --output the turned map is written.",
-        epilog=exit_codes,
+        ["fresh labels", "fresh labels --output turned"],
     )
-    registered.add_argument("map", type=Path, metavar="MAP", help="folder of the map to turn")
-    registered.add_argument("onto", type=Path, metavar="ONTO", help="folder of the older map")
+    registered.add_argument("map", type=Path, metavar="MAP", help="Folder of the map to turn.")
+    registered.add_argument("onto", type=Path, metavar="ONTO", help="Folder of the older map.")
     registered.add_argument(
-        "--output", "-o", type=Path, metavar="DIR", help="folder for the turned map [none]"
+        "--output", "-o", type=Path, metavar="DIR", help="Write the turned map into this folder."
     )
-    registered.add_argument(
-        "--overwrite", action="store_true", help="replace another map in the output folder"
-    )
+    add_overwrite(registered)
     add_report(registered)
-    registered.set_defaults(run=_register, parser=registered)
+    registered.set_defaults(run=_register)
 
 
 def _join(options: argparse.Namespace, errors: Console) -> int:
@@ -110,7 +120,7 @@ def _join(options: argparse.Namespace, errors: Console) -> int:
         engine = make_engine(options.engine, options.jobs, options.ray_address)
     except (ValueError, MissingPackageError) as error:
         options.parser.error(str(error))
-    with progress_bars(not (options.quiet or options.json)) as progress:
+    with following(options, errors) as progress:
         run = join_map(
             options.map, options.inputs, pooling=options.pooling, engine=engine, progress=progress
         )
@@ -149,7 +159,7 @@ def _update(options: argparse.Namespace, errors: Console) -> int:
     if options.steps is not None and options.steps < 0:
         options.parser.error(f"--steps must be at least 0; got {options.steps}")
     begun = time.perf_counter()
-    with progress_bars(not (options.quiet or options.json)) as progress:
+    with following(options, errors) as progress:
         done = update_map(
             options.map,
             options.inputs,
@@ -221,7 +231,7 @@ def _print_update(done: UpdateRun, seconds: float) -> None:
 
 
 def _register(options: argparse.Namespace, errors: Console) -> int:
-    with progress_bars(not (options.quiet or options.json)) as progress:
+    with following(options, errors) as progress:
         done = register_map(
             options.map,
             options.onto,

@@ -4,9 +4,11 @@ import argparse
 import errno
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ from rich.table import Table
 
 from sphere_ebm import __version__
 from sphere_ebm.cli.ask import add_ask
+from sphere_ebm.cli.entry import log_the_end
 from sphere_ebm.cli.finished import add_finished_commands
 from sphere_ebm.cli.living import add_living_commands
 from sphere_ebm.cli.options import (
+    add_command,
     add_config_options,
     add_inputs,
+    add_joining,
     add_output,
+    add_overwrite,
     add_page,
     add_pooling,
     add_report,
@@ -34,15 +40,15 @@ from sphere_ebm.cli.output import (
     PLAIN,
     UNREAD,
     UnprintedError,
-    add_quality,
     escape_unknown_characters,
-    label_facts,
     print_run,
     printing,
-    progress_bars,
     run_summary,
     say,
 )
+from sphere_ebm.cli.parser import CommandParser, parse
+from sphere_ebm.cli.progress import Logbook, errors_and_log, following
+from sphere_ebm.cli.readers import add_readers
 from sphere_ebm.cli.text import add_text_commands
 from sphere_ebm.errors import (
     LabelError,
@@ -51,12 +57,10 @@ from sphere_ebm.errors import (
     ShardError,
     one_line,
 )
-from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT
-from sphere_ebm.files.shards.summary import ShardSummary, inspect_shard
 from sphere_ebm.heuristics.compare import METHODS
 from sphere_ebm.labelling.compare import COMPARISON_FIGURE, COMPARISON_TABLE, compare_shards
-from sphere_ebm.labelling.engines import ENGINES, make_engine
-from sphere_ebm.labelling.label import label, measure_map
+from sphere_ebm.labelling.engines import make_engine
+from sphere_ebm.labelling.label import label
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -74,19 +78,36 @@ _COMPARED = (
     ("s", "seconds", 1),
 )
 
-_EXIT_CODES = (
-    "exit codes: 0 all labelled; 1 nobody read the output; 2 wrong usage; 3 nothing could be"
-    " labelled; 4 some inputs were refused (all others are labelled); 130 interrupted (the same"
-    " command continues)."
-)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     escape_unknown_characters()
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    errors = Console(stderr=True, **PLAIN)
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    options = parse(*_parser(), typed)
+    options.logbook = _logbook(options)
+    if options.logbook is None:
+        return _ended(options, Console(stderr=True, **PLAIN))
+    with closing(options.logbook) as logbook:
+        logbook.write(f"sphere-ebm {one_line(shlex.join(typed))}")
+        code = _ended(options, errors_and_log(logbook))
+        logbook.write(f"ended with exit code {code}")
+    return code
+
+
+def _logbook(options: argparse.Namespace) -> Logbook | None:
+    """The log that is asked for; it hears of an interruption, too."""
+    if options.log is None:
+        return None
+    try:
+        logbook = Logbook(options.log)
+    except OSError as error:
+        options.parser.error(f"--log: {options.log} cannot be written ({error.strerror})")
+    log_the_end(logbook.fileno())
+    return logbook
+
+
+def _ended(options: argparse.Namespace, errors: Console) -> int:
+    """Run the command to whatever end; returns the exit code."""
     try:
         return _run(options, errors)
     except KeyboardInterrupt:
@@ -150,97 +171,92 @@ def _cannot_write(folder: Path, error: OSError) -> str:
     return f"cannot write into {folder} ({error.strerror or error}); {cure}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sphere-ebm", description="Maps of embeddings on a sphere.", epilog=_EXIT_CODES
+def _parser() -> tuple[CommandParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command by its name."""
+    parser = CommandParser(
+        prog="sphere-ebm",
+        description="Maps of embeddings on a sphere.",
+        epilog="sphere-ebm COMMAND --help explains a command.",
     )
-    parser.add_argument("--version", action="version", version=f"sphere-ebm {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"sphere-ebm {__version__}",
+        help="Print the version and end.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    add_text_commands(commands)
     _add_label(commands)
-    add_living_commands(commands, _EXIT_CODES)
-    _add_compare(commands)
-    add_text_commands(commands, _EXIT_CODES)
+    add_living_commands(commands)
     add_ask(commands)
-    _add_readers(commands)
     add_finished_commands(commands)
-    return parser
+    add_readers(commands)
+    _add_compare(commands)
+    return parser, dict(commands.choices)
 
 
 def _add_label(commands: Any) -> None:
-    labels = commands.add_parser(
-        "label", help="place shards on one sphere and write their labels", epilog=_EXIT_CODES
+    labels = add_command(
+        commands,
+        "label",
+        "INPUT [INPUT ...] --output DIR",
+        "place shards on one sphere and write their labels",
+        "Place the points of all shards on one sphere, and write labels, a figure and a page"
+        " into the output folder. A run that was stopped goes on with the same command.",
+        [
+            "data --output labels",
+            "'in/*.safetensors' --output labels --steps 400 --seed 1",
+            "huge --output labels --landmarks 50000 --jobs 4 --log log",
+            "data --config labels/config.toml --output again",
+        ],
     )
-    add_inputs(labels, "INPUT", "shard files, folders (searched recursively), globs")
-    add_output(labels, "folder for the labels")
-    add_pooling(labels)
-    labels.add_argument(
-        "--sidecar-edges", action="store_true", help="add the edges of *.hypergraph.db sidecars"
+    add_inputs(labels, "INPUT", "Shard files, folders (searched recursively), or globs.")
+    add_output(labels, "Write the map into this folder.")
+    add_overwrite(labels)
+    add_page(labels)
+    shards = labels.add_argument_group("shards")
+    add_pooling(shards)
+    shards.add_argument(
+        "--sidecar-edges",
+        action="store_true",
+        help="Add the edges of *.hypergraph.db sidecars to the lateral graph.",
     )
-    labels.add_argument(
+    many = add_joining(labels, "more points than fit at once")
+    many.add_argument(
         "--landmarks",
         type=int,
         metavar="N",
         help=(
-            "fit at most N points, drawn from all shards, and let the others join their map shard"
-            " by shard [as many as suit the machine's memory]"
+            "Fit at most N points, drawn from all shards, and let the others join their map shard"
+            " by shard. [as many as suit the machine's memory]"
         ),
     )
-    labels.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="shards that join at a time [1]"
-    )
-    labels.add_argument(
-        "--engine",
-        choices=ENGINES,
-        default="local",
-        help="where shards join: here, or on Ray [local]",
-    )
-    labels.add_argument(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="of a Ray cluster that runs already [one of its own]",
-    )
-    labels.add_argument(
-        "--overwrite", action="store_true", help="replace another map in the output folder"
-    )
-    add_page(labels)
     add_report(labels)
-    add_config_options(labels.add_argument_group("configuration of the placement"))
-    labels.set_defaults(run=_label, parser=labels)
+    add_config_options(labels)
+    labels.set_defaults(run=_label)
 
 
 def _add_compare(commands: Any) -> None:
-    compared = commands.add_parser(
+    compared = add_command(
+        commands,
         "compare",
-        help="place the same shards by heuristics and by Langevin, and measure all",
-        epilog=_EXIT_CODES,
+        "INPUT [INPUT ...] --output DIR",
+        "place the same shards by heuristics and by Langevin dynamics, and measure all",
+        "Place the same shards by every heuristic and by Langevin dynamics, measure all of them"
+        " alike, and write a table and a figure into the output folder.",
+        ["data/luke.safetensors --output comparison"],
     )
-    add_inputs(compared, "INPUT", "shard files, folders (recursive), globs")
-    add_output(compared, "folder for table and figure")
+    add_inputs(compared, "INPUT", "Shard files, folders (searched recursively), or globs.")
+    add_output(compared, "Write table and figure into this folder.")
     compared.add_argument(
-        "--methods", metavar="NAME,...", help=f"of: {', '.join(METHODS)}; default: all"
+        "--methods",
+        metavar="NAME,...",
+        help=f"Compare these alone, of {', '.join(METHODS)}. [all]",
     )
     add_pooling(compared)
     add_report(compared, "table")
-    add_config_options(
-        compared.add_argument_group("configuration of Hamiltonian, shells and Langevin runs"),
-        {"start"},
-    )
-    compared.set_defaults(run=_compare, parser=compared)
-
-
-def _add_readers(commands: Any) -> None:
-    """Add the commands that write nothing."""
-    inspect = commands.add_parser("inspect", help="what is in a shard or label file")
-    inspect.add_argument("file", type=Path, metavar="FILE")
-    inspect.add_argument("--json", action="store_true", help="print one JSON object")
-    inspect.set_defaults(run=_inspect)
-
-    quality = commands.add_parser(
-        "quality", help="check the files of a finished map and measure it again"
-    )
-    quality.add_argument("folder", type=Path, metavar="DIR")
-    quality.add_argument("--json", action="store_true", help="print one JSON object")
-    quality.set_defaults(run=_quality)
+    add_config_options(compared, {"start"})
+    compared.set_defaults(run=_compare)
 
 
 def _label(options: argparse.Namespace, errors: Console) -> int:
@@ -252,7 +268,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
     except (ValueError, MissingPackageError) as error:
         options.parser.error(str(error))
     begun = time.perf_counter()
-    with progress_bars(not (options.quiet or options.json)) as progress:
+    with following(options, errors) as progress:
         run = label(
             options.inputs,
             options.output,
@@ -288,7 +304,7 @@ def _compare(options: argparse.Namespace, errors: Console) -> int:
         options.parser.error(
             f"--methods: no {', '.join(map(repr, unknown))}; choose of {', '.join(METHODS)}"
         )
-    with progress_bars(not (options.quiet or options.json)) as progress:
+    with following(options, errors) as progress:
         done = compare_shards(
             options.inputs,
             options.output,
@@ -332,71 +348,3 @@ def _short(value: float, digits: int) -> str:
     """At most six characters: with `digits` decimals, with none, or in powers of ten."""
     texts = [f"{value:.{digits}f}", f"{value:.0f}"]
     return next((text for text in texts if len(text) <= 6), f"{value:.0e}")
-
-
-def _inspect(options: argparse.Namespace, errors: Console) -> int:
-    summary = inspect_shard(options.file)
-    with printing():
-        if options.json:
-            print(json.dumps(_summary_dict(summary), indent=1))
-        else:
-            _print_summary(summary)
-    return OK if summary.problem is None else NOTHING
-
-
-def _summary_dict(summary: ShardSummary) -> dict[str, Any]:
-    return {
-        "file": str(summary.path),
-        "layout": summary.layout,
-        "patches": summary.patches,
-        "width": summary.dim,
-        "documents": list(summary.documents),
-        "tensors": {
-            info.name: {"dtype": info.dtype, "shape": list(info.shape)} for info in summary.tensors
-        },
-        "metadata": summary.metadata,
-        "warnings": list(summary.warnings),
-        "problem": None if summary.problem is None else str(summary.problem),
-    } | label_facts(summary.labels)
-
-
-def _print_summary(summary: ShardSummary) -> None:
-    console = Console(**PLAIN)
-    own = {LABEL_FORMAT: "labels, format ", PLACEMENT_FORMAT: "a placement, format "}
-    kind = own.get(summary.layout or "", "layout ")
-    say(console, f"{summary.path}: {kind}{summary.layout or 'unknown'}")
-    if summary.patches is not None:
-        facts = [f"{summary.patches:,} patches"]
-        facts += [] if summary.dim is None else [f"width {summary.dim}"]
-        facts += [f"documents: {', '.join(summary.documents)}"] if summary.documents else []
-        say(console, ", ".join(facts))
-    told = label_facts(summary.labels)
-    ranges = told.get("columns", {})
-    table = Table("tensor", "dtype", "shape", *(["least, median, greatest"] if ranges else []))
-    for info in summary.tensors:
-        shape = " x ".join(map(str, info.shape)) or "scalar"
-        numbers = ", ".join(f"{value:.4g}" for value in ranges.get(info.name, {}).values())
-        cells = [one_line(info.name), one_line(info.dtype), shape, *([numbers] if ranges else [])]
-        table.add_row(*cells)
-    console.print(table)
-    if "chance_share" in told:
-        say(console, f"points no better than chance: {told['chance_share']:.1%}")
-    for key, value in sorted(summary.metadata.items()):
-        say(console, f"{key}: {value if len(value) <= 120 else value[:117] + '...'}")
-    for warning in summary.warnings:
-        say(console, f"warning: {warning}")
-    if summary.problem is not None:
-        say(console, f"cannot be used: {summary.problem}")
-
-
-def _quality(options: argparse.Namespace, errors: Console) -> int:
-    report = measure_map(options.folder)
-    with printing():
-        if options.json:
-            print(json.dumps(report.to_dict(), indent=1, sort_keys=True))
-            return OK
-        table = Table(title=one_line(str(options.folder)), show_header=False)
-        table.add_row("points", f"{report.points:,}")
-        add_quality(table, report)
-        Console(**PLAIN).print(table)
-    return OK

@@ -1,46 +1,85 @@
-"""Command-line options of a `PlacementConfig`: one for each field, explained by its docstring."""
+"""Options that several commands share, those of a `PlacementConfig` among them.
+
+There is one for each of its fields, explained by its docstring.
+"""
 
 import argparse
 import dataclasses
 import inspect
 import re
+import textwrap
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from sphere_ebm.labelling.engines import ENGINES
 from sphere_ebm.maps.config import PlacementConfig
 
+_EXIT_CODES = (
+    "exit codes: 0 all done; 1 nobody read the output; 2 wrong usage; 3 nothing could be done; 4"
+    " some inputs were refused (all others are done); 130 interrupted, 143 asked to end (the same"
+    " command continues)."
+)
+_WIDTH = 78
+_SECTIONS = {
+    "Graph": "map: which points are neighbours",
+    "Energy": "map: energy",
+    "Shells": "map: radii",
+    "Dynamics": "map: steps",
+    "Certainty": "map: certainty",
+}
+"""Heading of the help for each section of PlacementConfig's docstring."""
 
-def add_config_options(group: Any, left_out: Collection[str] = ()) -> None:
-    """One option for every field of PlacementConfig but some.
+
+def add_command(
+    commands: Any, name: str, operands: str, help: str, text: str, examples: Sequence[str]
+) -> Any:
+    """A subcommand: what it needs and does, and examples to copy, for its help."""
+    lines = ["examples:", *(f"  sphere-ebm {name} {one}" for one in examples), ""]
+    return commands.add_parser(
+        name,
+        help=help,
+        usage=f"sphere-ebm {name} {operands} [OPTIONS]",
+        description=textwrap.fill(text, _WIDTH),
+        epilog="\n".join([*lines, textwrap.fill(_EXIT_CODES, _WIDTH)]),
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser, left_out: Collection[str] = ()) -> None:
+    """One option for every field of PlacementConfig but some, in a group for each of its sections.
 
     The help text is the field's line in its docstring.
     """
     texts = _field_texts(PlacementConfig.__doc__ or "")
     hints = typing.get_type_hints(PlacementConfig)
-    for field in (
-        field for field in dataclasses.fields(PlacementConfig) if field.name not in left_out
-    ):
-        kind = hints[field.name]
-        alternatives = [t for t in typing.get_args(kind) if t is not type(None)]
-        choices = None
-        if isinstance(kind, types.UnionType):
-            kind = alternatives[0]
-        elif typing.get_origin(kind) is Literal:
-            kind = str
-            choices = alternatives
-        default = "" if field.default is None else f" [{field.default}]"
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=kind,
-            choices=choices,
-            # the help text names long choices; argparse would not break their line
-            metavar=None if choices and len(",".join(choices)) < 40 else kind.__name__.upper(),
-            default=field.default,
-            help=(texts.get(field.name, "") + default).replace("%", "%%"),
-        )
+    defaults = {field.name: field.default for field in dataclasses.fields(PlacementConfig)}
+    for section, fields in texts.items():
+        group = parser.add_argument_group(_SECTIONS[section])
+        for name, text in fields.items():
+            if name not in left_out:
+                _add_field(group, name, hints[name], defaults[name], text)
+
+
+def _add_field(group: Any, name: str, kind: Any, default: Any, text: str) -> None:
+    alternatives = [t for t in typing.get_args(kind) if t is not type(None)]
+    choices = None
+    if isinstance(kind, types.UnionType):
+        kind = alternatives[0]
+    elif typing.get_origin(kind) is Literal:
+        kind = str
+        choices = alternatives
+    shown = "" if default is None else f" [{default}]"
+    group.add_argument(
+        f"--{name.replace('_', '-')}",
+        type=kind,
+        choices=choices,
+        # the help text names long choices; argparse would not break their line
+        metavar=None if choices and len(",".join(choices)) < 40 else kind.__name__.upper(),
+        default=default,
+        help=(text + shown).replace("%", "%%"),
+    )
 
 
 def add_inputs(parser: argparse.ArgumentParser, metavar: str, help: str, least: str = "+") -> None:
@@ -53,42 +92,95 @@ def add_output(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--output", "-o", required=True, type=Path, metavar="DIR", help=help)
 
 
+def add_overwrite(parser: argparse.ArgumentParser, what: str = "another map") -> None:
+    """The option `--overwrite`, without which nothing of other runs is replaced."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help=f"Replace {what} in the output folder."
+    )
+
+
 def add_page(parser: argparse.ArgumentParser) -> None:
     """The option by which no page is written."""
     parser.add_argument(
         "--no-page",
         dest="page",
         action="store_false",
-        help="do not write map.html, the map to explore in a browser",
+        help="Do not write map.html, the map to explore in a browser.",
     )
 
 
-def add_pooling(parser: argparse.ArgumentParser) -> None:
+def add_pooling(parser: Any) -> None:
     """The option `--pooling` of commands that read shards."""
     parser.add_argument(
-        "--pooling", choices=("mean", "first", "max"), default="mean", help="tokens to patches"
+        "--pooling",
+        choices=("mean", "first", "max"),
+        default="mean",
+        help="How the tokens of a patch become one embedding, in shards of tokens. [mean]",
     )
+
+
+def add_joining(parser: argparse.ArgumentParser, title: str) -> Any:
+    """Options of commands that let shards join a map; returns their group."""
+    group = parser.add_argument_group(title)
+    group.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="So many shards join at a time. [1]"
+    )
+    group.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="Shards join on this machine, or on Ray. [local]",
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="Use the Ray cluster that runs at this address, instead of one of its own.",
+    )
+    return group
 
 
 def add_report(parser: argparse.ArgumentParser, printed: str = "summary") -> None:
-    """Options for how much is printed, and how."""
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
-    parser.add_argument(
-        "--json", action="store_true", help=f"print the {printed} as one JSON object"
+    """Options of every command: how much is told, where, and where its options may stand."""
+    group = parser.add_argument_group("what is told, and options from a file")
+    group.add_argument(
+        "--quiet", "-q", action="store_true", help="Print neither progress nor a result."
     )
+    group.add_argument(
+        "--json", action="store_true", help=f"Print the {printed} as one JSON object."
+    )
+    group.add_argument(
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="Add progress, warnings and errors to this file, each line with its time.",
+    )
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="Take options from this TOML file, such as the config.toml in the folder of a map."
+        " What is typed counts more.",
+    )
+    parser.set_defaults(parser=parser)
 
 
-def _field_texts(docstring: str) -> dict[str, str]:
-    """Field name -> its description, from the `name: text` or `a, b: text` lines of a docstring."""
+def _field_texts(docstring: str) -> dict[str, dict[str, str]]:
+    """For each section of a docstring: field name -> its description.
+
+    From `name: text` or `a, b: text` lines.
+    """
     # cleandoc: from Python 3.13 on the compiler strips the indentation itself
-    entries = re.findall(
-        r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", inspect.cleandoc(docstring), flags=re.MULTILINE
+    sections = re.findall(
+        r"^(\w+):\n((?: {4}.*\n?)+)", inspect.cleandoc(docstring), flags=re.MULTILINE
     )
-    return {
-        name: " ".join(text.replace("`", "").split())
-        for names, text in entries
-        for name in names.split(", ")
-    }
+    return {title: dict(_fields(body)) for title, body in sections}
+
+
+def _fields(body: str) -> Iterator[tuple[str, str]]:
+    entries = re.findall(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", body, flags=re.MULTILINE)
+    for names, text in entries:
+        for name in names.split(", "):
+            yield name, " ".join(text.replace("`", "").split())
 
 
 def config_of(options: argparse.Namespace) -> PlacementConfig:

@@ -1,4 +1,4 @@
-"""What the command prints, whichever subcommand it is: lines, bars, and the table of a map."""
+"""What the command prints, whichever subcommand it is: lines, and the table of a map."""
 
 import io
 import math
@@ -9,7 +9,6 @@ from typing import Any, final
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sphere_ebm.errors import one_line
@@ -18,7 +17,6 @@ from sphere_ebm.files.shards.columns import COLUMNS
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.labelling.label import LabelRun
 from sphere_ebm.labelling.summary import final_energy
-from sphere_ebm.progress import StageProgress
 from sphere_ebm.quality.report import QualityReport
 from sphere_ebm.quality.trust import chance_share
 
@@ -66,29 +64,6 @@ def escape_unknown_characters() -> None:
 def say(console: Console, text: str) -> None:
     """One line, whatever names from outside are in it."""
     console.print(one_line(text))
-
-
-@contextmanager
-def progress_bars(shown: bool) -> Iterator[StageProgress | None]:
-    """A bar per stage on standard error; None when nothing is to be shown."""
-    if not shown:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def advance(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield advance
 
 
 def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:

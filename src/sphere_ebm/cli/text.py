@@ -5,9 +5,7 @@
 
 import argparse
 import json
-import math
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from sphere_ebm.cli.around import around_dict, print_around
 from sphere_ebm.cli.options import (
+    add_command,
     add_config_options,
     add_inputs,
     add_output,
+    add_overwrite,
     add_page,
     add_report,
     config_of,
@@ -29,15 +30,15 @@ from sphere_ebm.cli.output import (
     PLAIN,
     print_run,
     printing,
-    progress_bars,
     run_summary,
     say,
 )
+from sphere_ebm.cli.progress import following
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.formats import MAP
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.labelling.label import LabelRun, label
-from sphere_ebm.labelling.passage import Neighbour, Surroundings, surroundings
+from sphere_ebm.labelling.passage import surroundings
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
@@ -47,40 +48,56 @@ from sphere_ebm.text.ingest import MEAN_LENGTH, IngestRun, ingest
 from sphere_ebm.text.models import EMBEDDERS, ENTROPY_MODELS, make_models
 from sphere_ebm.text.patching import RULES, Patching
 
-_INPUTS = "text, Markdown, source, .jsonl and .parquet files, folders (searched recursively), globs"
-_SHOWN = 90  # characters of a neighbour's text
+_INPUTS = (
+    "Text, Markdown, source, .jsonl and .parquet files, folders (searched recursively), or globs."
+)
 
 Models = tuple[AbstractEntropyModel, AbstractEmbedder]
 
 
-def add_text_commands(commands: Any, exit_codes: str) -> None:
+def add_text_commands(commands: Any) -> None:
     """Add `ingest` and `map` to the command's parser."""
-    ingested = commands.add_parser(
-        "ingest", help="cut texts into patches, write their shards", epilog=exit_codes
+    mapped = add_command(
+        commands,
+        "map",
+        "[FILE ...] --output DIR",
+        "the whole way: texts to shards, labels, a figure and a page",
+        "Cut texts into patches, embed them, and place them on one sphere. Shards, labels, a"
+        " figure and a page go into the output folder. A run that was stopped goes on with the"
+        " same command.",
+        [
+            "data/texts --output map",
+            "book.txt notes/ --output map --mean-length 64 --log map.log",
+            "--output map --show-neighbours 'let there be light'",
+        ],
+    )
+    add_inputs(mapped, "FILE", f"{_INPUTS} None are needed to ask a finished map.", "*")
+    add_output(mapped, "Write the map into this folder.")
+    add_overwrite(mapped, "what another run has left")
+    add_page(mapped)
+    mapped.add_argument(
+        "--show-neighbours", metavar="TEXT", help="Print what lies around this passage on the map."
+    )
+    _add_common_options(mapped)
+    add_config_options(mapped)
+    mapped.set_defaults(run=_map)
+
+    ingested = add_command(
+        commands,
+        "ingest",
+        "FILE [FILE ...] --output DIR",
+        "cut texts into patches and write their shards",
+        "Cut texts into patches, embed them, and write a shard for each file, for `label`.",
+        ["texts/ --output shards", "rows.parquet --column body --output shards"],
     )
     add_inputs(ingested, "FILE", _INPUTS)
-    add_output(ingested, "folder for the shards")
+    add_output(ingested, "Write the shards into this folder.")
+    add_overwrite(ingested, "what another run has left")
     _add_common_options(ingested)
-    ingested.set_defaults(run=_ingest, parser=ingested)
-
-    mapped = commands.add_parser(
-        "map", help="the whole way: texts to shards, labels and a figure", epilog=exit_codes
-    )
-    add_inputs(mapped, "FILE", f"{_INPUTS}; none: ask a map that is there already", "*")
-    add_output(mapped, "folder for labels and figure")
-    mapped.add_argument(
-        "--show-neighbours", metavar="TEXT", help="print what lies around this passage on the map"
-    )
-    add_page(mapped)
-    _add_common_options(mapped)
-    add_config_options(mapped.add_argument_group("configuration of the placement"))
-    mapped.set_defaults(run=_map, parser=mapped)
+    ingested.set_defaults(run=_ingest)
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what another run has left in the folder"
-    )
     add_report(parser)
     _add_reading(parser.add_argument_group("texts"))
     _add_cutting(parser.add_argument_group("patches"))
@@ -89,65 +106,91 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_reading(texts: Any) -> None:
     texts.add_argument(
-        "--column", metavar="NAME", help="text column of .jsonl and .parquet [text, else content]"
+        "--column",
+        metavar="NAME",
+        help="Take texts from this column of .jsonl and .parquet files. [text, else content]",
     )
     texts.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="of text and .jsonl files [utf-8]"
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="Text and .jsonl files are in this encoding. [utf-8]",
     )
     texts.add_argument(
         "--max-bytes",
         type=int,
         default=MAX_BYTES,
         metavar="N",
-        help=f"of text in one file [{MAX_BYTES}]",
+        help=f"Refuse a file that holds more bytes of text. [{MAX_BYTES}]",
     )
 
 
 def _add_cutting(cuts: Any) -> None:
     cuts.add_argument(
-        "--rule", choices=RULES, default="monotonic", help="where a patch starts [monotonic]"
+        "--rule",
+        choices=RULES,
+        default="monotonic",
+        help="By which rule a patch starts, see docs/text.md. [monotonic]",
     )
     cuts.add_argument(
         "--mean-length",
         type=float,
         default=MEAN_LENGTH,
         metavar="BYTES",
-        help=f"of a file's patches [{MEAN_LENGTH:g}]",
+        help=f"Patches of a file have so many bytes on average. [{MEAN_LENGTH:g}]",
     )
     cuts.add_argument(
-        "--threshold", type=float, metavar="NATS", help="of the rule, instead of a mean length"
+        "--threshold",
+        type=float,
+        metavar="NATS",
+        help="Give the rule this threshold, instead of a mean length.",
     )
     cuts.add_argument(
-        "--rise", type=float, metavar="NATS", help="the second threshold of the rule both [0]"
+        "--rise",
+        type=float,
+        metavar="NATS",
+        help="Give the rule `both` this second threshold. [0]",
     )
     cuts.add_argument(
         "--max-patch-length",
         type=int,
         default=384,
         metavar="BYTES",
-        help="longer patches are split; 0: never [384]",
+        help="Split longer patches; 0 splits none. [384]",
     )
     cuts.add_argument(
-        "--forced-starts", action="store_true", help="always start at bytes 1 (and 2), as BLT does"
+        "--forced-starts",
+        action="store_true",
+        help="Always start patches at bytes 1 (and 2), as BLT does.",
     )
     cuts.add_argument(
-        "--cut-characters", action="store_true", help="let patches begin inside UTF-8 characters"
+        "--cut-characters", action="store_true", help="Let patches begin inside UTF-8 characters."
     )
 
 
 def add_models(models: Any) -> None:
     """Options that name the models of uncertainty and of meaning."""
     models.add_argument(
-        "--entropy", choices=ENTROPY_MODELS, default="bytes", help="of the next byte [bytes]"
+        "--entropy",
+        choices=ENTROPY_MODELS,
+        default="bytes",
+        help="The model of the next byte, which tells where patches start. [bytes]",
     )
     models.add_argument(
-        "--embedder", choices=EMBEDDERS, default="static", help="of patches [static]"
+        "--embedder",
+        choices=EMBEDDERS,
+        default="static",
+        help="The model of what a patch means. [static]",
     )
     models.add_argument(
-        "--blt-model", metavar="PATH", help="folder or hub name of facebook/blt-entropy, for blt"
+        "--blt-model",
+        metavar="PATH",
+        help="Folder or hub name of facebook/blt-entropy, for the models called blt.",
     )
     models.add_argument(
-        "--sentence-model", metavar="PATH", help="folder or hub name, for sentences"
+        "--sentence-model",
+        metavar="PATH",
+        help="Folder or hub name of a model, for the embedder `sentences`.",
     )
 
 
@@ -203,7 +246,7 @@ def _ingested(
 def _ingest(options: argparse.Namespace, errors: Console) -> int:
     try:
         models = _models(options)
-        with progress_bars(not (options.quiet or options.json)) as progress:
+        with following(options, errors) as progress:
             run = _ingested(options, options.output, models, progress)
     except (LabelError, ShardError):
         raise
@@ -235,10 +278,10 @@ def _map(options: argparse.Namespace, errors: Console) -> int:
             raise
         except ValueError as error:
             options.parser.error(str(error))
-        summary["surroundings"] = _around_dict(around)
+        summary["surroundings"] = around_dict(around)
         if not options.json:
             with printing():
-                _print_around(options.show_neighbours, around)
+                print_around(options.show_neighbours, around)
     if options.json:
         with printing():
             print(json.dumps(summary, indent=1, sort_keys=True))
@@ -251,7 +294,7 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
     config = config_of(options)
     if not options.overwrite:
         _refuse_another_map(options.output, config)
-    with progress_bars(not (options.quiet or options.json)) as progress:
+    with following(options, errors) as progress:
         try:
             run = _ingested(options, options.output / SHARDS, _models(options), progress)
         except (LabelError, ShardError):
@@ -333,53 +376,3 @@ def _print_ingested(run: IngestRun) -> None:
 
 def _files(count: int) -> str:
     return f"{count:,} file" if count == 1 else f"{count:,} files"
-
-
-def _around_dict(around: Surroundings) -> dict[str, Any]:
-    return {
-        "direction": [float(x) for x in around.direction],
-        "found": None if around.found is None else _neighbour_dict(around.found),
-        "neighbours": [_neighbour_dict(one) for one in around.neighbours],
-    }
-
-
-def _neighbour_dict(one: Neighbour) -> dict[str, Any]:
-    text = one.patch.decode("utf-8", "replace")
-    return {
-        "degrees": math.degrees(one.angle),
-        "document": one.document,
-        "start": one.start,
-        "text": text,
-    }
-
-
-def _print_around(passage: str, around: Surroundings) -> None:
-    """A line for each neighbour.
-
-    Degrees, document, first byte, and the patch in brackets with what surrounds it.
-    """
-    console = Console(**PLAIN)
-    place = (
-        "placed as a newcomer"
-        if around.found is None
-        else f"{around.found.document}, byte {around.found.start:,}"
-    )
-    asked = passage if len(passage) <= _SHOWN else f"{passage[:_SHOWN]}..."
-    say(console, f"around {asked!r} ({place}):")
-    stems = max((len(one.document) for one in around.neighbours), default=0)
-    starts = max((len(f"{one.start:,}") for one in around.neighbours), default=0)
-    for one in around.neighbours:
-        where = f"{one.document:{stems}} {one.start:{starts},}"
-        say(console, f"{math.degrees(one.angle):6.2f}°  {where}  {_excerpt(one)}")
-
-
-def _excerpt(one: Neighbour) -> str:
-    """The patch in brackets with what surrounds it, white space single.
-
-    `_SHOWN` characters in all.
-    """
-    texts = (part.decode("utf-8", "ignore") for part in (one.before, one.patch, one.after))
-    before, patch, after = (re.sub(r"\s+", " ", text) for text in texts)
-    room = (_SHOWN - min(len(patch), _SHOWN // 2)) // 2
-    patch, after = (patch, after) if len(patch) <= _SHOWN // 2 else (f"{patch[: _SHOWN // 2]}…", "")
-    return f"{before[-room:]:>{room}}[{patch}]{after[:room]}"

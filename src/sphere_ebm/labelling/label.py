@@ -310,11 +310,11 @@ def _placement(
 
     One that others join is saved with its embeddings.
     """
-    if progress is not None:
-        progress("neighbours", 0, 1)
-        progress("steps", 0, 1)
 
     def fit(checkpoint: Path) -> Placement:
+        if progress is not None:
+            progress("neighbours", 0, 1)
+            progress("steps", 0, 1)
         return place(
             embeddings,
             prominence,

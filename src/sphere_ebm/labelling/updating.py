@@ -270,6 +270,9 @@ def _run(
     points = Points(plan.embeddings, plan.prominence, plan.start, plan.unsure, plan.held)
 
     def fit(checkpoint: Path) -> Placement:
+        if progress is not None:
+            progress("neighbours", 0, 1)
+            progress("steps", 0, 1)
         strength = how["strength"]
         return refit(points, config, strength=strength, progress=progress, checkpoint=checkpoint)
 

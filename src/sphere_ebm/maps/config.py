@@ -32,62 +32,70 @@ class PlacementConfig:
     Integers and real numbers of any type are accepted, NumPy's too, and kept as `int` and `float`.
 
     Graph:
-        seed: non-negative integer; the same input, seed and machine give the same bits.
-        neighbours: k of the k-NN graph (cosine); at least 1. Fewer are used when there are fewer
-            points.
-        affinity: weights of the edges: `"uniform"` or `"perplexity"`.
-        perplexity: effective number of neighbours for `affinity="perplexity"`, in [1, neighbours].
-        max_degree: upper bound of a node's degree, at least 2; it bounds the padding of the THRML
-            program.
-        neighbour_search: `"exact"`, `"approximate"` (extra `ann`) or `"auto"`.
+        seed: Random numbers come from this non-negative integer. The same input, seed and machine
+            give the same bits.
+        neighbours: A point is linked to its k nearest by cosine; k is at least 1. Fewer are taken
+            when there are fewer points.
+        affinity: How edges are weighted, `"uniform"` or `"perplexity"`.
+        perplexity: With `affinity="perplexity"` a point has so many neighbours in effect, in
+            [1, neighbours].
+        max_degree: A node has at most so many edges, at least 2. This bounds the padding of the
+            THRML program.
+        neighbour_search: How neighbours are found, `"exact"`, `"approximate"` (extra `ann`) or
+            `"auto"`.
 
     Energy:
-        kernel: of the lateral attraction: `"cauchy"`, `"gaussian"` or `"harmonic"`.
-        lateral_strength: α >= 0.
-        osmotic_strength: Π >= 0; 0 leaves the two-term Hamiltonian (gravity and lateral).
-        osmotic_evaluator: `"direct"`, `"harmonic"`, `"pyramid"` or `"auto"`.
-        interaction_length: chord length 1/s beyond which attraction and repulsion fade; None: s =
-            0.15 sqrt(N), at least 3 and at most 512. At most 2, the largest chord; at least 1/53.3
-            for the harmonic evaluator and 1/512 for the pyramid.
-        radius_stiffness: κ > 0, energy / radius²; a radius spreads by sqrt(T / κ).
+        kernel: How the lateral attraction falls off, `"cauchy"`, `"gaussian"` or `"harmonic"`.
+        lateral_strength: α >= 0, the strength of the attraction between neighbours.
+        osmotic_strength: Π >= 0, the strength of the pressure that keeps the map open. With 0 only
+            gravity and attraction are left.
+        osmotic_evaluator: How the pressure is computed, `"direct"`, `"harmonic"`, `"pyramid"` or
+            `"auto"`.
+        interaction_length: Attraction and repulsion fade beyond this chord length 1/s. By
+            default (None) s = 0.15 sqrt(N), at least 3 and at most 512. It is at most 2, the
+            largest chord, and at least 1/53.3 for the harmonic evaluator and 1/512 for the pyramid.
+        radius_stiffness: κ > 0, how firmly a radius is held, in energy / radius². A radius spreads
+            by sqrt(T / κ).
 
     Shells:
-        shells: number of shells.
-        shell_spacing: `"linear"`, `"sqrt"`, `"geometric"`, `"golden"`, `"prime-like"`,
-            `"quadratic"` or `"logarithmic"`; see `sphere_ebm.geometry.shells.make_shells`.
-        inner_radius, outer_radius: radii of the first and last shell; None: see
+        shells: The radii of the map are divided into so many shells.
+        shell_spacing: How shells are spaced, `"linear"`, `"sqrt"`, `"geometric"`, `"golden"`,
+            `"prime-like"`, `"quadratic"` or `"logarithmic"`; see
             `sphere_ebm.geometry.shells.make_shells`.
-        capacity_exponent: p of the capacity law c_s ∝ R_s^p.
-        radius_order: `"outer"`: high prominence outside; `"core"`: inside.
+        inner_radius, outer_radius: Radii of the first and last shell. By default (None)
+            `sphere_ebm.geometry.shells.make_shells` chooses them.
+        capacity_exponent: p of the law c_s ∝ R_s^p by which points are shared among shells.
+        radius_order: With `"outer"` prominent points lie outside, with `"core"` inside.
 
     Dynamics:
-        scheme: `"underdamped"`, `"leimkuhler-matthews"` or `"euler-maruyama"`.
-        steps: annealing steps at most.
-        average: steps after annealing over which mean and spread are taken; at least 2. Samples are
-            correlated, so a short average understates the spread.
-        step_size: h > 0 at the first step, in units of the interaction time: mobilities are 1/s²
+        scheme: How a step is taken, `"underdamped"`, `"leimkuhler-matthews"` or
+            `"euler-maruyama"`.
+        steps: Annealing takes at most so many steps.
+        average: Mean and spread are taken over so many steps after annealing, at least 2. Samples
+            are correlated, so a short average understates the spread.
+        step_size: h > 0 at the first step, in units of the interaction time. Mobilities are 1/s²
             (directions) and 1/κ (radii).
-        step_size_growth: factor on `step_size` that is reached, along a straight line, after the
-            first `cooling` of the steps: forces are strong while the coupling is, and weaker later.
-        friction: γ > 0 per unit time (underdamped only).
-        temperature_start, temperature_end: T >= 0, lowered linearly during the first `cooling` of
-            the steps.
-        coupling_start: factor on the lateral force at the first step, lowered linearly to 1 during
-            the first `cooling` of the steps ("early exaggeration").
-        cooling: share of `steps` after which temperature and coupling stay at their end values, in
-            [0, 1].
-        tolerance: change of energy per point that counts as none. After cooling, annealing ends
+        step_size_growth: `step_size` grows by this factor, along a straight line, during the first
+            `cooling` of the steps. Forces are strong while the coupling is, and weaker later.
+        friction: γ > 0 per unit time, for the underdamped scheme only.
+        temperature_start, temperature_end: T >= 0 is lowered linearly between them during the first
+            `cooling` of the steps.
+        coupling_start: The lateral force is multiplied by this factor at the first step, and by
+            less and less down to 1 during the first `cooling` of the steps ("early exaggeration").
+        cooling: After this share of `steps`, in [0, 1], temperature and coupling stay at their end
+            values.
+        tolerance: A change of energy per point that counts as none. After cooling, annealing ends
             early when the means of the energy over 50 steps and the 50 steps before differ by less
-            than this, or by less than thermal noise makes them; 0: never.
-        reinsertions: how many times, 25 steps apart and after cooling, points are offered the
-            places of their neighbours, see `sphere_ebm.maps.reinsertion`; 0: never.
-        start: initial directions: `"pca"`, `"random"`, `"spectral"` or `"water-filling"` (those of
-            the preset `lateral_jit`); `place` also accepts an array.
+            than this, or by less than thermal noise makes them; with 0 it never does.
+        reinsertions: So many times, 25 steps apart and after cooling, points are offered the places
+            of their neighbours, see `sphere_ebm.maps.reinsertion`; with 0 never.
+        start: Where directions begin, `"pca"`, `"random"`, `"spectral"` or `"water-filling"` (those
+            of the preset `lateral_jit`); `place` also accepts an array.
 
     Certainty:
-        replicas: independent runs beside the map that tell how sure its directions are, R >= 0;
-            None: fifteen up to 2 500 points, seven up to 5 000, three up to 20 000, one beyond. The
-            map is the same for every number.
+        replicas: R >= 0 independent runs beside the map tell how sure its directions are. By
+            default (None) fifteen up to 2 500 points, seven up to 5 000, three up to 20 000, one
+            beyond. The map is the same for every number.
     """
 
     seed: int = 0
