@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from sphere_ebm import PlacementConfig
 
 WIDTH = 24
-CONFIG = PlacementConfig(neighbours=6, shells=4, steps=40, average=10, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=6, shells=4, steps=40, average=10, tolerance=0.0, replicas=1)
 OPTIONS = [
     "--neighbours",
     "6",
@@ -30,6 +30,8 @@ OPTIONS = [
     "10",
     "--tolerance",
     "0",
+    "--replicas",
+    "1",
 ]
 REFUSED = "item_8.safetensors"
 

@@ -23,6 +23,7 @@ from sphere_ebm.files.journal import JOURNAL
 from sphere_ebm.files.machine import visible_cpus
 
 SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
+SMALL += ["--replicas", "1"]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from sphere_ebm.cli import main as cli_main
 from sphere_ebm.cli import options as cli_options
 
 SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
+SMALL += ["--replicas", "1"]
 
 
 def test_quality_measures_a_map_again(command: Command, source: Path, tmp_path: Path) -> None:

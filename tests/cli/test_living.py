@@ -10,6 +10,7 @@ from builders import contents
 from commands import Command
 
 SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
+SMALL += ["--replicas", "1"]
 
 
 @pytest.fixture

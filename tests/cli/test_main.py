@@ -18,6 +18,7 @@ from commands import Command
 from sphere_ebm import PlacementConfig, read_labels
 
 SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
+SMALL += ["--replicas", "1"]
 
 
 def test_all_labelled_is_0_with_a_table(command: Command, source: Path, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_options_reach_the_configuration(command: Command, source: Path, tmp_pat
     ]
     assert command("label", source, "-o", tmp_path / "out", "-q", *SMALL, *options).code == 0
     metadata = read_labels(tmp_path / "out" / "x.sphere.safetensors").metadata
-    expected = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, **values)
+    expected = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, replicas=1, **values)
     assert PlacementConfig.from_json(metadata["config"]) == expected
 
 

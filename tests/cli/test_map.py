@@ -24,6 +24,8 @@ SMALL = [
     "20",
     "--average",
     "10",
+    "--replicas",
+    "1",
 ]
 
 

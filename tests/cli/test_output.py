@@ -13,6 +13,7 @@ from commands import run_command
 from sphere_ebm.cli.main import main
 
 SMALL = ["--neighbours", "4", "--shells", "3", "--steps", "25", "--average", "5"]
+SMALL += ["--replicas", "1"]
 FULL = "sphere-ebm: standard output cannot be written (No space left on device), files can\n"
 
 

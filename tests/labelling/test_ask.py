@@ -15,7 +15,7 @@ from sphere_ebm.retrieval.budgets import BudgetConfig
 from sphere_ebm.text.ingest import ingest
 from sphere_ebm.text.patching import Patching
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=5, average=2, seed=3)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=5, average=2, seed=3, replicas=1)
 TEXTS = {
     "one.txt": "The old clock in the hall struck seven, and nobody in the house had slept. " * 3,
     "two.txt": "Rivers carry sand, gravel and the memory of mountains to the quiet sea. " * 3,

@@ -17,6 +17,7 @@ from sphere_ebm.cli.output import NOTHING, OK, PARTLY
 from sphere_ebm.labelling.compare import COMPARISON_FIGURE, COMPARISON_TABLE, compare_shards
 
 QUICK = ["--steps", "20", "--average", "10", "--neighbours", "5", "--shells", "4"]
+QUICK += ["--replicas", "1"]
 Shard = Callable[..., Path]
 
 

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shard: Callable[..., Path])
     inputs = tmp_path_factory.mktemp("in")
     for name, patches in (("a", 12), ("b", 9)):
         shard(inputs / f"{name}.safetensors", patches, seed=patches)
-    config = PlacementConfig(neighbours=4, shells=3, steps=20, average=10)
+    config = PlacementConfig(neighbours=4, shells=3, steps=20, average=10, replicas=1)
     return label(inputs, inputs / "map", config, page=False).output
 
 

@@ -22,6 +22,7 @@ from sphere_ebm.labelling.folder import NEXT
 from sphere_ebm.labelling.label import measure_map
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 25, "average": 5}
+PARAMETERS |= {"replicas": 1}
 CONFIG = PlacementConfig(**PARAMETERS)
 OTHER = PlacementConfig(**PARAMETERS, seed=1)
 

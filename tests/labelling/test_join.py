@@ -29,7 +29,7 @@ from sphere_ebm.labelling.label import LabelRun, measure_map
 from sphere_ebm.labelling.sources import read_sources
 from sphere_ebm.quality.trust import chance_share
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0, replicas=1)
 SIZES = (20, 17, 9)
 LANDMARKS = 23
 

@@ -63,6 +63,8 @@ OPTIONS = [
     "5",
     "--tolerance",
     "0",
+    "--replicas",
+    "1",
 ]
 
 

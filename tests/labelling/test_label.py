@@ -32,7 +32,7 @@ from sphere_ebm.labelling import label as labelling
 from sphere_ebm.labelling.compare import compare_shards
 from sphere_ebm.labelling.label import LabelRun, measure_map
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=50, average=5, tolerance=0.0, replicas=1)
 SIZES = (20, 17, 9)
 
 

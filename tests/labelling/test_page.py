@@ -18,7 +18,7 @@ from sphere_ebm.labelling.label import LabelRun, measure_map
 from sphere_ebm.labelling.own_columns import joined_column
 from sphere_ebm.labelling.page import page_of_folder
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=10)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=10, replicas=1)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_page_that_is_there_stays_though_none_is_asked_for(
 
 
 def test_the_page_goes_with_its_map(copy: Path, source: Path) -> None:
-    other = PlacementConfig(neighbours=4, shells=3, steps=20, average=10, seed=1)
+    other = PlacementConfig(neighbours=4, shells=3, steps=20, average=10, seed=1, replicas=1)
     label(source, copy, other, page=False, overwrite=True)
     assert "map.html" not in contents(copy)
 
@@ -87,6 +87,7 @@ def test_the_command_says_where_the_page_is(copy: Path) -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_no_page_is_an_option_of_label(source: Path, tmp_path: Path) -> None:
     options = ["--neighbours", 4, "--shells", 3, "--steps", 20, "--average", 10, "-q"]
+    options += ["--replicas", 1]
     assert run_command("label", source, "-o", tmp_path / "o", "--no-page", *options).code == 0
     assert "map.html" not in contents(tmp_path / "o")
     held = json.loads((tmp_path / "o" / "map.json").read_text())

@@ -28,7 +28,7 @@ from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.ingest import ingest
 from sphere_ebm.text.patching import Patching
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, seed=3)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, seed=3, replicas=1)
 TEXTS = {
     "one.txt": """\
 The old clock in the hall struck seven,

@@ -18,7 +18,7 @@ from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.labelling.engines import RayEngine, make_engine
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, tolerance=0.0, replicas=1)
 SHARDS = 64
 LANDMARKS = 200
 

@@ -10,7 +10,7 @@ from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.maps.anchors import Anchors, anchored_start, checked_anchors
 
 N = 40
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=30, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=30, average=5, tolerance=0.0, replicas=1)
 CLOUD = cloud(N)
 HELD = np.arange(0, N, 2)
 

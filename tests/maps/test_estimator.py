@@ -24,6 +24,7 @@ from sphere_ebm import FrozenMap, PlacementConfig, SphereMap, place
 from sphere_ebm.files.atomic import sha256_of
 
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
+PARAMETERS |= {"replicas": 1}
 CONFIG = PlacementConfig(**PARAMETERS)
 # What compiles fastest, since the checks fit maps of a dozen shapes.
 LEAST: dict[str, Any] = {

@@ -18,7 +18,7 @@ WIDTH = 12
 GROUPS = 30
 N = 900
 NEW = 300
-CONFIG = PlacementConfig(steps=150, average=25, shells=8)
+CONFIG = PlacementConfig(steps=150, average=25, shells=8, replicas=1)
 
 
 def cloud(points: int, seed: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from sphere_ebm.maps.growth import (
     growing,
 )
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=1)
 OLD = cloud(37)
 NEW = cloud(9)
 

@@ -12,7 +12,7 @@ from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.labelling.label import LabelRun
 from sphere_ebm.maps.loading import load_placement
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=1)
 
 
 @pytest.fixture(scope="module")

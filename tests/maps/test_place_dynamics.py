@@ -109,7 +109,7 @@ def test_a_mean_without_a_direction_is_said(
 
 def test_a_checkpoint_of_another_graph_is_not_continued(cloud: np.ndarray, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
-    changes = {"steps": 100, "average": 10}
+    changes = {"steps": 100, "average": 10, "replicas": 1}
     edges = (np.array([0]), np.array([1]), np.array([3.0]))
 
     def stop(stage: str, done: int, total: int) -> None:

@@ -13,8 +13,9 @@ from sphere_ebm import Placement, PlacementConfig, place
 from sphere_ebm.heuristics.water_filling import water_filling
 from sphere_ebm.maps.starts import pca_directions
 
-CONFIG = PlacementConfig(neighbours=4, shells=3, steps=10, average=5)
+CONFIG = PlacementConfig(neighbours=4, shells=3, steps=10, average=5, replicas=1)
 PARAMETERS: dict[str, Any] = {"neighbours": 4, "shells": 3, "steps": 10, "average": 5}
+PARAMETERS |= {"replicas": 1}
 
 
 INPUTS = {

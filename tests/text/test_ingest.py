@@ -122,7 +122,7 @@ def test_another_process_makes_the_same_bytes_with_the_models_of_the_package(
 
 
 def test_labels_of_the_shards_lead_back_to_the_text(finished: IngestRun, tmp_path: Path) -> None:
-    config = PlacementConfig(neighbours=4, shells=3, steps=20, average=5)
+    config = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, replicas=1)
     labelled = label(finished.files.values(), tmp_path / "map", config)
     assert labelled.points == finished.statistics.patches
     for source, shard in finished.files.items():
