@@ -39,6 +39,7 @@ from sphere_ebm.files.formats import MAP
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.labelling.label import LabelRun, label
 from sphere_ebm.labelling.passage import surroundings
+from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
@@ -51,6 +52,24 @@ from sphere_ebm.text.patching import RULES, Patching
 _INPUTS = (
     "Text, Markdown, source, .jsonl and .parquet files, folders (searched recursively), or globs."
 )
+
+_KEPT = (
+    "column",
+    "encoding",
+    "max_bytes",
+    "rule",
+    "mean_length",
+    "threshold",
+    "rise",
+    "max_patch_length",
+    "forced_starts",
+    "cut_characters",
+    "entropy",
+    "embedder",
+    "blt_model",
+    "sentence_model",
+)
+"""Options that decide which shards a text becomes."""
 
 Models = tuple[AbstractEntropyModel, AbstractEmbedder]
 
@@ -308,6 +327,7 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
             overwrite=options.overwrite,
             page=options.page,
             progress=progress,
+            made_by={COMMAND: "map"} | {name: vars(options)[name] for name in _KEPT},
         )
     seconds = time.perf_counter() - begun
     _complain(run, errors)

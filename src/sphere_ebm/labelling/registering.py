@@ -22,6 +22,7 @@ from sphere_ebm.labelling.columns import placement_of_labels, write_all_labels
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.older import OldMap, identity, read_old_map
+from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.summary import measured_points, write_summary
 from sphere_ebm.maps.growth import Drift, degrees_moved
 from sphere_ebm.maps.loading import load_placement
@@ -167,7 +168,16 @@ def _write(
         }
         about |= {"parent": fresh.held["parent"]} if "parent" in fresh.held else {}
         write_summary(
-            journal, fresh.sources, fitted, placed, quality, before, progress, about, page=page
+            journal,
+            fresh.sources,
+            fitted,
+            placed,
+            quality,
+            before,
+            progress,
+            about,
+            page=page,
+            recipe={COMMAND: "register"},
         )
         journal.close()
 

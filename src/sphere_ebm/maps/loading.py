@@ -7,7 +7,7 @@ import numpy as np
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.formats import MAP, PLACEMENT
-from sphere_ebm.files.map_folder import label_files, read_map
+from sphere_ebm.files.map_folder import again, label_files, read_map
 from sphere_ebm.files.shards.labels import read_labels
 from sphere_ebm.maps.placement import Placement
 
@@ -26,9 +26,7 @@ def load_placement(folder: Path | str) -> Placement:
     held = read_map(folder)
     path = folder / PLACEMENT
     if not path.is_file() or sha256_of(path) != held["files"].get(PLACEMENT):
-        raise ShardError(
-            path, f"is not the placement that {MAP} names", cure="run the same command again"
-        )
+        raise ShardError(path, f"is not the placement that {MAP} names", cure=again(held))
     placement = Placement.load(path)
     if placement.embeddings is not None:
         return placement
@@ -38,6 +36,6 @@ def load_placement(folder: Path | str) -> Placement:
     if len(embeddings) != len(placement):
         raise LabelError(
             f"{folder}: its label files hold {len(embeddings)} points and its placement"
-            f" {len(placement)}; run the same command again"
+            f" {len(placement)}; {again(held)}"
         )
     return placement.with_embeddings(embeddings)

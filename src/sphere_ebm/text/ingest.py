@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -155,35 +156,50 @@ def ingest(
     kept = 0
     with locked(folder):
         journal, stale = claim_shards(folder, _run_id(names, made_with), names, overwrite)
-        for done, (item, name) in enumerate(zip(items, names, strict=True)):
-            if progress is not None:
-                progress("ingest", done, len(items))
-            try:
-                text = read_texts(item, column=column, encoding=encoding, max_bytes=max_bytes)
-                kept += _write(
-                    journal, name, text, settings, made_with, keep_finished and not overwrite
-                )
-            except LabelError:
+        with _dropped_if_vain(journal):
+            for done, (item, name) in enumerate(zip(items, names, strict=True)):
+                if progress is not None:
+                    progress("ingest", done, len(items))
+                try:
+                    text = read_texts(item, column=column, encoding=encoding, max_bytes=max_bytes)
+                    kept += _write(
+                        journal, name, text, settings, made_with, keep_finished and not overwrite
+                    )
+                except LabelError:
+                    journal.close()
+                    raise
+                except ShardError as problem:
+                    refused.append(Refused(item.source, str(problem)))
+                    _forget(journal, name)
+                    continue
+                said = (*text.warnings, *_about_length(folder / name, settings))
+                warnings += [f"{item.source}: {warning}" for warning in said]
+                files[item.source] = folder / name
+            if not files:
                 journal.close()
-                raise
-            except ShardError as problem:
-                refused.append(Refused(item.source, str(problem)))
-                _forget(journal, name)
-                continue
-            said = (*text.warnings, *_about_length(folder / name, settings))
-            warnings += [f"{item.source}: {warning}" for warning in said]
-            files[item.source] = folder / name
-        if not files:
-            journal.close()
-            raise LabelError("no input could be used", refused)
-        for name in stale:
-            (folder / name).unlink(missing_ok=True)
-        statistics, bits = _totals(files.values())
-        found = {"statistics": statistics.to_dict(), "bits_per_byte": bits}
-        write_manifest(journal, settings.to_dict() | found)
+                raise LabelError("no input could be used", refused)
+            for name in stale:
+                (folder / name).unlink(missing_ok=True)
+            statistics, bits = _totals(files.values())
+            found = {"statistics": statistics.to_dict(), "bits_per_byte": bits}
+            write_manifest(journal, settings.to_dict() | found)
     if progress is not None:
         progress("ingest", len(items), len(items))
     return IngestRun(folder, files, statistics, bits, tuple(refused), tuple(warnings), kept)
+
+
+@contextmanager
+def _dropped_if_vain(journal: Journal) -> Iterator[None]:
+    """A run that fails leaves no journal that has nothing to tell.
+
+    It has where shards are there, be they written down or not.
+    """
+    try:
+        yield
+    except Exception:
+        if not any((journal.folder / name).exists() for name in journal.planned):
+            journal.close()
+        raise
 
 
 def _check_mean_length(mean_length: float) -> None:
