@@ -83,15 +83,17 @@ class ErrorsAndLog(io.TextIOBase):
     def write(self, text: str) -> int:
         for line in text.splitlines():
             self._logbook.write(line)
-        return sys.stderr.write(text)
+        # there is none where it was closed when Python began
+        return len(text) if sys.stderr is None else sys.stderr.write(text)
 
     @override
     def flush(self) -> None:
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
 
     @override
     def isatty(self) -> bool:
-        return sys.stderr.isatty()
+        return sys.stderr is not None and sys.stderr.isatty()
 
 
 def errors_and_log(logbook: Logbook) -> Console:
