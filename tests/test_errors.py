@@ -30,11 +30,11 @@ def test_an_error_survives_pickling():
     assert (str(error), error.index, error.cure) == ("f: `t` at index 2: problem; cure", 2, "cure")
 
 
-def test_a_missing_package_is_named_with_its_purpose_and_the_extra_that_installs_it():
+def test_a_missing_package_is_named_with_its_purpose_and_what_to_install():
     with pytest.raises(MissingPackageError) as caught:
         require("no_such_package.inner", "ann", "a fast search")
     assert str(caught.value) == (
-        "a fast search needs the package `no_such_package`: pip install 'sphere-ebm[ann]'"
+        "a fast search needs the package `no_such_package`: pip install 'faiss-cpu>=1.10'"
     )
     assert isinstance(caught.value, ModuleNotFoundError)
     assert caught.value.name == "no_such_package"
@@ -62,7 +62,7 @@ def test_a_package_that_is_broken_tells_why_and_not_to_install_it(monkeypatch, t
 
 
 def test_a_module_that_an_old_release_lacks_is_to_be_installed():
-    with pytest.raises(MissingPackageError, match=r"`json`: pip install 'sphere-ebm\[ann\]'"):
+    with pytest.raises(MissingPackageError, match=r"`json`: pip install 'faiss-cpu>=1"):
         require("json.no_such_module", "ann")
 
 
@@ -72,5 +72,5 @@ def test_what_is_installed_is_imported():
 
 def test_the_error_of_a_missing_package_survives_pickling():
     error = pickle.loads(pickle.dumps(MissingPackageError("faiss", "ann", "a fast search")))
-    assert str(error) == "a fast search needs the package `faiss`: pip install 'sphere-ebm[ann]'"
-    assert (error.name, error.cure) == ("faiss", "pip install 'sphere-ebm[ann]'")
+    assert str(error) == "a fast search needs the package `faiss`: pip install 'faiss-cpu>=1.10'"
+    assert (error.name, error.cure) == ("faiss", "pip install 'faiss-cpu>=1.10'")

@@ -1,8 +1,10 @@
 """Every exception and warning of the package, and the one message for a missing extra."""
 
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any, final
 
@@ -113,13 +115,28 @@ class MissingPackageError(ModuleNotFoundError):
         # As with ShardError: what is in `args` survives pickling between processes.
         super().__init__(package, extra, purpose, broken, name=package)
         self.problem = f"{purpose} needs the package `{package}`"
-        self.cure = f"pip install 'sphere-ebm[{extra}]'"
+        self.cure = f"pip install {_needed_by(extra)}"
         if broken:
             self.problem += f", which is installed but cannot be imported ({one_line(broken)})"
             self.cure = f"repair the installation of `{package}`"
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.cure}"
+
+
+def _needed_by(extra: str) -> str:
+    """What an extra installs, quoted for a shell.
+
+    By their own names, which can be installed wherever this package itself came from: a checkout,
+    a wheel or a registry.
+    """
+    try:
+        everything = requires("sphere-ebm") or []
+    except PackageNotFoundError:
+        everything = []
+    marked = re.compile(rf"extra == ['\"]{re.escape(extra)}['\"]")
+    needed = [one.partition(";")[0].strip() for one in everything if marked.search(one)]
+    return " ".join(f"'{one}'" for one in needed) or f"'sphere-ebm[{extra}]'"
 
 
 def require(package: str, extra: str, purpose: str = "this") -> Any:

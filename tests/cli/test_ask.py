@@ -76,4 +76,4 @@ def test_wrong_usage_and_folders_without_a_map_are_refused(
     assert "`total` must be an integer >= 1" in done.err
     done = command("ask", tmp_path, "anything", "--json")
     assert done.code == 3
-    assert "label something into it first" in json.loads(done.out)["error"]
+    assert "make a map there first" in json.loads(done.out)["error"]

@@ -119,7 +119,9 @@ def test_ray_that_is_not_installed_is_wrong_usage(
     monkeypatch.setitem(sys.modules, "ray", None)
     done = command("label", source, "-o", tmp_path / "out", "--engine", "ray")
     assert (done.code, done.out) == (2, "")
-    assert "pip install 'sphere-ebm[ray]'" in done.err.splitlines()[0]
+    assert (
+        "the engine `ray` needs the package `ray`: pip install 'ray>=" in done.err.splitlines()[0]
+    )
     assert not (tmp_path / "out").exists()
 
 

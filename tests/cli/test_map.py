@@ -67,7 +67,8 @@ def copied(source: Path, target: Path) -> Path:
 
 def test_one_command_makes_shards_labels_and_a_figure(finished: tuple[Path, Path]) -> None:
     texts, output = finished
-    own = ["map.json", "energy.csv", "map.png", "map.html", "placement.safetensors"]
+    own = ["map.json", "config.toml", "energy.csv", "map.png", "map.html"]
+    own.append("placement.safetensors")
     shards = ["shards/ingest.json", "shards/one.safetensors", "shards/two.safetensors"]
     labels = ["one.sphere.safetensors", "two.sphere.safetensors"]
     assert sorted(contents(output)) == sorted([*own, *shards, *labels])
@@ -84,7 +85,7 @@ def test_the_same_command_keeps_everything_and_tells_it_in_one_object(
     texts, output = finished
     copy = copied(output, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.safetensors")}
-    done = command("map", texts, "-o", copy, "--json", *SMALL)
+    done = command("map", texts, "-o", copy, "--json", "--quiet", *SMALL)
     held = json.loads(done.out)
     assert (done.code, but_warnings(done.err)) == (0, [])
     assert (held["kept"], held["ingest"]["kept"]) == (2, 2)
@@ -101,7 +102,8 @@ def test_refused_texts_are_4_with_a_line_each_and_the_others_on_the_map(
 ) -> None:
     texts, output = finished
     bad = [tmp_path / "gone.txt", tmp_path / "no*.txt"]
-    done = command("map", texts, *bad, "-o", copied(output, tmp_path / "out"), "--json", *SMALL)
+    copy = copied(output, tmp_path / "out")
+    done = command("map", texts, *bad, "-o", copy, "--json", "--quiet", *SMALL)
     held = json.loads(done.out)
     assert (done.code, held["kept"], set(held["ingest"]["refused"])) == (
         4,

@@ -2,13 +2,16 @@
 
 import io
 import sys
+import threading
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from commands import Command
-from sphere_ebm.cli.progress import Logbook, StageLines, errors_and_log, following
+from sphere_ebm.cli import progress
+from sphere_ebm.cli.progress import Logbook, StageLines, errors_and_log, following, working
 
 
 class Clock:
@@ -67,14 +70,29 @@ def test_a_terminal_shows_bars_and_the_log_has_lines(
     logbook = Logbook(tmp_path / "log")
     options = Namespace(quiet=False, json=json, logbook=logbook)
     errors = errors_and_log(logbook)
-    with following(options, errors) as progress:
-        assert progress is not None
-        progress("steps", 0, 2)
-        progress("steps", 2, 2)
+    with following(options, errors) as advance:
+        assert advance is not None
+        advance("steps", 0, 2)
+        advance("steps", 2, 2)
     logbook.close()
     assert ("100%" in sys.stderr.getvalue()) != json  # type: ignore[attr-defined]
     assert "begins" not in sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert (tmp_path / "log").read_text().count("steps: ") == 2
+
+
+def test_work_without_stages_is_told_of_only_where_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = threading.Event()
+    monkeypatch.setattr(progress, "say", lambda errors, text: told.set())
+    options = Namespace(quiet=False, json=False, logbook=None)
+    errors = Console(file=io.StringIO())
+    with working("page", options, errors):
+        pass
+    assert not told.is_set()
+    monkeypatch.setattr(progress, "EVERY", 0.01)
+    with working("page", options, errors):
+        assert told.wait(60)
 
 
 def test_a_log_that_cannot_be_opened_is_wrong_usage(command: Command, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Exit codes, what is printed where, and never a traceback.
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +82,21 @@ def test_all_ingested_is_0_with_a_table(command: Command, texts: Path, tmp_path:
 
 def test_quiet_prints_nothing(command: Command, texts: Path, tmp_path: Path) -> None:
     assert command("ingest", texts, "-o", tmp_path / "out", "--quiet") == (0, "", "")
+
+
+def test_what_is_passed_over_is_counted_and_listed_by_ending(
+    command: Command, texts: Path, tmp_path: Path
+) -> None:
+    for number in range(21):
+        (texts / f"{number}.PNG").write_bytes(b"pixels")
+    for name in ("b.pdf", "c.pdf", "nothing"):
+        (texts / name).write_bytes(b"\0" if "pdf" in name else b"")
+    arguments = ["ingest", texts, "-o", tmp_path / "out"]
+    assert re.search(r"24 files: .png 21, .pdf 2, no ending 1 ", command(*arguments).out)
+    told = json.loads(command(*arguments, "--json").out)["passed_over"]
+    assert told == json.loads((tmp_path / "out" / "ingest.json").read_text())["passed_over"]
+    assert told[".png"] == {"count": 21, "first": [f"{number}.PNG" for number in range(20)]}
+    assert (told[".pdf"]["first"], told[""]["count"]) == (["b.pdf", "c.pdf"], 1)
 
 
 def test_json_is_one_object(command: Command, texts: Path, tmp_path: Path) -> None:
@@ -298,23 +314,26 @@ def test_a_map_of_nothing_or_of_no_configuration_is_wrong_usage(
 
 
 MISSING = {
-    "wordllama": ([], "text"),
-    "numba": ([], "text"),
-    "sentence_transformers": (["--embedder", "sentences", "--sentence-model", "x"], "sentences"),
-    "torch": (["--entropy", "blt", "--blt-model", "x"], "blt"),
+    "wordllama": ([], "numba"),
+    "numba": ([], "numba"),
+    "sentence_transformers": (
+        ["--embedder", "sentences", "--sentence-model", "x"],
+        "sentence-transformers",
+    ),
+    "torch": (["--entropy", "blt", "--blt-model", "x"], "torch"),
 }
 
 
 @pytest.mark.parametrize("package", MISSING)
-def test_a_missing_package_is_3_and_one_line_that_names_the_extra(
+def test_a_missing_package_is_3_and_one_line_that_says_what_to_install(
     real: Command, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    options, extra = MISSING[package]
+    options, first = MISSING[package]
     byte_model._learned_state.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
     done = real("ingest", texts, "-o", tmp_path / "out", *options)
     assert (done.code, done.out, len(done.err.splitlines())) == (3, "", 1)
-    assert f"pip install 'sphere-ebm[{extra}]'" in done.err
+    assert f"pip install '{first}>=" in done.err
     assert not (tmp_path / "out").exists()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sphere_ebm.errors import LabelError
-from sphere_ebm.files.folders import LOCK, locked
+from sphere_ebm.files.folders import LOCK, locked, made
 
 fcntl = pytest.importorskip("fcntl", reason="locks of Windows are not those of this test")
 HOLDER = """
@@ -44,6 +44,27 @@ def test_a_folder_that_is_missing_is_made_and_nothing_is_left_in_it(tmp_path: Pa
     with locked(tmp_path / "a" / "b"):
         assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [LOCK]
     assert [*(tmp_path / "a" / "b").iterdir()] == []
+
+
+def leave(path: Path) -> None:
+    """Fail, and leave a file behind."""
+    path.touch()
+    raise KeyError
+
+
+def test_folders_that_failed_work_leaves_empty_are_removed_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyError), locked(tmp_path / "mine" / "a" / "b"):
+        raise KeyError
+    assert [*(tmp_path / "mine").iterdir()] == []
+    with pytest.raises(KeyError), locked(tmp_path / "mine"):
+        raise KeyError
+    with pytest.raises(KeyError), made(tmp_path / "full" / "a"):
+        leave(tmp_path / "full" / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "mine"]
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["x"]
+    with pytest.raises(OSError, match="Not a directory"), locked(tmp_path / "full" / "x" / "a"):
+        pass
 
 
 def test_a_second_holder_is_refused_also_in_the_same_process(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_the_summary_counts_what_joined(finished: Path, joined: Path) -> None:
     held = json.loads((joined / "map.json").read_text())
     before = json.loads((finished / "map.json").read_text())
     assert (held["id"], held["fitted"], held["points"]) == (before["id"], 37, 52)
+    assert (held["command"], "config.toml" in held["files"]) == ("label", True)
     assert [source.get("joined", False) for source in held["sources"]] == [False, False, True, True]
     assert held["files"] == {
         name: measured for name, measured in held["files"].items() if (joined / name).is_file()

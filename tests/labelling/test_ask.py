@@ -95,7 +95,7 @@ def test_a_pyramid_is_no_shard(finished):
 def test_what_cannot_be_asked_is_refused_and_a_pyramid_goes_with_its_map(finished, tmp_path):
     with pytest.raises(ValueError, match="`query` must hold something"):
         asked(finished, " \n")
-    with pytest.raises(LabelError, match="label something into it first"):
+    with pytest.raises(LabelError, match="make a map there first"):
         asked(tmp_path)
     np.save(tmp_path / "points.npy", in_groups(30, 0, groups=3, width=8))
     output = shutil.copytree(finished, tmp_path / "map")

@@ -112,7 +112,8 @@ def test_every_document_has_one_label_file_and_the_folder_nothing_else(
         given.folder / next(iter(document.files)): f"{name}.sphere.safetensors"
         for name, document in DOCUMENTS.items()
     }
-    beside = {"map.json", "map.png", "map.html", "energy.csv", "placement.safetensors"}
+    beside = {"map.json", "config.toml", "map.png", "map.html", "energy.csv"}
+    beside.add("placement.safetensors")
     assert contents(run.output).keys() == {file.name for file in run.files.values()} | beside
     assert (
         run.points

@@ -81,7 +81,8 @@ def test_overwriting_the_same_map_keeps_it(output: Path, source: Path) -> None:
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
-    "name", ["x.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png", "map.html"]
+    "name",
+    ["x.sphere.safetensors", "placement.safetensors", "energy.csv", "config.toml", "map.html"],
 )
 def test_a_file_that_belongs_to_no_map_is_never_replaced(
     tmp_path: Path, source: Path, name: str, overwrite: bool

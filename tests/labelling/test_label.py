@@ -53,7 +53,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> LabelRun
 
 
 def test_the_output_holds_the_map_and_nothing_else(finished: LabelRun) -> None:
-    expected = ["energy.csv", "map.html", "map.json", "map.png", "placement.safetensors"]
+    expected = [
+        "config.toml",
+        "energy.csv",
+        "map.html",
+        "map.json",
+        "map.png",
+        "placement.safetensors",
+    ]
     assert sorted(contents(finished.output)) == sorted(
         [*(f"s{i}.sphere.safetensors" for i in range(3)), *expected]
     )
@@ -137,7 +144,8 @@ def copy(finished: LabelRun, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["s1.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png", "map.html"]
+    "name",
+    ["s1.sphere.safetensors", "placement.safetensors", "energy.csv", "map.png", "config.toml"],
 )
 @pytest.mark.parametrize(
     "damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])]
@@ -252,12 +260,12 @@ def test_refused_inputs_are_listed_and_the_good_ones_labelled(
     ],
     ids=["label", "compare_shards", "compare", "place"],
 )
-def test_an_approximate_search_without_faiss_names_the_extra(
+def test_an_approximate_search_without_faiss_says_what_to_install(
     tmp_path: Path, shard: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, run: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     approximate = dataclasses.replace(CONFIG, neighbour_search="approximate")
-    with pytest.raises(MissingPackageError, match=r"`faiss`: pip install 'sphere-ebm\[ann\]'"):
+    with pytest.raises(MissingPackageError, match=r"`faiss`: pip install 'faiss-cpu>="):
         run(shard(tmp_path / "in" / "x.safetensors", 12), approximate)
 
 

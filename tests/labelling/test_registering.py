@@ -60,6 +60,7 @@ def test_the_turned_map_is_whole_and_says_where_it_comes_from(
     register_map(fresh, older, output)
     assert sorted(contents(output)) == sorted(contents(fresh))
     held, was = (json.loads((m / "map.json").read_text()) for m in (output, fresh))
+    assert (held["command"], was["command"]) == ("register", "label")
     assert held["registered"]["from"] == was["id"] != held["id"]
     assert held["energy"] == was["energy"]
     assert measure_map(output).recall == pytest.approx(measure_map(fresh).recall)

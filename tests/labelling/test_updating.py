@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,10 @@ def test_the_new_map_is_one_as_label_makes_it(parent: Path, updated) -> None:
     output = updated[0].run.output
     assert sorted(contents(output)) == sorted([*contents(parent), "n.sphere.safetensors"])
     held = json.loads((output / "map.json").read_text())
-    assert (held["points"], held["fitted"]) == (46, 46)
+    assert (held["points"], held["fitted"], held["command"]) == (46, 46, "update")
+    options = tomllib.loads((output / "config.toml").read_text(encoding="utf-8"))
+    expected = {"command": "update", "strength": STRONG, "steps": CONFIG.steps}
+    assert options == expected | {"replace": False, "pooling": "mean"}
     assert held["config"] == vars(CONFIG) | {"coupling_start": COUPLING}
     assert [s["file"] for s in held["sources"]] == [f"{n}.safetensors" for n in ("s0", "s1", "n")]
     assert measure_map(output).to_dict() == updated[0].run.quality.to_dict()

@@ -7,7 +7,7 @@ import pytest
 from builders import close_folder, usable
 from sphere_ebm.errors import ShardError
 from sphere_ebm.text import documents
-from sphere_ebm.text.documents import TextItem, find_texts, read_texts
+from sphere_ebm.text.documents import TextItem, find_texts, read_texts, search_texts
 from text_files import read, refusal, refusal_and_peak, texts
 
 # finding
@@ -23,13 +23,18 @@ def test_folders_are_searched_recursively_and_hidden_names_passed_over(tmp_path,
 @pytest.mark.parametrize("pattern", ["", "*", "**", "**/*"])
 def test_what_is_evidently_no_text_is_passed_over_in_folders_and_globs(tmp_path, write, pattern):
     wanted = [write("a.txt"), write("wide.txt", "text".encode("utf-16"))]
-    write("weights.safetensors")
-    write("photo.JPG")
-    write("program", b"\x7fELF\0\0")
-    write("empty.txt", "")
+    passed = [
+        write("empty.txt", ""),
+        write("photo.JPG"),
+        write("program", b"\x7fELF\0\0"),
+        write("weights.safetensors"),
+    ]
+    write(".hidden.png")
     os.mkfifo(tmp_path / "pipe.txt")
     os.symlink(tmp_path / "gone", tmp_path / "broken.txt")
     assert usable(find_texts([tmp_path / pattern])) == wanted
+    assert search_texts([tmp_path / pattern])[1] == passed
+    assert search_texts([tmp_path / pattern, passed[1]])[1] == [passed[0], *passed[2:]], "named"
 
 
 def test_items_are_sorted_by_path_with_numbers_by_value_whatever_the_order_of_the_inputs(write):

@@ -130,9 +130,7 @@ def test_without_a_package_of_the_default_the_extra_is_named(monkeypatch, packag
     if package == "numba":
         monkeypatch.delitem(sys.modules, "sphere_ebm.text.byte_kernel", raising=False)
         monkeypatch.setattr(byte_model, "_shipped_prior", lambda: b"a prior that no test has read")
-    with pytest.raises(
-        MissingPackageError, match=rf"`{package}`: pip install 'sphere-ebm\[text\]'"
-    ):
+    with pytest.raises(MissingPackageError, match=rf"`{package}`: pip install 'numba>="):
         make_models()
 
 

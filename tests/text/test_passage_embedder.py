@@ -193,6 +193,6 @@ def test_a_sentence_transformer_without_a_width_is_refused(monkeypatch):
 def test_without_sentence_transformers_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(
-        MissingPackageError, match=r"`sentence_transformers`: pip install 'sphere-ebm\[sentences\]'"
+        MissingPackageError, match=r"`sentence_transformers`: pip install 'sentence-transformers>="
     ):
         sentence_transformer("some/model")

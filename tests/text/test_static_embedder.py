@@ -330,7 +330,7 @@ def test_loading_leaves_the_root_logger_alone():
 
 def test_without_wordllama_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wordllama", None)
-    with pytest.raises(MissingPackageError, match=r"`wordllama`: pip install 'sphere-ebm\[text\]'"):
+    with pytest.raises(MissingPackageError, match=r"`wordllama`: pip install 'numba>="):
         StaticEmbedder()
 
 

@@ -264,7 +264,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     path = parquet(tmp_path / "a.parquet", text=["a"])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert refusal(path).endswith(
-        "reading Parquet needs the package `pyarrow`; pip install 'sphere-ebm[parquet]'"
+        "reading Parquet needs the package `pyarrow`; pip install 'pyarrow>=18'"
     )
 
 

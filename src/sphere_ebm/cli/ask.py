@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sphere_ebm.cli.options import add_command, add_report
 from sphere_ebm.cli.output import OK, PLAIN, say
+from sphere_ebm.cli.progress import working
 from sphere_ebm.cli.text import add_models, make_embedder
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.labelling.ask import UNITS, Answer, Quoted, ask
@@ -70,14 +71,15 @@ def _ask(options: argparse.Namespace, errors: Console) -> int:
             smallest=smallest if options.smallest is None else options.smallest,
             largest=largest if options.largest is None else options.largest,
         )
-        answer = ask(
-            options.folder,
-            options.query,
-            lambda: make_embedder(options),
-            config,
-            unit=options.unit,
-            by_region=options.by_region,
-        )
+        with working("ask", options, errors):
+            answer = ask(
+                options.folder,
+                options.query,
+                lambda: make_embedder(options),
+                config,
+                unit=options.unit,
+                by_region=options.by_region,
+            )
     except (LabelError, ShardError):
         raise
     except ValueError as error:

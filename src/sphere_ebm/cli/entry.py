@@ -127,9 +127,9 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def log_the_end(descriptor: int) -> None:
-    """Write the line of an interruption into this open file, too."""
-    _logs.append(descriptor)
+def log_the_end(descriptor: int | None) -> None:
+    """Write the line of an interruption into this open file, too; None: no longer."""
+    _logs[:] = [] if descriptor is None else [descriptor]
 
 
 def _leave(number: int, frame: object) -> NoReturn:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sphere_ebm.cli.options import add_command, add_report
 from sphere_ebm.cli.output import OK, PLAIN, say
+from sphere_ebm.cli.progress import working
 from sphere_ebm.files.formats import PAGE
 from sphere_ebm.labelling.export import EXPORT_FORMATS, export_map
 from sphere_ebm.labelling.page import page_of_folder
@@ -65,7 +66,8 @@ def _page(options: argparse.Namespace, errors: Console) -> int:
     if any(len(given) < 2 for given in options.colour_by):
         options.parser.error("--colour-by: name the column, then the files that hold it")
     columns = {name: [Path(file) for file in files] for name, *files in options.colour_by}
-    path = page_of_folder(options.folder, columns)
+    with working("page", options, errors):
+        path = page_of_folder(options.folder, columns)
     if options.json:
         print(json.dumps({"page": str(path), "bytes": path.stat().st_size}, indent=1))
     elif not options.quiet:
@@ -76,7 +78,10 @@ def _page(options: argparse.Namespace, errors: Console) -> int:
 def _export(options: argparse.Namespace, errors: Console) -> int:
     if options.embeddings and options.to != "parquet":
         options.parser.error("--embeddings: only --to parquet holds them")
-    points = export_map(options.folder, options.output, options.to, embeddings=options.embeddings)
+    with working("export", options, errors):
+        points = export_map(
+            options.folder, options.output, options.to, embeddings=options.embeddings
+        )
     size = options.output.stat().st_size
     if options.json:
         told = {"file": str(options.output), "points": points, "bytes": size}

@@ -91,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logbook.write(f"sphere-ebm {one_line(shlex.join(typed))}")
         code = _ended(options, errors_and_log(logbook))
         logbook.write(f"ended with exit code {code}")
+        log_the_end(None)
     return code
 
 

@@ -10,9 +10,7 @@ from typing import Any, NoReturn, final
 from typing_extensions import override
 
 from sphere_ebm.errors import one_line
-
-COMMAND = "command"
-"""Key of a TOML file that tells which command it is for."""
+from sphere_ebm.labelling.recipe import COMMAND
 
 _CLOSE = 0.6
 

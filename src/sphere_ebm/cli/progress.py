@@ -83,15 +83,17 @@ class ErrorsAndLog(io.TextIOBase):
     def write(self, text: str) -> int:
         for line in text.splitlines():
             self._logbook.write(line)
-        return sys.stderr.write(text)
+        # there is none where it was closed when Python began
+        return len(text) if sys.stderr is None else sys.stderr.write(text)
 
     @override
     def flush(self) -> None:
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
 
     @override
     def isatty(self) -> bool:
-        return sys.stderr.isatty()
+        return sys.stderr is not None and sys.stderr.isatty()
 
 
 def errors_and_log(logbook: Logbook) -> Console:
@@ -109,14 +111,18 @@ class StageLines:
         write: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         every: float = EVERY,
+        begun: str | None = None,
     ) -> None:
-        """Lines go to `write`; one is due `every` seconds, by `clock`, after the last."""
+        """Lines go to `write`; one is due `every` seconds, by `clock`, after the last.
+
+        A stage that has `begun` is told of only where it is silent for so long.
+        """
         self._write = write
         self._clock = clock
         self._every = every
         self._begun = clock()
         self._told = self._begun
-        self._open: dict[str, tuple[int, int]] = {}
+        self._open: dict[str, tuple[int, int]] = {} if begun is None else {begun: (0, 1)}
         self._ended: set[str] = set()
         # `remind` is called by another thread
         self._lock = threading.Lock()
@@ -162,13 +168,8 @@ def following(options: argparse.Namespace, errors: Console) -> Iterator[StagePro
     On a terminal there is a bar per stage, but for `--json`; elsewhere there are lines on standard
     error. `--quiet` is without either. A log gets the lines in any case.
     """
-    write: Callable[[str], None] | None = None
+    write = _writer(options, errors)
     bars = errors.is_terminal and not (options.quiet or options.json)
-    if not (errors.is_terminal or options.quiet):
-        # the log keeps what standard error is told
-        write = functools.partial(say, errors)
-    elif options.logbook is not None:
-        write = options.logbook.write
     if write is None and not bars:
         yield None
     elif write is None:
@@ -181,6 +182,25 @@ def following(options: argparse.Namespace, errors: Console) -> Iterator[StagePro
                 return
             with _bars() as advance:
                 yield lambda stage, done, total: _both(advance, told, stage, done, total)
+
+
+@contextmanager
+def working(work: str, options: argparse.Namespace, errors: Console) -> Iterator[None]:
+    """Tell of `work` that has no stages, where it takes long and lines are to be told."""
+    write = _writer(options, errors)
+    if write is None:
+        yield
+        return
+    with _reminded(StageLines(write, every=EVERY, begun=work)):
+        yield
+
+
+def _writer(options: argparse.Namespace, errors: Console) -> Callable[[str], None] | None:
+    """Where lines go; None for nowhere."""
+    if not (errors.is_terminal or options.quiet):
+        # the log keeps what standard error is told
+        return functools.partial(say, errors)
+    return None if options.logbook is None else options.logbook.write
 
 
 def _both(first: StageProgress, second: StageProgress, stage: str, done: int, total: int) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sphere_ebm.cli.options import add_command, add_report
 from sphere_ebm.cli.output import NOTHING, OK, PLAIN, add_quality, label_facts, printing, say
+from sphere_ebm.cli.progress import working
 from sphere_ebm.errors import one_line
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT
 from sphere_ebm.files.shards.summary import ShardSummary, inspect_shard
@@ -44,7 +45,8 @@ def add_readers(commands: Any) -> None:
 
 
 def _inspect(options: argparse.Namespace, errors: Console) -> int:
-    summary = inspect_shard(options.file)
+    with working("inspect", options, errors):
+        summary = inspect_shard(options.file)
     with printing():
         if options.json:
             print(json.dumps(_summary_dict(summary), indent=1))
@@ -99,7 +101,8 @@ def _print_summary(summary: ShardSummary) -> None:
 
 
 def _quality(options: argparse.Namespace, errors: Console) -> int:
-    report = measure_map(options.folder)
+    with working("quality", options, errors):
+        report = measure_map(options.folder)
     with printing():
         if options.json:
             print(json.dumps(report.to_dict(), indent=1, sort_keys=True))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from sphere_ebm.cli.around import around_dict, print_around
+from sphere_ebm.cli.ingested import ingest_summary, print_ingested
 from sphere_ebm.cli.options import (
     add_command,
     add_config_options,
@@ -39,6 +39,7 @@ from sphere_ebm.files.formats import MAP
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.labelling.label import LabelRun, label
 from sphere_ebm.labelling.passage import surroundings
+from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
@@ -51,6 +52,24 @@ from sphere_ebm.text.patching import RULES, Patching
 _INPUTS = (
     "Text, Markdown, source, .jsonl and .parquet files, folders (searched recursively), or globs."
 )
+
+_KEPT = (
+    "column",
+    "encoding",
+    "max_bytes",
+    "rule",
+    "mean_length",
+    "threshold",
+    "rise",
+    "max_patch_length",
+    "forced_starts",
+    "cut_characters",
+    "entropy",
+    "embedder",
+    "blt_model",
+    "sentence_model",
+)
+"""Options that decide which shards a text becomes."""
 
 Models = tuple[AbstractEntropyModel, AbstractEmbedder]
 
@@ -255,9 +274,9 @@ def _ingest(options: argparse.Namespace, errors: Console) -> int:
     _complain(run, errors)
     with printing():
         if options.json:
-            print(json.dumps(_summary(run), indent=1, sort_keys=True))
+            print(json.dumps(ingest_summary(run), indent=1, sort_keys=True))
         elif not options.quiet:
-            _print_ingested(run)
+            print_ingested(run)
             say(Console(**PLAIN), f"shards and {MANIFEST} are in {run.output}")
     return PARTLY if run.refused else OK
 
@@ -308,14 +327,15 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
             overwrite=options.overwrite,
             page=options.page,
             progress=progress,
+            made_by={COMMAND: "map"} | {name: vars(options)[name] for name in _KEPT},
         )
     seconds = time.perf_counter() - begun
     _complain(run, errors)
     _complain(labels, errors)
-    summary |= {**run_summary(labels, seconds), "ingest": _summary(run)}
+    summary |= {**run_summary(labels, seconds), "ingest": ingest_summary(run)}
     if not (options.json or options.quiet):
         with printing():
-            _print_ingested(run)
+            print_ingested(run)
             print_run(labels, seconds)
     return PARTLY if run.refused or labels.refused else OK
 
@@ -339,40 +359,3 @@ def _complain(run: IngestRun | LabelRun, errors: Console) -> None:
         say(errors, f"warning: {warning}")
     for refused in run.refused:
         say(errors, f"refused: {refused.reason}")
-
-
-def _summary(run: IngestRun) -> dict[str, Any]:
-    return {
-        "output": str(run.output),
-        "shards": {str(source): str(path) for source, path in run.files.items()},
-        "statistics": run.statistics.to_dict(),
-        "bits_per_byte": run.bits_per_byte,
-        "refused": {str(refused.source): refused.reason for refused in run.refused},
-        "warnings": list(run.warnings),
-        "kept": run.kept,
-    }
-
-
-def _print_ingested(run: IngestRun) -> None:
-    found = run.statistics
-    table = Table(title="patches", show_header=False)
-    kept = f" ({run.kept} finished files kept)" if run.kept else ""
-    table.add_row(
-        "patches", f"{found.patches:,} of {found.bytes:,} bytes in {_files(len(run.files))}{kept}"
-    )
-    table.add_row(
-        "mean length",
-        f"{found.mean:.1f} bytes, median {found.p50:.0f}, 95 % at most {found.p95:.0f}",
-    )
-    table.add_row(
-        "by bytes", ", ".join(f"{name}: {count:,}" for name, count in found.size_classes.items())
-    )
-    table.add_row("myelination ratio", f"{found.myelination_ratio:.3f}")
-    names = {"model": "this model", "bzip2": "bzip2", "xz": "xz"}
-    bits = ", ".join(f"{names[name]} {value:.2f}" for name, value in run.bits_per_byte.items())
-    table.add_row("bits per byte", bits)
-    Console(**PLAIN).print(table)
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file" if count == 1 else f"{count:,} files"

@@ -29,15 +29,22 @@ LOCK = ".sphere-lock"
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder`, made when missing, for one run.
 
-    Where files cannot be locked (some network file systems), or none can be made, nothing is held.
+    What was made and is left empty by a run that fails is removed again. Where files cannot be
+    locked (some network file systems), or none can be made, nothing is held.
 
     Raises:
         LabelError: another run holds the folder, or may hold it: the lock file of another user
             cannot be opened.
         OSError: the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
+    with made(folder), _held(folder / LOCK):
+        yield
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, in a folder that is there."""
+    folder = path.parent
     # Without flock, filelock would rely on the file's existence, which outlives a killed process.
     lock = FileLock(path, blocking=False, mode=0o666, fallback_to_soft=False)
     existed = path.exists()
@@ -66,6 +73,26 @@ def locked(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink()
         lock.release()
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make `folder` with its parents where missing; those are removed where work in it fails.
+
+    Only empty ones are: what the work leaves behind, and whatever else came to lie there, stays.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for one in missing:
+                one.rmdir()
+        raise
 
 
 def _is_closed(folder: Path, error: OSError) -> bool:

@@ -17,7 +17,8 @@ def read_map(folder: Path) -> dict[str, Any]:
         held = json.loads((folder / MAP).read_text(encoding="utf-8"))
     except OSError as error:
         raise LabelError(
-            f"{folder} has no readable {MAP}; label something into it first"
+            f"{folder} has no readable {MAP}; make a map there first, from texts with"
+            " `sphere-ebm map`, or from shards with `sphere-ebm label`"
         ) from error
     except ValueError:
         held = None
@@ -27,6 +28,14 @@ def read_map(folder: Path) -> dict[str, Any]:
             f"{folder / MAP} is not a {MAP_FORMAT} file; move it away, or choose another --output"
         )
     return held
+
+
+def again(held: Mapping[str, Any]) -> str:
+    """Advice to make a map again whose `map.json` is `held`, by the command that made it."""
+    command = held.get("command")
+    if not isinstance(command, str):
+        return "run the command that made it again"
+    return f"run the same `{command}` command again"
 
 
 def label_files(folder: Path, held: Mapping[str, Any], *, fitted: bool = False) -> list[Path]:
@@ -43,7 +52,5 @@ def label_files(folder: Path, held: Mapping[str, Any], *, fitted: bool = False) 
     except (KeyError, TypeError, AttributeError):
         files = []
     if not files:
-        raise LabelError(
-            f"{folder / MAP} is damaged (it lists no labels); run the same `label` command again"
-        )
+        raise LabelError(f"{folder / MAP} is damaged (it lists no labels); {again(held)}")
     return files

@@ -22,6 +22,7 @@ class Search:
     Attributes:
         problems: what could not be found or searched, each naming the input or the folder. Nothing
             is raised, so that one folder without permission does not lose all others.
+        passed_over: files in the folders and patterns that were not taken, hidden ones aside.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Search:
             follows: whether `**` in a pattern follows links to folders, as that of `glob` does.
         """
         self.problems: list[ShardError] = []
+        self.passed_over: set[Path] = set()
         self._takes = takes
         self._what = what
         self._cure = cure
@@ -76,13 +78,23 @@ class Search:
     def _of(self, match: str) -> Iterator[Path]:
         if os.path.isdir(match):
             yield from self._below(match)
-        elif os.path.isfile(match) and self._takes(match):
-            yield Path(match)
+        else:
+            yield from self._taken(match)
 
     def _below(self, top: str) -> Iterator[Path]:
         for folder, names in self._folders(top):
-            paths = (os.path.join(folder, name) for name in names if not name.startswith("."))
-            yield from (Path(path) for path in paths if os.path.isfile(path) and self._takes(path))
+            for name in names:
+                if not name.startswith("."):
+                    yield from self._taken(os.path.join(folder, name))
+
+    def _taken(self, path: str) -> Iterator[Path]:
+        """The file, or nothing where it is none or is passed over."""
+        if not os.path.isfile(path):
+            return
+        if self._takes(path):
+            yield Path(path)
+        else:
+            self.passed_over.add(Path(path))
 
     def _folders(self, top: str, follows: bool = False) -> Iterator[tuple[str, list[str]]]:
         """Folders from `top` on down, each with the names of its files.

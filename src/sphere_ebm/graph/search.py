@@ -313,7 +313,7 @@ def index_library(search: str, n_points: int, limit: int) -> tuple[Any, str | No
     if search == "exact" or (search == "auto" and n_points <= limit):
         return None, None
     try:
-        return require("faiss", "ann", "`search='approximate'`"), None
+        return require("faiss", "ann", "approximate neighbour search"), None
     except MissingPackageError as missing:
         if search == "approximate":
             raise

@@ -36,6 +36,7 @@ from sphere_ebm.labelling.older import (
     renamed,
     unseen,
 )
+from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import (
     Source,
     check_sources,
@@ -162,7 +163,9 @@ def _join(
         points, quality = measured_points(everything, old.config)
     if new:
         about: dict[str, Any] = {"id": old.map_id, "joins": old.held.get("joins", 0) + len(new)}
-        about |= {name: old.held[name] for name in ("parent", "registered") if name in old.held}
+        about |= {
+            name: old.held[name] for name in ("parent", "registered", COMMAND) if name in old.held
+        }
         write_summary(
             journal,
             [*old.sources, *new],

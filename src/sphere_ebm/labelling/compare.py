@@ -11,9 +11,11 @@ from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.figures.comparison import plot_comparison
 from sphere_ebm.figures.map import save_figure
 from sphere_ebm.files.atomic import atomic_write
+from sphere_ebm.files.folders import made
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.heuristics.compare import Compared, compare
 from sphere_ebm.labelling.sources import (
+    Source,
     check_sources,
     document_numbers,
     nothing_usable,
@@ -72,9 +74,14 @@ def compare_shards(
         raise LabelError(
             f"comparing needs at least 2 patches; the inputs hold {len(embeddings)}", refused
         )
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    compared = compare(embeddings, prominence, config, methods=methods, progress=progress)
+    with made(Path(output)):
+        compared = compare(embeddings, prominence, config, methods=methods, progress=progress)
+        _write(Path(output), compared, sources)
+    return ShardComparison(compared, len(embeddings), tuple(refused))
+
+
+def _write(folder: Path, compared: Sequence[Compared], sources: Sequence[Source]) -> None:
+    """The table and the figure."""
     rows = [one.row() for one in compared]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -85,4 +92,3 @@ def compare_shards(
     save_figure(
         plot_comparison(compared, document=document_numbers(sources)), folder / COMPARISON_FIGURE
     )
-    return ShardComparison(compared, len(embeddings), tuple(refused))

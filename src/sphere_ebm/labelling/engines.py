@@ -91,7 +91,7 @@ def make_engine(
         if ray_address is not None:
             raise ValueError("`ray_address` is for engine='ray'; got it for engine='local'.")
         return LocalEngine(jobs)
-    return RayEngine(require("ray", "ray", "`engine='ray'`"), jobs, ray_address)
+    return RayEngine(require("ray", "ray", "the engine `ray`"), jobs, ray_address)
 
 
 @final

@@ -27,6 +27,7 @@ def fitted_placement(
         LabelError: `fit` refuses its input; nothing of the run is kept then.
         MissingPackageError: a package that it needs is not installed.
         NonFiniteEnergyError: the energy diverged.
+        OSError: the folder cannot be written; what could be saved of the run is kept.
     """
     journal = claimed.journal
     if journal.holds(PLACEMENT):
@@ -41,5 +42,9 @@ def fitted_placement(
     except ValueError as error:
         claimed.give_up()
         raise LabelError(str(error)) from error
+    except OSError:
+        if not (journal.finished or (journal.folder / CHECKPOINT).exists()):
+            claimed.give_up()
+        raise
     journal.record(PLACEMENT, placement.save(journal.folder / PLACEMENT, embeddings=joined))
     return placement

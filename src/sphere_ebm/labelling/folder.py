@@ -13,11 +13,21 @@ from typing import final
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers
 from sphere_ebm.files.container import read_container
-from sphere_ebm.files.formats import CHECKPOINT, ENERGY, FIGURE, MAP, PAGE, PLACEMENT, PYRAMID
+from sphere_ebm.files.formats import (
+    CHECKPOINT,
+    ENERGY,
+    FIGURE,
+    MAP,
+    PAGE,
+    PLACEMENT,
+    PYRAMID,
+    RECIPE,
+)
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT, PYRAMID_FORMAT
+from sphere_ebm.labelling.recipe import is_recipe
 
 NEXT = ".sphere-next"
 
@@ -87,7 +97,7 @@ def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> C
 
     Raises LabelError when there is another map, or a file of a planned name that belongs to none.
     """
-    planned = (*names, PLACEMENT, ENERGY, FIGURE, MAP)
+    planned = (*names, PLACEMENT, ENERGY, FIGURE, RECIPE, MAP)
     held = read_map(folder) if (folder / MAP).exists() else None
     left = read_journal(folder)
     other = {held["id"] if held else map_id, left.map_id if left else map_id} != {map_id}
@@ -98,13 +108,16 @@ def claim(folder: Path, map_id: str, names: Sequence[str], overwrite: bool) -> C
             f"{folder} holds another map (other inputs or configuration, or points that joined);"
             " choose another --output, or replace it with --overwrite"
         )
+    listed = {
+        *(held["files"] if held else ()),
+        *((*left.planned, *left.finished) if left else ()),
+    }
     replaced: set[str] = set()
     if other:
-        listed = {
-            *(held["files"] if held else ()),
-            *((*left.planned, *left.finished) if left else ()),
-        }
-        replaced = _own(listed) | {PLACEMENT, ENERGY, FIGURE, MAP} | ({PAGE} & listed)
+        replaced = _own(listed) | {PLACEMENT, ENERGY, FIGURE, MAP} | ({PAGE, RECIPE} & listed)
+    elif RECIPE not in listed:
+        # this very map, made by a version that wrote no such file
+        _in_the_way(folder, [RECIPE], overwrite)
     if other or (held is None and left is None):
         replaced |= _in_the_way(
             folder, [name for name in planned if name not in replaced], overwrite
@@ -162,6 +175,7 @@ def _in_the_way(folder: Path, names: Sequence[str], overwrite: bool) -> set[str]
         for name in present
         if ours and name in (ENERGY, FIGURE, PAGE) and (folder / name).is_file()
     }
+    lost |= {name for name in present if name == RECIPE and is_recipe(folder / name)}
     foreign = [name for name in present if name not in lost or not overwrite]
     if not foreign:
         return lost
@@ -183,7 +197,7 @@ def _remove_map(folder: Path, names: frozenset[str]) -> None:
     Whatever happens, the rest is never left unexplained.
     """
     labels = sorted(name for name in names if name.endswith(LABEL_SUFFIX))
-    for name in (ENERGY, FIGURE, PAGE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
+    for name in (ENERGY, FIGURE, PAGE, RECIPE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
         if name in names or name in (CHECKPOINT, JOURNAL):
             (folder / name).unlink(missing_ok=True)
     if _format_of(folder / PYRAMID) == PYRAMID_FORMAT:

@@ -110,7 +110,9 @@ def _frozen_map(path: Path, digest: str) -> FrozenMap:
 @functools.lru_cache(maxsize=1)
 def _loaded_map(path: Path, digest: str) -> FrozenMap:
     if sha256_of(path) != digest:
-        raise ShardError(path, "is not the placement that this run has made", cure="label again")
+        raise ShardError(
+            path, "is not the placement that this run has made", cure="repeat the command"
+        )
     placement = Placement.load(path)
     # of a map that fitted all of its points, the label files hold the embeddings
     held = placement if placement.embeddings is not None else load_placement(path.parent)

@@ -2,21 +2,21 @@
 
 Resumable: the same command continues what a dead run began.
 
-An output folder holds one map: `map.json` (written last), `energy.csv`, `map.png`, `map.html`,
-`placement.safetensors` and one `<name>.sphere.safetensors` per input. While a run works there is a
-journal of finished files, and a checkpoint of the sampler. Every file is a function of the inputs
-and the configuration, so an interrupted run ends with the same bytes.
+An output folder holds one map: `map.json` (written last), `config.toml`, `energy.csv`, `map.png`,
+`map.html`, `placement.safetensors` and one `<name>.sphere.safetensors` per input. While a run works
+there is a journal of finished files, and a checkpoint of the sampler. Every file is a function of
+the inputs and the configuration, so an interrupted run ends with the same bytes.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -26,7 +26,7 @@ from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP, MAP_FORMAT, PAGE, PLACEMENT
-from sphere_ebm.files.map_folder import label_files, read_map
+from sphere_ebm.files.map_folder import again, label_files, read_map
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
@@ -35,6 +35,7 @@ from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import Claim, claim
 from sphere_ebm.labelling.join import JoinOptions, join_all
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
+from sphere_ebm.labelling.recipe import COMMAND, with_config
 from sphere_ebm.labelling.sources import (
     Source,
     check_sources,
@@ -90,6 +91,7 @@ def label(
     engine: AbstractEngine | Executor | None = None,
     page: bool = True,
     progress: StageProgress | None = None,
+    made_by: Mapping[str, Any] | None = None,
 ) -> LabelRun:
     """Place the patches of all shards on one sphere and write their labels.
 
@@ -116,6 +118,8 @@ def label(
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
             `"steps"`, `"replicas"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0
             before a stage begins. Only done / total means anything.
+        made_by: the command that made the shards as well (`command`), and its options by their
+            names, for `config.toml`; None: `sphere-ebm label` with the options given here.
 
     Raises:
         LabelError: no input could be used, widths differ, the configuration does not suit their
@@ -163,7 +167,15 @@ def label(
             files = join_all(journal, sources, chosen, fitted, config, metadata, before, options)
             points, quality = measured_points(files.values(), config)
         regions = write_summary(
-            journal, sources, placement, points, quality, before, progress, page=page
+            journal,
+            sources,
+            placement,
+            points,
+            quality,
+            before,
+            progress,
+            page=page,
+            recipe=with_config(made_by or _options(pooling, edges, chosen), config),
         )
         journal.close()
     kept = sum(s.name in before for s in sources)
@@ -181,6 +193,18 @@ def label(
         kept,
         tuple(regions),
     )
+
+
+def _options(
+    pooling: Pooling, edges: ExtraEdges | None, chosen: Sequence[Int64[np.ndarray, " _"]] | None
+) -> dict[str, Any]:
+    """The options of `sphere-ebm label` that the map's bytes depend on, but for its placement's."""
+    return {
+        COMMAND: "label",
+        "pooling": pooling,
+        "sidecar_edges": edges is not None,
+        "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
+    }
 
 
 @contextmanager
@@ -286,14 +310,12 @@ def measure_map(folder: Path | str) -> QualityReport:
             raise ShardError(
                 folder / name,
                 "is missing or has changed",
-                cure="run the same `label` command again",
+                cure=again(held),
             )
     try:
         config = PlacementConfig.from_json(json.dumps(held["config"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise LabelError(
-            f"{folder / MAP} is damaged ({error}); run the same `label` command again"
-        ) from error
+        raise LabelError(f"{folder / MAP} is damaged ({error}); {again(held)}") from error
     return measured_points(label_files(folder, held), config)[1]
 
 

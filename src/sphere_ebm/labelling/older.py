@@ -12,7 +12,7 @@ import numpy as np
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.formats import MAP
-from sphere_ebm.files.map_folder import label_files, read_map
+from sphere_ebm.files.map_folder import again, label_files, read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX, WorkItem
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.files.shards.naming import label_names
@@ -62,11 +62,8 @@ def read_old_map(folder: Path | str, *, whole: bool = True) -> OldMap:
     kept = []
     for path, entry in zip(label_files(folder, held), held["sources"], strict=True):
         if not path.is_file() or sha256_of(path) != held["files"].get(path.name):
-            raise ShardError(
-                path,
-                "is missing or has changed",
-                cure="make the map again with --overwrite, and then join what had joined it",
-            )
+            cure = f"{again(held)} with --overwrite, and join what had joined the map"
+            raise ShardError(path, "is missing or has changed", cure=cure)
         labels = read_labels(path)
         table = _table_of(labels)
         item = WorkItem(table.source.stem, table.source, table.parts)
@@ -79,9 +76,7 @@ def read_old_map(folder: Path | str, *, whole: bool = True) -> OldMap:
     try:
         config = PlacementConfig.from_json(json.dumps(held["config"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise LabelError(
-            f"{folder / MAP} is damaged ({error}); run the same command again"
-        ) from error
+        raise LabelError(f"{folder / MAP} is damaged ({error}); {again(held)}") from error
     return OldMap(folder, held, config, tuple(sources), tuple(kept))
 
 

@@ -23,6 +23,7 @@ from sphere_ebm.labelling.columns import placement_of_labels, write_placed
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.older import OldMap, identity, read_old_map
+from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import Source
 from sphere_ebm.labelling.summary import measured_points, write_summary
 from sphere_ebm.maps.config import PlacementConfig
@@ -172,7 +173,16 @@ def _write(
         }
         about |= {name: fresh.held[name] for name in ("parent", "joins") if name in fresh.held}
         write_summary(
-            journal, fresh.sources, fitted, placed, quality, before, progress, about, page=page
+            journal,
+            fresh.sources,
+            fitted,
+            placed,
+            quality,
+            before,
+            progress,
+            about,
+            page=page,
+            recipe={COMMAND: "register"},
         )
         journal.close()
 

@@ -104,7 +104,9 @@ def reread(item: WorkItem, digest: str, pooling: Pooling) -> PatchTable:
     table = read_item(item, pooling=pooling)
     if sha256_of(*item.parts) != digest:
         raise ShardError(
-            item.source, "has changed since it was first read", cure="label again with --overwrite"
+            item.source,
+            "has changed since it was first read",
+            cure="repeat the command with --overwrite",
         )
     return table
 

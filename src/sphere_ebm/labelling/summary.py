@@ -18,12 +18,13 @@ from sphere_ebm.figures.map import plot_map, save_figure
 from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import atomic_write, sha256_of
 from sphere_ebm.files.container import read_container
-from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, MAP_FORMAT, PAGE, PLACEMENT
+from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, MAP_FORMAT, PAGE, PLACEMENT, RECIPE
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.shells import occupancy
 from sphere_ebm.labelling.landmarks import choose_landmarks
 from sphere_ebm.labelling.page import add_page, described
+from sphere_ebm.labelling.recipe import COMMAND, write_recipe
 from sphere_ebm.labelling.sources import Source, document_numbers
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.placement import Placement
@@ -130,12 +131,16 @@ def write_summary(
     about: Mapping[str, Any] | None = None,
     *,
     page: bool = True,
+    recipe: Mapping[str, Any] | None = None,
 ) -> list[Region]:
-    """Energy trace, figure, page and, last of all, `map.json`; returns the names of regions.
+    """Options, energy trace, figure, page and, last of all, `map.json`; returns names of regions.
 
-    `about` is what `map.json` is to say of the map besides.
+    `about` is what `map.json` is to say of the map besides. `recipe` is the command that makes the
+    map, and its options; None: they stay as they are.
     """
     folder = journal.folder
+    if recipe is not None:
+        write_recipe(journal, recipe)
     if ENERGY not in finished:
         rows = io.StringIO()
         writer = csv.writer(rows, lineterminator="\n")
@@ -155,6 +160,7 @@ def write_summary(
             journal.record(FIGURE, sha256_of(folder / FIGURE))
     regions = add_page(journal, [source.name for source in sources], page, progress)
     content = _map_content(journal, sources, placement, points, quality) | dict(about or {})
+    content |= {} if recipe is None else {COMMAND: recipe[COMMAND]}
     content["regions"] = described(regions)
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     atomic_write(folder / MAP, lambda file: file.write(text.encode()))
@@ -200,7 +206,7 @@ def _map_content(
         ],
         "files": {
             name: journal.finished[name]
-            for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE, PAGE)
+            for name in (*(s.name for s in sources), PLACEMENT, ENERGY, FIGURE, PAGE, RECIPE)
             if name in journal.finished
         },
     }

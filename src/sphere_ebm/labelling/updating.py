@@ -34,6 +34,7 @@ from sphere_ebm.labelling.older import (
     renamed,
     unseen,
 )
+from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import (
     Source,
     check_sources,
@@ -299,8 +300,24 @@ def _run(
         write_all_labels(journal, plan.sources, placement, told, before, progress)
         placed = MapPoints.of(placement)
         about = {"parent": parent}
+        recipe = {
+            COMMAND: "update",
+            "strength": how["strength"],
+            "steps": config.steps,
+            "replace": bool(plan.replaced),
+            "pooling": how["pooling"],
+        }
         regions = write_summary(
-            journal, plan.sources, placement, placed, quality, before, progress, about, page=page
+            journal,
+            plan.sources,
+            placement,
+            placed,
+            quality,
+            before,
+            progress,
+            about,
+            page=page,
+            recipe=recipe,
         )
         journal.close()
     warnings = collected_warnings(plan.sources, placement.notes)

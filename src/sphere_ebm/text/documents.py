@@ -104,6 +104,16 @@ def find_texts(
     Nothing is raised: an input that cannot be found or holds no text, and a folder that cannot be
     searched, becomes an item whose `problem` says so, so that it does not stop the others.
     """
+    return search_texts(inputs, not_searched)[0]
+
+
+def search_texts(
+    inputs: Iterable[Path | str], not_searched: Path | str | None = None
+) -> tuple[list[TextItem], list[Path]]:
+    """What `find_texts` finds, and the files that it passes over as empty or no text, in order.
+
+    Hidden files and the contents of folders that are not searched are not among the latter.
+    """
     search = Search(_may_be_text, "text", "name the files", _holds_ours)
     found: list[Path] = []
     for given in map(str, inputs):
@@ -123,7 +133,11 @@ def find_texts(
     refused = {problem.file: problem for problem in search.problems}
     items = [TextItem(path.stem, path) for path in files.values()]
     items += [TextItem(path.stem, path, problem) for path, problem in refused.items()]
-    return sorted(items, key=lambda item: natural_order(item.source))
+    passed = {one for one in search.passed_over if not _lies_in(one, not_searched)}
+    return (
+        sorted(items, key=lambda item: natural_order(item.source)),
+        sorted(passed - set(found), key=natural_order),
+    )
 
 
 def read_texts(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, final
 
 import numpy as np
 
-from sphere_ebm.errors import LabelError, Refused, ShardError
+from sphere_ebm.errors import LabelError, Refused, ShardError, one_line
 from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.journal import Journal
@@ -27,8 +28,8 @@ from sphere_ebm.text.documents import (
     FileText,
     TextItem,
     check_reading,
-    find_texts,
     read_texts,
+    search_texts,
 )
 from sphere_ebm.text.folder import MADE_WITH, SHARD_SUFFIX, claim_shards, write_manifest
 from sphere_ebm.text.patching import Patching
@@ -38,6 +39,9 @@ from sphere_ebm.text.statistics import PatchStatistics, joined
 
 MEAN_LENGTH = 32.0
 """Bytes that a patch has on average, unless the caller says otherwise."""
+
+_LISTED = 20
+"""Files with one ending that are listed by name where they are passed over."""
 
 _TOLERANCE = 0.1
 _LONG_ENOUGH = 50
@@ -52,7 +56,8 @@ class IngestRun:
     `files`: the shard of each text that was read, by the text's path. `statistics`: of all patches.
     `bits_per_byte`: cross-entropy of the entropy model (`"model"`) and of two compressors
     (`"bzip2"`, `"xz"`), each file on its own. `kept`: how many shards an earlier run had written.
-    `warnings`: what the texts said about themselves.
+    `warnings`: what the texts said about themselves. `passed_over`: files in searched folders and
+    globs that are empty or evidently no text, sorted by path.
     """
 
     output: Path
@@ -62,6 +67,7 @@ class IngestRun:
     refused: tuple[Refused, ...]
     warnings: tuple[str, ...]
     kept: int
+    passed_over: tuple[Path, ...] = ()
 
 
 @final
@@ -142,7 +148,7 @@ def ingest(
     """
     check_reading(encoding, max_bytes)
     _check_mean_length(mean_length)
-    items, refused = _found(inputs, output if not_searched is None else not_searched)
+    items, refused, passed = _found(inputs, output if not_searched is None else not_searched)
     entropy = entropy or ByteModel()
     embedder = embedder or StaticEmbedder()
     patching = patching or Patching(forced_starts=False)
@@ -155,35 +161,70 @@ def ingest(
     kept = 0
     with locked(folder):
         journal, stale = claim_shards(folder, _run_id(names, made_with), names, overwrite)
-        for done, (item, name) in enumerate(zip(items, names, strict=True)):
-            if progress is not None:
-                progress("ingest", done, len(items))
-            try:
-                text = read_texts(item, column=column, encoding=encoding, max_bytes=max_bytes)
-                kept += _write(
-                    journal, name, text, settings, made_with, keep_finished and not overwrite
-                )
-            except LabelError:
+        with _dropped_if_vain(journal):
+            for done, (item, name) in enumerate(zip(items, names, strict=True)):
+                if progress is not None:
+                    progress("ingest", done, len(items))
+                try:
+                    text = read_texts(item, column=column, encoding=encoding, max_bytes=max_bytes)
+                    kept += _write(
+                        journal, name, text, settings, made_with, keep_finished and not overwrite
+                    )
+                except LabelError:
+                    journal.close()
+                    raise
+                except ShardError as problem:
+                    refused.append(Refused(item.source, str(problem)))
+                    _forget(journal, name)
+                    continue
+                said = (*text.warnings, *_about_length(folder / name, settings))
+                warnings += [f"{item.source}: {warning}" for warning in said]
+                files[item.source] = folder / name
+            if not files:
                 journal.close()
-                raise
-            except ShardError as problem:
-                refused.append(Refused(item.source, str(problem)))
-                _forget(journal, name)
-                continue
-            said = (*text.warnings, *_about_length(folder / name, settings))
-            warnings += [f"{item.source}: {warning}" for warning in said]
-            files[item.source] = folder / name
-        if not files:
-            journal.close()
-            raise LabelError("no input could be used", refused)
-        for name in stale:
-            (folder / name).unlink(missing_ok=True)
-        statistics, bits = _totals(files.values())
-        found = {"statistics": statistics.to_dict(), "bits_per_byte": bits}
-        write_manifest(journal, settings.to_dict() | found)
+                raise LabelError("no input could be used", refused)
+            for name in stale:
+                (folder / name).unlink(missing_ok=True)
+            statistics, bits = _totals(files.values())
+            found = {
+                "statistics": statistics.to_dict(),
+                "bits_per_byte": bits,
+                "passed_over": by_ending(passed),
+            }
+            write_manifest(journal, settings.to_dict() | found)
     if progress is not None:
         progress("ingest", len(items), len(items))
-    return IngestRun(folder, files, statistics, bits, tuple(refused), tuple(warnings), kept)
+    told = (tuple(refused), tuple(warnings))
+    return IngestRun(folder, files, statistics, bits, *told, kept, tuple(passed))
+
+
+@contextmanager
+def _dropped_if_vain(journal: Journal) -> Iterator[None]:
+    """A run that fails leaves no journal that has nothing to tell.
+
+    It has where shards are there, be they written down or not.
+    """
+    try:
+        yield
+    except Exception:
+        if not any((journal.folder / name).exists() for name in journal.planned):
+            journal.close()
+        raise
+
+
+def by_ending(passed: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """How many files were passed over, by the endings of their names, most first.
+
+    Each with the names of the first few; an ending is in lower case, and empty where there is none.
+    """
+    names: dict[str, list[str]] = {}
+    for path in passed:
+        names.setdefault(path.suffix.lower(), []).append(one_line(path.name))
+    ordered = sorted(names, key=lambda ending: (-len(names[ending]), ending))
+    return {
+        ending: {"count": len(names[ending]), "first": names[ending][:_LISTED]}
+        for ending in ordered
+    }
 
 
 def _check_mean_length(mean_length: float) -> None:
@@ -193,19 +234,19 @@ def _check_mean_length(mean_length: float) -> None:
 
 def _found(
     inputs: Path | str | Iterable[Path | str], not_searched: Path | str
-) -> tuple[list[TextItem], list[Refused]]:
-    """What can be read of the inputs, and what is refused already.
+) -> tuple[list[TextItem], list[Refused], list[Path]]:
+    """What can be read of the inputs, what is refused already, and what was passed over.
 
     Raises:
         LabelError: nothing can be read.
     """
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    found = find_texts(given, not_searched)
+    found, passed = search_texts(given, not_searched)
     refused = [Refused(item.source, str(item.problem)) for item in found if item.problem]
     items = [item for item in found if item.problem is None]
     if not items:
         raise LabelError("no input could be used", refused)
-    return items, refused
+    return items, refused, passed
 
 
 def _shard_names(items: Sequence[TextItem]) -> list[str]:

@@ -125,7 +125,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     path = parquet(tmp_path / "x.parquet", embeddings=[[1.0]])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert refusal(path).endswith(
-        "reading Parquet needs the package `pyarrow`; pip install 'sphere-ebm[parquet]'"
+        "reading Parquet needs the package `pyarrow`; pip install 'pyarrow>=18'"
     )
 
 
