@@ -277,18 +277,10 @@ def _run(
         strength = how["strength"]
         return refit(points, config, strength=strength, progress=progress, checkpoint=checkpoint)
 
-    content = {
-        "format": MAP_FORMAT,
-        "version": version("sphere-ebm"),
-        "config": json.loads(config.to_json()),
-        "parent": [old.map_id, _contents(old), [[s.name, s.digest] for s in old.sources]],
-        "files": [[s.name, s.digest] for s in plan.sources],
-        **how,
-    }
     with locked(output):
         page = PAGE in old.held["files"]
         planned = [*(s.name for s in plan.sources), *([PAGE] if page else [])]
-        claimed = claim(output, identity(content), planned, overwrite)
+        claimed = claim(output, _map_id(old, plan, config, how), planned, overwrite)
         placement = fitted_placement(claimed, plan.embeddings, fit, joined=False)
         journal = claimed.take_over()
         before = {name for name in journal.finished if journal.holds(name)}
@@ -298,26 +290,17 @@ def _run(
         metadata = label_metadata(journal.map_id, placement, quality) | {"parent": old.map_id}
         told = [metadata] * len(plan.sources)
         write_all_labels(journal, plan.sources, placement, told, before, progress)
-        placed = MapPoints.of(placement)
-        about = {"parent": parent}
-        recipe = {
-            COMMAND: "update",
-            "strength": how["strength"],
-            "steps": config.steps,
-            "replace": bool(plan.replaced),
-            "pooling": how["pooling"],
-        }
         regions = write_summary(
             journal,
             plan.sources,
             placement,
-            placed,
+            MapPoints.of(placement),
             quality,
             before,
             progress,
-            about,
+            {"parent": parent},
             page=page,
-            recipe=recipe,
+            recipe=_recipe(plan, config, how),
         )
         journal.close()
     warnings = collected_warnings(plan.sources, placement.notes)
@@ -337,6 +320,30 @@ def _run(
         kept,
         tuple(regions),
     )
+
+
+def _map_id(old: OldMap, plan: _Plan, config: PlacementConfig, how: dict[str, Any]) -> str:
+    """Identity of the new map: everything that its files are a function of."""
+    content = {
+        "format": MAP_FORMAT,
+        "version": version("sphere-ebm"),
+        "config": json.loads(config.to_json()),
+        "parent": [old.map_id, _contents(old), [[s.name, s.digest] for s in old.sources]],
+        "files": [[s.name, s.digest] for s in plan.sources],
+        **how,
+    }
+    return identity(content)
+
+
+def _recipe(plan: _Plan, config: PlacementConfig, how: dict[str, Any]) -> dict[str, Any]:
+    """The options of `sphere-ebm update` that the map's bytes depend on."""
+    return {
+        COMMAND: "update",
+        "strength": how["strength"],
+        "steps": config.steps,
+        "replace": bool(plan.replaced),
+        "pooling": how["pooling"],
+    }
 
 
 def _contents(old: OldMap) -> dict[str, str]:

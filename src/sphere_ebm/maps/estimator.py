@@ -17,7 +17,7 @@ from sphere_ebm.maps.checks import checked_embeddings
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.frames import OUTPUTS, column_names, framed, refuse_other_names, wanted_output
 from sphere_ebm.maps.frozen_map import FrozenMap
-from sphere_ebm.maps.growth import grow
+from sphere_ebm.maps.growth import grow, growing
 from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
@@ -190,7 +190,13 @@ class SphereMap:
         """
         fitted = self._need()
         embeddings = self._vectors_like_fitted(X)
-        grown = grow(fitted.placement, embeddings, prominence, strength=strength)
+        grown = grow(
+            fitted.placement,
+            embeddings,
+            prominence,
+            config=growing(self.config),
+            strength=strength,
+        )
         self._fitted = _Fitted(grown, fitted.names)
         return self
 

@@ -36,7 +36,7 @@ from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.problem import Problem, pose
 from sphere_ebm.maps.reinsertion import reinserting
 from sphere_ebm.maps.replicas import n_replicas, uncertainty
-from sphere_ebm.maps.runs import System, no_runs, run_fit
+from sphere_ebm.maps.runs import Runs, System, no_runs, run_fit
 from sphere_ebm.maps.starts import (
     pca_directions,
     random_directions,
@@ -132,6 +132,13 @@ def place(
         system = _system(_Setting(problem, anchoring, first), mesh, kept=checkpoint is not None)
         replicas = n_replicas(config.replicas if config.steps else 0, len(embeddings))
         runs = run_fit(system, starting, replicas, progress, checkpoint)
+    return _placed(embeddings, problem, runs)
+
+
+def _placed(
+    embeddings: Float32[np.ndarray, "points width"], problem: Problem, runs: Runs
+) -> Placement:
+    """The placement of a fit, with what can be said of every point."""
     found = runs.points
     kept = kept_by_points(problem.nearest, found.direction)
     sure = uncertainty(found.direction, runs.replicas, found.thermal_std)
@@ -151,7 +158,7 @@ def place(
         energy={name: np.asarray(values) for name, values in runs.trace.energy.items()},
         step=np.asarray(runs.trace.steps, np.int64),
         converged=runs.converged and not runs.notes,
-        config=config,
+        config=problem.config,
         notes=(*problem.notes, *runs.notes),
         replicas=runs.replicas,
         embeddings=embeddings,

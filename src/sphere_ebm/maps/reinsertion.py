@@ -22,6 +22,7 @@ from scipy.sparse import coo_array, csr_array
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.lateral import ARRAY_POTENTIALS
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.sampling.run import Carry, Chunk, RunPlan
 
@@ -32,12 +33,6 @@ _JITTER = 0.1
 _MOST_NEIGHBOURS = 256
 """Degree beyond which a point is offered nothing, since its places are compared with each other."""
 _CELLS = 500_000
-
-_POTENTIALS: dict[str, Any] = {
-    "cauchy": np.log1p,
-    "gaussian": lambda x: -np.exp(-x),
-    "harmonic": lambda x: x / 2,
-}
 
 
 def reinserting(
@@ -163,7 +158,7 @@ class Reinsertion:
         stretch = self._sharpness**2
         places = direction[tails]
         between = 2 * stretch * np.maximum(1 - places @ np.swapaxes(places, 1, 2), 0)
-        pairs = _POTENTIALS[config.kernel](between)
+        pairs = ARRAY_POTENTIALS[config.kernel][0](between)
         lateral = config.lateral_strength * np.einsum("rck,rk->rc", pairs, weights)
         if not config.osmotic_strength > 0:
             return lateral
@@ -178,7 +173,8 @@ class Reinsertion:
         graph = self._graph
         chord = direction[graph.senders] - direction[graph.receivers]
         x = self._sharpness**2 * np.einsum("ec,ec->e", chord, chord)
-        energy = self._config.lateral_strength * graph.weights * _POTENTIALS[self._config.kernel](x)
+        value, _ = ARRAY_POTENTIALS[self._config.kernel]
+        energy = self._config.lateral_strength * graph.weights * value(x)
         n = graph.n_points
         return np.bincount(graph.senders, energy, n) + np.bincount(graph.receivers, energy, n)
 

@@ -35,7 +35,7 @@ _REPLICAS_BEYOND = 1
 
 _AROUND = 15  # points on the map whose squared angles a point's own is shrunk towards
 _OVERALL = 0.4  # share of the whole map's mean in what it is shrunk towards; the rest is theirs
-_ROWS = 65_536
+_PAIRS = 4_000_000  # angles between replicas that are held at once
 _BATCH = 4_096
 _ROUNDS = 8
 
@@ -201,8 +201,9 @@ def _modes(
     modes = np.stack([direction, direction], axis=1)
     weight = np.zeros((len(direction), 2), np.float32)
     runs = len(replicas)
-    for start in range(0, len(direction), _ROWS):
-        rows = slice(start, start + _ROWS)
+    block = max(1, _PAIRS // max(runs, 1) ** 2)
+    for start in range(0, len(direction), block):
+        rows = slice(start, start + block)
         places = replicas[:, rows]
         apart = np.stack([angles_between(here[rows], place) for place in places])
         weight[rows, 0] = ((apart < SAME_PLACE).sum(axis=0) + 0.25) / (runs + 1)
