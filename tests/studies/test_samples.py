@@ -172,5 +172,5 @@ def test_a_temperature_that_no_chain_has_is_refused():
 )
 def test_a_missing_package_names_the_extra_to_install(monkeypatch, call, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingPackageError, match=rf"`{package}`: pip install .*\[studies\]'"):
+    with pytest.raises(MissingPackageError, match=rf"`{package}`: pip install .*arviz"):
         getattr(samples(), call)()

@@ -127,7 +127,8 @@ def run_fit(
         system: what is run.
         start: initial directions by seed.
         replicas: how many replicas.
-        progress: called as progress(stage, done, total), stages `"steps"` and `"replicas"`.
+        progress: called as progress(stage, done, total), stages `"steps"` and `"replicas"`; the
+            latter with done = 0 before it begins.
         checkpoint: file to continue from where it belongs to this very fit, and to write after
             every chunk of every run; removed at the end.
 
@@ -155,6 +156,8 @@ def run_fit(
     energy = _point_energy(program, result.carry, points)
     notes = (*_stability_notes(system, program, result.carry), *_lost_notes(result))
     saved = saved._replace(map_run=(result.carry, result.trace))
+    if progress is not None and replicas:
+        progress("replicas", 0, replicas)
     for number in range(len(saved.replicas), replicas):
         place = _replica(system, start, number, replicas, saved, progress, keep)
         aligned = in_frame(points.direction, place)
