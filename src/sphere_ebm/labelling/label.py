@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -77,6 +77,40 @@ class LabelRun:
     warnings: tuple[str, ...]
     kept: int
     regions: tuple[Region, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        output: Path,
+        map_id: str,
+        placement: Placement,
+        written: "Written",
+        sources: Sequence[Source],
+        before: set[str],
+        refused: Sequence[Refused],
+    ) -> "LabelRun":
+        """A run that has `written` a map of `sources`, of which those `before` were finished."""
+        return cls(
+            output,
+            map_id,
+            placement,
+            written.points,
+            written.quality,
+            written.files,
+            tuple(refused),
+            collected_warnings(sources, placement.notes),
+            sum(source.name in before for source in sources),
+            tuple(written.regions),
+        )
+
+
+class Written(NamedTuple):
+    """What was written of a map: label files by input, how many points, quality, and regions."""
+
+    files: dict[Path, Path]
+    points: int
+    quality: QualityReport
+    regions: Sequence[Region]
 
 
 def label(
@@ -178,21 +212,8 @@ def label(
             recipe=with_config(made_by or _options(pooling, edges, chosen), config),
         )
         journal.close()
-    kept = sum(s.name in before for s in sources)
-    warnings = collected_warnings(sources, placement.notes)
-    count = len(points.radius)
-    return LabelRun(
-        folder,
-        map_id,
-        placement,
-        count,
-        quality,
-        files,
-        tuple(refused),
-        warnings,
-        kept,
-        tuple(regions),
-    )
+    written = Written(files, len(points.radius), quality, regions)
+    return LabelRun.of(folder, map_id, placement, written, sources, before, refused)
 
 
 def _options(

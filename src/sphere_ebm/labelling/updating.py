@@ -24,7 +24,7 @@ from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
-from sphere_ebm.labelling.label import LabelRun
+from sphere_ebm.labelling.label import LabelRun, Written
 from sphere_ebm.labelling.landmarks import most_fitted
 from sphere_ebm.labelling.older import (
     OldMap,
@@ -38,7 +38,6 @@ from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import (
     Source,
     check_sources,
-    collected_warnings,
     nothing_usable,
     offsets,
     read_sources,
@@ -303,23 +302,10 @@ def _run(
             recipe=_recipe(plan, config, how),
         )
         journal.close()
-    warnings = collected_warnings(plan.sources, placement.notes)
-    kept = sum(source.name in before for source in plan.sources)
     named = {*plan.added, *plan.replaced}
     files = {s.table.source: output / s.name for s in plan.sources if s.name in named}
-    count = len(placement)
-    return LabelRun(
-        output,
-        journal.map_id,
-        placement,
-        count,
-        quality,
-        files,
-        tuple(refused),
-        warnings,
-        kept,
-        tuple(regions),
-    )
+    written = Written(files, len(placement), quality, regions)
+    return LabelRun.of(output, journal.map_id, placement, written, plan.sources, before, refused)
 
 
 def _map_id(old: OldMap, plan: _Plan, config: PlacementConfig, how: dict[str, Any]) -> str:
