@@ -33,14 +33,15 @@ lint: install
 check: install
 	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
-# The extras that need torch, in an environment of their own; elsewhere their tests are skipped.
+# The extras that need torch, and the benchmarks' peers, in an environment of their own; elsewhere their tests are skipped.
 install-models: $(MODELS_VENV)/.installed
 
 $(MODELS_VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(MODELS_VENV)
 	grep -v '^torch' constraints.txt > $(MODELS_VENV)/constraints.txt
 	$(MODELS_VENV)/bin/python -m pip install --quiet --constraint $(MODELS_VENV)/constraints.txt \
-		'$(TORCH)' --editable '.[blt,sentences,text]' beartype hypothesis pytest pytest-xdist
+		'$(TORCH)' --editable '.[blt,sentences,text,bench,peers,glosses]' \
+		beartype hypothesis pytest pytest-xdist
 	$(MODELS_VENV)/bin/python -c 'import torch, transformers, sentence_transformers'
 	@touch $@
 
@@ -51,6 +52,7 @@ test-models: install-models
 		$(MODELS_VENV)/bin/python -m pytest -rs tests/text/test_blt.py tests/text/test_blt_weights.py \
 			tests/text/test_models.py tests/text/test_passage_embedder.py; \
 	done
+	$(MODELS_VENV)/bin/python -m pytest -rs tests/benchmarks/test_peer_methods.py
 
 # Runs the notebooks and keeps their outputs; the tests run them with smaller numbers and keep nothing.
 notebooks: install
