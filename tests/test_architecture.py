@@ -17,6 +17,10 @@ MODULES = sorted(
     found.name for found in pkgutil.walk_packages(sphere_ebm.__path__, f"{sphere_ebm.__name__}.")
 )
 HEAVY = ("jax", "numpy", "matplotlib")
+MOST_LINES = 45
+"""Of a function, its docstring not counted."""
+STILL_LONG = {"text/ingest.py: ingest"}
+"""Functions that are to be split, and no others."""
 
 
 def imported_by(path: Path) -> Iterator[str]:
@@ -81,6 +85,24 @@ def breaks_abstract_or_final(classes: list[ast.ClassDef]) -> list[str]:
         and not bases[each.name] & {"NamedTuple", "Protocol"}
     ]
     return sorted([*neither, *(final & set().union(*bases.values()))])
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """From its first line to its last, the docstring not counted."""
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    last = function.end_lineno or function.lineno
+    docstring = ((first.end_lineno or 0) - first.lineno + 1) if documented else 0
+    return last - function.lineno + 1 - docstring
+
+
+def long_functions(text: str) -> list[str]:
+    """Names of functions, methods too, that have more than `MOST_LINES`."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and lines_of(node) > MOST_LINES
+    ]
 
 
 def modules_hidden(names: list[str]) -> list[str]:
@@ -188,6 +210,21 @@ def test_every_class_is_abstract_or_final():
     ]
     assert len(classes) > 100
     assert breaks_abstract_or_final(classes) == []
+
+
+def test_no_function_is_longer_than_what_can_be_seen_at_once():
+    found = {
+        f"{path.relative_to(SOURCE).as_posix()}: {name}"
+        for path in SOURCE.rglob("*.py")
+        for name in long_functions(path.read_text(encoding="utf-8"))
+    }
+    assert found <= STILL_LONG
+
+
+@pytest.mark.parametrize(("statements", "found"), [(MOST_LINES - 1, []), (MOST_LINES, ["f"])])
+def test_a_long_function_would_be_found(statements, found):
+    body = "    x = 1\n" * statements
+    assert long_functions(f'def f():\n    """One.\n\n    Two.\n    """\n{body}') == found
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,10 @@ class Journal:
         path = self.folder / name
         return name in self.finished and path.is_file() and sha256_of(path) == self.finished[name]
 
+    def whole(self) -> set[str]:
+        """The finished files that still have their bytes."""
+        return {name for name in self.finished if self.holds(name)}
+
     def close(self) -> None:
         """The run is complete: the map's own list takes over."""
         self.path.unlink(missing_ok=True)

@@ -182,19 +182,7 @@ def make_shells(
         raise ValueError(f"`spacing` must be one of {', '.join(SPACINGS)}; got {spacing!r}.")
     if not np.isfinite(capacity_exponent):
         raise ValueError(f"`capacity_exponent` must be finite; got {capacity_exponent}.")
-    inner = max(16.0, 0.25 * count**0.5) if inner_radius is None else inner_radius
-    outer = inner + count - 1 if outer_radius is None else outer_radius
-    if not (
-        0 < inner < np.inf and outer < np.inf and (inner < outer if count > 1 else inner == outer)
-    ):
-        rule = (
-            "0 < inner_radius < outer_radius"
-            if count > 1
-            else "0 < inner_radius = outer_radius (one shell)"
-        )
-        raise ValueError(
-            f"`inner_radius` and `outer_radius` must satisfy {rule}; got {inner} and {outer}."
-        )
+    inner, outer = _range_of_shells(count, inner_radius, outer_radius)
     radius = SPACINGS[spacing](np.arange(count) / max(count - 1, 1), inner, outer)
     first_gap = radius[1] - radius[0] if count > 1 else 1.0
     edges = (
@@ -214,6 +202,26 @@ def make_shells(
             " nearer 0."
         )
     return Shells(edges=edges, capacity=weight / weight.sum())
+
+
+def _range_of_shells(
+    count: int, inner_radius: float | None, outer_radius: float | None
+) -> tuple[float, float]:
+    """The radii of the innermost and the outermost shell; raises ValueError for no range."""
+    inner = max(16.0, 0.25 * count**0.5) if inner_radius is None else inner_radius
+    outer = inner + count - 1 if outer_radius is None else outer_radius
+    if not (
+        0 < inner < np.inf and outer < np.inf and (inner < outer if count > 1 else inner == outer)
+    ):
+        rule = (
+            "0 < inner_radius < outer_radius"
+            if count > 1
+            else "0 < inner_radius = outer_radius (one shell)"
+        )
+        raise ValueError(
+            f"`inner_radius` and `outer_radius` must satisfy {rule}; got {inner} and {outer}."
+        )
+    return inner, outer
 
 
 def ideal_radii(

@@ -197,7 +197,8 @@ def degree_classes(
     # classes are stretches of the nodes in order of degree: where degrees are alike, padding to the
     # largest of them costs little
     by_degree = np.argsort(degree, kind="stable")
-    parts = []
+    nodes = []
+    classes = []
     start = 0
     for end in (round(share * n_nodes) for share in CLASS_ENDS):
         # nodes of a class in their own order, so that neighbouring rows read neighbouring memory
@@ -207,24 +208,17 @@ def degree_classes(
         # empty slots point at an entry that exists, which the two `where` below then overwrite with
         # the node itself and weight 0
         entry = np.minimum(first[head][:, None] + slot, len(heads) - 1)
-        parts.append(
-            (
-                head,
-                np.where(filled, ordered[entry], head[:, None]),
-                np.where(filled, weights[entry], 0),
-            )
+        tail = np.where(filled, ordered[entry], head[:, None])
+        pull = np.where(filled, weights[entry], 0)
+        nodes.append(head)
+        classes.append(
+            DegreeClass(jnp.asarray(head), jnp.asarray(tail, jnp.int32), jnp.asarray(pull))
         )
         start = end
     # the inverse permutation: rows lie class after class, and node i wants its own back
     place = np.empty(n_nodes, np.int32)
-    place[np.concatenate([head for head, _, _ in parts])] = np.arange(n_nodes)
-    return DegreeClasses(
-        tuple(
-            DegreeClass(jnp.asarray(i, jnp.int32), jnp.asarray(j, jnp.int32), jnp.asarray(w))
-            for i, j, w in parts
-        ),
-        jnp.asarray(place),
-    )
+    place[np.concatenate(nodes)] = np.arange(n_nodes)
+    return DegreeClasses(tuple(classes), jnp.asarray(place))
 
 
 def _check_whole(held: int, n_nodes: int) -> None:

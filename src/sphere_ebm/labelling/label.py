@@ -25,7 +25,8 @@ from sphere_ebm.errors import EngineError, LabelError, Refused, ShardError
 from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import MAP, MAP_FORMAT, PAGE, PLACEMENT
+from sphere_ebm.files.formats import MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.map_folder import again, label_files, read_map
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
@@ -41,6 +42,7 @@ from sphere_ebm.labelling.sources import (
     check_sources,
     collected_warnings,
     nothing_usable,
+    planned_files,
     read_sources,
     reread,
     sharing,
@@ -166,7 +168,48 @@ def label(
     config = PlacementConfig() if config is None else config
     if landmarks is not None and landmarks < 1:
         raise ValueError(f"`landmarks` must be at least 1; got {landmarks}.")
+    if isinstance(engine, Executor):
+        engine = ExecutorEngine(engine)
+    options = JoinOptions(pooling, engine or LocalEngine(), progress)
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    asked = _read(given, config, pooling, sidecar_edges, landmarks, progress)
+    map_id = _map_id(asked, config, pooling)
+    recipe = with_config(made_by or _options(asked, pooling), config)
+    folder = Path(output)
+    with _ready(options.engine, asked.chosen is not None), locked(folder):
+        claimed = claim(folder, map_id, planned_files(asked.sources, page), overwrite)
+        placement = _placement(claimed, asked, config, progress)
+        journal = claimed.take_over()
+        before = journal.whole()
+        written = _write(journal, asked, placement, before, options, page, recipe)
+        journal.close()
+    return LabelRun.of(folder, map_id, placement, written, asked.sources, before, asked.refused)
+
+
+class _Asked(NamedTuple):
+    """What is to be mapped.
+
+    `chosen`: rows of each source that are fitted, None where all are; `embeddings` and `prominence`
+    are those of the fitted points. `edges`: of sidecars.
+    """
+
+    sources: list[Source]
+    refused: Sequence[Refused]
+    edges: ExtraEdges | None
+    chosen: list[Int64[np.ndarray, " _"]] | None
+    embeddings: Float32[np.ndarray, "points width"]
+    prominence: Float32[np.ndarray, " points"]
+
+
+def _read(
+    given: Sequence[Path | str],
+    config: PlacementConfig,
+    pooling: Pooling,
+    sidecar_edges: bool,
+    landmarks: int | None,
+    progress: StageProgress | None,
+) -> _Asked:
+    """Read the inputs, and choose landmarks where not all points can be fitted."""
     most = most_fitted if landmarks is None else lambda width: landmarks
     sources, refused = read_sources(given, pooling, progress, most)
     check_sources(sources, refused)
@@ -174,56 +217,56 @@ def label(
     if not sources:
         raise nothing_usable(refused)
     chosen = _landmarks(sources, config, edges, most)
-    if isinstance(engine, Executor):
-        engine = ExecutorEngine(engine)
-    engine = engine or LocalEngine()
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
-    map_id = _map_id(sources, config, pooling, edges, chosen)
-    folder = Path(output)
-    joined = chosen is not None
-    with _ready(engine, joined), locked(folder):
-        planned = [*(s.name for s in sources), *([PAGE] if page else [])]
-        claimed = claim(folder, map_id, planned, overwrite)
-        placement = _placement(claimed, embeddings, prominence, config, edges, joined, progress)
-        journal = claimed.take_over()
-        before = {name for name in journal.finished if journal.holds(name)}
-        with stage("quality", progress):
-            quality = placement.quality()
-        metadata = label_metadata(journal.map_id, placement, quality)
-        if chosen is None:
-            told = [metadata] * len(sources)
-            files = write_all_labels(journal, sources, placement, told, before, progress)
-            points = MapPoints.of(placement)
-        else:
-            fitted = folder / PLACEMENT
-            metadata["landmarks"] = str(len(placement))
-            options = JoinOptions(pooling, engine, progress)
-            files = join_all(journal, sources, chosen, fitted, config, metadata, before, options)
-            points, quality = measured_points(files.values(), config)
-        regions = write_summary(
-            journal,
-            sources,
-            placement,
-            points,
-            quality,
-            before,
-            progress,
-            page=page,
-            recipe=with_config(made_by or _options(pooling, edges, chosen), config),
+    return _Asked(sources, refused, edges, chosen, embeddings, prominence)
+
+
+def _write(
+    journal: Journal,
+    asked: _Asked,
+    placement: Placement,
+    before: set[str],
+    options: JoinOptions,
+    page: bool,
+    recipe: Mapping[str, Any],
+) -> Written:
+    """Write all labels but those of `before`, joining what was not fitted, and the summary."""
+    with stage("quality", options.progress):
+        quality = placement.quality()
+    metadata = label_metadata(journal.map_id, placement, quality)
+    config = placement.config
+    if asked.chosen is None:
+        told = [metadata] * len(asked.sources)
+        files = write_all_labels(journal, asked.sources, placement, told, before, options.progress)
+        points = MapPoints.of(placement)
+    else:
+        metadata["landmarks"] = str(len(placement))
+        fitted = journal.folder / PLACEMENT
+        files = join_all(
+            journal, asked.sources, asked.chosen, fitted, config, metadata, before, options
         )
-        journal.close()
-    written = Written(files, len(points.radius), quality, regions)
-    return LabelRun.of(folder, map_id, placement, written, sources, before, refused)
+        points, quality = measured_points(files.values(), config)
+    regions = write_summary(
+        journal,
+        asked.sources,
+        placement,
+        points,
+        quality,
+        before,
+        options.progress,
+        page=page,
+        recipe=recipe,
+    )
+    return Written(files, len(points.radius), quality, regions)
 
 
-def _options(
-    pooling: Pooling, edges: ExtraEdges | None, chosen: Sequence[Int64[np.ndarray, " _"]] | None
-) -> dict[str, Any]:
+def _options(asked: _Asked, pooling: Pooling) -> dict[str, Any]:
     """The options of `sphere-ebm label` that the map's bytes depend on, but for its placement's."""
+    chosen = asked.chosen
     return {
         COMMAND: "label",
         "pooling": pooling,
-        "sidecar_edges": edges is not None,
+        "sidecar_edges": asked.edges is not None,
         "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
     }
 
@@ -290,18 +333,14 @@ def _fitted_points(
     return list(sources), np.concatenate(taken), prominence
 
 
-def _map_id(
-    sources: Sequence[Source],
-    config: PlacementConfig,
-    pooling: str,
-    edges: ExtraEdges | None,
-    chosen: Sequence[Int64[np.ndarray, " _"]] | None,
-) -> str:
+def _map_id(asked: _Asked, config: PlacementConfig, pooling: str) -> str:
     """Identity of the map: what was asked for, of which inputs, by which version.
 
     What rounds otherwise (the machine, its number of CPUs, JAX) is no part of it: a finished map is
     known again wherever its folder is taken. What must not be mixed, checkpoints, hold these.
     """
+    edges = asked.edges
+    chosen = asked.chosen
     drawn = (
         None if edges is None else hashlib.sha256(b"".join(x.tobytes() for x in edges)).hexdigest()
     )
@@ -312,7 +351,7 @@ def _map_id(
         "pooling": pooling,
         "edges": drawn,
         "landmarks": None if chosen is None else [len(rows) for rows in chosen],
-        "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in sources],
+        "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in asked.sources],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -341,13 +380,7 @@ def measure_map(folder: Path | str) -> QualityReport:
 
 
 def _placement(
-    claimed: Claim,
-    embeddings: Float32[np.ndarray, "points width"],
-    prominence: Float32[np.ndarray, " points"],
-    config: PlacementConfig,
-    edges: ExtraEdges | None,
-    joined: bool,
-    progress: StageProgress | None,
+    claimed: Claim, asked: _Asked, config: PlacementConfig, progress: StageProgress | None
 ) -> Placement:
     """Place the fitted patches, or read the placement that an earlier run of this map finished.
 
@@ -359,12 +392,13 @@ def _placement(
             progress("neighbours", 0, 1)
             progress("steps", 0, 1)
         return place(
-            embeddings,
-            prominence,
+            asked.embeddings,
+            asked.prominence,
             config,
-            extra_edges=edges,
+            extra_edges=asked.edges,
             progress=progress,
             checkpoint=checkpoint,
         )
 
-    return fitted_placement(claimed, embeddings, fit, joined=joined)
+    joined = asked.chosen is not None
+    return fitted_placement(claimed, asked.embeddings, fit, joined=joined)

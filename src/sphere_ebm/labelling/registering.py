@@ -5,10 +5,11 @@ by a turn and by what really moved. The turn is the best one for the points that
 and what is left is reported.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -24,7 +25,7 @@ from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.older import OldMap, identity, read_old_map
 from sphere_ebm.labelling.recipe import COMMAND
-from sphere_ebm.labelling.sources import Source
+from sphere_ebm.labelling.sources import Source, planned_files
 from sphere_ebm.labelling.summary import measured_points, write_summary
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.growth import Drift, degrees_moved
@@ -146,24 +147,13 @@ def _write(
     assert embeddings is not None  # `load_placement` has them
     with locked(output):
         map_id = identity(content)
-        page = PAGE in fresh.held["files"]
-        planned = [*(s.name for s in fresh.sources), *([PAGE] if page else [])]
+        planned = planned_files(fresh.sources, PAGE in fresh.held["files"])
         claimed = claim(output, map_id, planned, overwrite)
         fitted = fitted_placement(
             claimed, embeddings, lambda checkpoint: placement.turned(frame), joined=whole
         )
         journal = claimed.take_over()
-        before = {name for name in journal.finished if journal.holds(name)}
-        for done, (source, labels) in enumerate(zip(fresh.sources, fresh.labels, strict=True)):
-            if progress is not None:
-                progress("writing", done, len(fresh.sources))
-            if source.name not in before:
-                _write_turned(journal, source, labels, fresh.config, frame)
-        with stage("quality", progress):
-            placed, quality = measured_points(
-                [output / source.name for source in fresh.sources], fresh.config
-            )
-        about = {
+        about: dict[str, Any] = {
             "registered": {
                 "from": fresh.map_id,
                 "onto": older.map_id,
@@ -172,19 +162,41 @@ def _write(
             }
         }
         about |= {name: fresh.held[name] for name in ("parent", "joins") if name in fresh.held}
-        write_summary(
-            journal,
-            fresh.sources,
-            fitted,
-            placed,
-            quality,
-            before,
-            progress,
-            about,
-            page=page,
-            recipe={COMMAND: "register"},
-        )
+        _write_files(journal, fresh, fitted, frame, about, progress)
         journal.close()
+
+
+def _write_files(
+    journal: Journal,
+    fresh: OldMap,
+    fitted: Placement,
+    frame: Float64[np.ndarray, "3 3"],
+    about: Mapping[str, Any],
+    progress: StageProgress | None,
+) -> None:
+    """Write all turned labels that an earlier run has not finished, and the summary."""
+    before = journal.whole()
+    for done, (source, labels) in enumerate(zip(fresh.sources, fresh.labels, strict=True)):
+        if progress is not None:
+            progress("writing", done, len(fresh.sources))
+        if source.name not in before:
+            _write_turned(journal, source, labels, fresh.config, frame)
+    with stage("quality", progress):
+        placed, quality = measured_points(
+            [journal.folder / source.name for source in fresh.sources], fresh.config
+        )
+    write_summary(
+        journal,
+        fresh.sources,
+        fitted,
+        placed,
+        quality,
+        before,
+        progress,
+        about,
+        page=PAGE in fresh.held["files"],
+        recipe={COMMAND: "register"},
+    )
 
 
 def _write_turned(

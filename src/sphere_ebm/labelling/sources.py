@@ -15,6 +15,7 @@ from jaxtyping import Float32, Int32
 
 from sphere_ebm.errors import LabelError, Refused, ShardError
 from sphere_ebm.files.atomic import sha256_of
+from sphere_ebm.files.formats import PAGE
 from sphere_ebm.files.shards.discovery import WorkItem, discover
 from sphere_ebm.files.shards.naming import label_names
 from sphere_ebm.files.shards.pooling import Pooling
@@ -133,6 +134,11 @@ def nothing_usable(refused: Sequence[Refused]) -> LabelError:
         else "no shards found in the given inputs"
     )
     return LabelError(problem, refused)
+
+
+def planned_files(sources: Sequence[Source], page: bool) -> list[str]:
+    """Names of the label files of `sources`, and of the page where it is wanted."""
+    return [*(source.name for source in sources), *([PAGE] if page else [])]
 
 
 def offsets(sources: Sequence[Source]) -> list[int]:

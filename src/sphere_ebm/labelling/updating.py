@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP_FORMAT, PAGE, PLACEMENT
+from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
@@ -40,6 +41,7 @@ from sphere_ebm.labelling.sources import (
     check_sources,
     nothing_usable,
     offsets,
+    planned_files,
     read_sources,
     sharing,
     stacked,
@@ -277,35 +279,46 @@ def _run(
         return refit(points, config, strength=strength, progress=progress, checkpoint=checkpoint)
 
     with locked(output):
-        page = PAGE in old.held["files"]
-        planned = [*(s.name for s in plan.sources), *([PAGE] if page else [])]
+        planned = planned_files(plan.sources, PAGE in old.held["files"])
         claimed = claim(output, _map_id(old, plan, config, how), planned, overwrite)
         placement = fitted_placement(claimed, plan.embeddings, fit, joined=False)
         journal = claimed.take_over()
-        before = {name for name in journal.finished if journal.holds(name)}
-        with stage("quality", progress):
-            quality = placement.quality()
-        parent = _parent(old, plan, placement, how)
-        metadata = label_metadata(journal.map_id, placement, quality) | {"parent": old.map_id}
-        told = [metadata] * len(plan.sources)
-        write_all_labels(journal, plan.sources, placement, told, before, progress)
-        regions = write_summary(
-            journal,
-            plan.sources,
-            placement,
-            MapPoints.of(placement),
-            quality,
-            before,
-            progress,
-            {"parent": parent},
-            page=page,
-            recipe=_recipe(plan, config, how),
-        )
+        before = journal.whole()
+        written = _write(journal, old, plan, placement, how, before, progress)
         journal.close()
-    named = {*plan.added, *plan.replaced}
-    files = {s.table.source: output / s.name for s in plan.sources if s.name in named}
-    written = Written(files, len(placement), quality, regions)
     return LabelRun.of(output, journal.map_id, placement, written, plan.sources, before, refused)
+
+
+def _write(
+    journal: Journal,
+    old: OldMap,
+    plan: _Plan,
+    placement: Placement,
+    how: dict[str, Any],
+    before: set[str],
+    progress: StageProgress | None,
+) -> Written:
+    """Write all labels but those of `before`, and the summary."""
+    with stage("quality", progress):
+        quality = placement.quality()
+    metadata = label_metadata(journal.map_id, placement, quality) | {"parent": old.map_id}
+    told = [metadata] * len(plan.sources)
+    write_all_labels(journal, plan.sources, placement, told, before, progress)
+    regions = write_summary(
+        journal,
+        plan.sources,
+        placement,
+        MapPoints.of(placement),
+        quality,
+        before,
+        progress,
+        {"parent": _parent(old, plan, placement, how)},
+        page=PAGE in old.held["files"],
+        recipe=_recipe(plan, placement.config, how),
+    )
+    named = {*plan.added, *plan.replaced}
+    files = {s.table.source: journal.folder / s.name for s in plan.sources if s.name in named}
+    return Written(files, len(placement), quality, regions)
 
 
 def _map_id(old: OldMap, plan: _Plan, config: PlacementConfig, how: dict[str, Any]) -> str:

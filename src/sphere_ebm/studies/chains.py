@@ -8,6 +8,7 @@ follow. (Compiled code may round differently for another number of chains.)
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import equinox as eqx
@@ -85,21 +86,7 @@ def advance_chains(
 
         return jax.lax.fori_loop(0, thin, step, chain)
 
-    def look(
-        samplers: list[AbstractLangevin], chain: Chain, iteration: Int[Array, ""]
-    ) -> tuple[list[Any], list[Any]]:
-        own = eqx.tree_at(lambda p: p.samplers, program, samplers)
-        free = split_blocks(own, chain.state)
-        seen = [
-            each(own, free, [], memory, iteration)
-            for each, memory in zip(observers, chain.memory, strict=True)
-        ]
-        return [memory for memory, _ in seen], [
-            *(record for _, record in seen),
-            _statistics(own, chain),
-        ]
-
-    look_at_all = jax.vmap(look, in_axes=(0, 0, None))
+    look_at_all = jax.vmap(partial(_look, program, observers), in_axes=(0, 0, None))
 
     def draw(i: Int[Array, ""], carried: tuple[Chain, list[Any]]) -> tuple[Chain, list[Any]]:
         chains, records = carried
@@ -113,6 +100,24 @@ def advance_chains(
     shapes = jax.eval_shape(look_at_all, samplers, chains, first)[1]
     empty = jax.tree.map(lambda s: jnp.zeros((s.shape[0], capacity, *s.shape[1:]), s.dtype), shapes)
     return jax.lax.fori_loop(0, draws, draw, (chains, empty))
+
+
+def _look(
+    program: FactorSamplingProgram,
+    observers: list[AbstractObserver],
+    samplers: list[AbstractLangevin],
+    chain: Chain,
+    iteration: Int[Array, ""],
+) -> tuple[list[Any], list[Any]]:
+    """What observers remember of one chain and what they record, and the samplers' statistics."""
+    own = eqx.tree_at(lambda p: p.samplers, program, samplers)
+    free = split_blocks(own, chain.state)
+    seen = [
+        each(own, free, [], memory, iteration)
+        for each, memory in zip(observers, chain.memory, strict=True)
+    ]
+    records = [record for _, record in seen]
+    return [memory for memory, _ in seen], [*records, _statistics(own, chain)]
 
 
 def _statistics(program: FactorSamplingProgram, chain: Chain) -> dict[str, Array]:
@@ -187,9 +192,8 @@ def sample_chains(
     records = jax.tree.map(lambda *pieces: np.concatenate(pieces, axis=1), *parts)
     if exchange is None:
         del records[-1]["replica"]
-    temperature = jax.vmap(
-        lambda sampler: sampler.coefficients.temperature(jnp.asarray(course.total, jnp.int32))
-    )(stacked[0])
+    last = jnp.asarray(course.total, jnp.int32)
+    temperature = jax.vmap(lambda sampler: sampler.coefficients.temperature(last))(stacked[0])
     return Samples(
         temperature=np.asarray(temperature, np.float64),
         energy=records[0],

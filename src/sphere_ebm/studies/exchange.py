@@ -147,16 +147,8 @@ def replica_exchange(
     `sample_chains`.
     """
     rungs = _checked_rungs(temperatures)
-    if any(isinstance(each, DisplacementObserver | AcceptanceObserver) for each in observers):
-        raise ValueError(
-            "`observers` must not follow a configuration from draw to draw: rungs swap theirs."
-        )
+    _check_exchangeable(program, observers)
     sampler = program.samplers[0]
-    if any(leaf.ndim for leaf in jax.tree.leaves(initial_sampler_states(program))):
-        raise ValueError(
-            f"{type(sampler).__name__} keeps velocities or noise tangent to its configuration,"
-            " which cannot be exchanged. Use MALA, MetropolisWithinGibbs or EulerMaruyama."
-        )
     of_rung = [
         eqx.tree_at(lambda s: s.coefficients.temperature, sampler, Constant(float(t)))
         for t in rungs
@@ -180,6 +172,22 @@ def replica_exchange(
     return ExchangeResult(
         samples, rungs, _swap_acceptance(replica, warmup // thin), _round_trips(replica)
     )
+
+
+def _check_exchangeable(
+    program: FactorSamplingProgram, observers: Sequence[AbstractObserver]
+) -> None:
+    """Raises ValueError for what goes with a configuration and cannot be swapped with it."""
+    if any(isinstance(each, DisplacementObserver | AcceptanceObserver) for each in observers):
+        raise ValueError(
+            "`observers` must not follow a configuration from draw to draw: rungs swap theirs."
+        )
+    if any(leaf.ndim for leaf in jax.tree.leaves(initial_sampler_states(program))):
+        raise ValueError(
+            f"{type(program.samplers[0]).__name__} keeps velocities or noise tangent to its"
+            " configuration, which cannot be exchanged. Use MALA, MetropolisWithinGibbs or"
+            " EulerMaruyama."
+        )
 
 
 def _checked_rungs(

@@ -151,44 +151,37 @@ def _embedded(
     for octets, of_document in zip(documents, lengths, strict=True):
         wanted = row + len(of_document)
         for embeddings, norms in _blocks(source, octets, of_document, embedder):
-            given = (
-                f"{embedder.name} gave {embeddings.dtype} {embeddings.shape} and {norms.shape}"
-                " prominences"
-            )
-            if embeddings.shape != (len(norms), embedder.width) or embeddings.dtype != np.float32:
-                raise ShardError(
-                    source,
-                    f"{given}, not float32 (n, {embedder.width}) and (n,)",
-                    "embeddings",
-                    cure=_CURE,
-                )
-            finite = np.isfinite(embeddings).all(axis=1) & np.isfinite(norms)
-            if not finite.all():
-                bad = row + int(np.argmin(finite))
-                raise ShardError(
-                    source,
-                    f"{embedder.name} gave what is not finite",
-                    "embeddings",
-                    bad,
-                    cure=_CURE,
-                )
+            _check_block(source, embedder, embeddings, norms, row)
             if row + len(norms) > wanted:
-                raise ShardError(
-                    source,
-                    f"{embedder.name} gave more embeddings than patches",
-                    "embeddings",
-                    cure=_CURE,
-                )
+                problem = f"{embedder.name} gave more embeddings than patches"
+                raise ShardError(source, problem, "embeddings", cure=_CURE)
             prominence[row : row + len(norms)] = norms
             row += len(norms)
             yield embeddings
         if row < wanted:
-            raise ShardError(
-                source,
-                f"{embedder.name} gave fewer embeddings than patches",
-                "embeddings",
-                cure=_CURE,
-            )
+            problem = f"{embedder.name} gave fewer embeddings than patches"
+            raise ShardError(source, problem, "embeddings", cure=_CURE)
+
+
+def _check_block(
+    source: Path,
+    embedder: AbstractEmbedder,
+    embeddings: np.ndarray,
+    norms: np.ndarray,
+    row: int,
+) -> None:
+    """Raises ShardError for embeddings, from patch `row` on, that no shard may hold."""
+    if embeddings.shape != (len(norms), embedder.width) or embeddings.dtype != np.float32:
+        problem = (
+            f"{embedder.name} gave {embeddings.dtype} {embeddings.shape} and {norms.shape}"
+            f" prominences, not float32 (n, {embedder.width}) and (n,)"
+        )
+        raise ShardError(source, problem, "embeddings", cure=_CURE)
+    finite = np.isfinite(embeddings).all(axis=1) & np.isfinite(norms)
+    if not finite.all():
+        problem = f"{embedder.name} gave what is not finite"
+        bad = row + int(np.argmin(finite))
+        raise ShardError(source, problem, "embeddings", bad, cure=_CURE)
 
 
 def _blocks(

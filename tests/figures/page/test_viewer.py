@@ -272,7 +272,7 @@ def test_a_link_brings_a_view_back(fresh: Opened, opened_page: Open, points: Pag
     assert broken.errors == []
 
 
-def test_everything_can_be_done_by_keyboard(fresh: Opened, points: PagePoints) -> None:
+def test_points_are_turned_chosen_and_found_by_keyboard(fresh: Opened) -> None:
     press = fresh.page.keyboard.press
     fresh.page.locator('[data-part="stage"]').focus()
     before = fresh.ask("sphere.state.turn")
@@ -302,6 +302,13 @@ def test_everything_can_be_done_by_keyboard(fresh: Opened, points: PagePoints) -
     fresh.wait(f"sphere.state.selected !== {first}")
     press("Escape")
     fresh.wait("sphere.state.query === ''")
+
+
+def test_colours_shells_and_documents_can_be_chosen_by_keyboard(
+    fresh: Opened, points: PagePoints
+) -> None:
+    press = fresh.page.keyboard.press
+    fresh.page.locator('[data-part="stage"]').focus()
     tab_to(fresh, "colour")
     press("ArrowDown")
     fresh.wait("sphere.state.colour !== 'document'")

@@ -96,23 +96,7 @@ class HarmonicNavigator:
         """
         config = NavigatorConfig() if config is None else config
         unit, pointing = _map_embeddings(placement)
-        rng = np.random.default_rng([config.seed, 2])
-        trials = min(config.pseudo_queries, len(pointing) // 4)
-        hidden = np.sort(rng.choice(pointing, trials, replace=False))
-        pool = np.setdiff1d(pointing, hidden)
-        count = (
-            min(_MOST_LANDMARKS, len(unit) // _LANDMARK_SHARE)
-            if config.landmarks is None
-            else config.landmarks
-        )
-        if count > len(pool):
-            raise ValueError(
-                f"`landmarks` must be at most {len(pool)} on this map; got {count}. An eighth is"
-                " usual."
-            )
-        chosen = pool[
-            CHOICES[config.choice](placement.direction[pool], unit[pool], count, config.seed)
-        ]
+        hidden, chosen = _hidden_and_landmarks(placement, unit, pointing, config)
         deposit = deposits(unit, chosen, hidden, config.deposit_neighbours)
         tables = ProbeTables(
             landmark=jnp.asarray(unit[chosen]),
@@ -306,3 +290,24 @@ def _map_embeddings(
             f" zero; got {len(pointing)}. Compare the query with all of them instead."
         )
     return unit_rows(rows, norm).astype(np.float32), pointing
+
+
+def _hidden_and_landmarks(
+    placement: Placement,
+    unit: Float32[np.ndarray, "points width"],
+    pointing: Int[np.ndarray, " pointing"],
+    config: NavigatorConfig,
+) -> tuple[Int[np.ndarray, " hidden"], Int[np.ndarray, " landmarks"]]:
+    """Points that play queries when confidence is calibrated, and landmarks among the others."""
+    rng = np.random.default_rng([config.seed, 2])
+    trials = min(config.pseudo_queries, len(pointing) // 4)
+    hidden = np.sort(rng.choice(pointing, trials, replace=False))
+    pool = np.setdiff1d(pointing, hidden)
+    usual = min(_MOST_LANDMARKS, len(unit) // _LANDMARK_SHARE)
+    count = usual if config.landmarks is None else config.landmarks
+    if count > len(pool):
+        raise ValueError(
+            f"`landmarks` must be at most {len(pool)} on this map; got {count}. An eighth is usual."
+        )
+    choose = CHOICES[config.choice]
+    return hidden, pool[choose(placement.direction[pool], unit[pool], count, config.seed)]
