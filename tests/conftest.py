@@ -20,6 +20,9 @@ from safetensors.numpy import save_file
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from sketches import sketch
+from sphere_ebm.figures.map import plot_map
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # No test is timed: hypothesis would fail an example that a busy machine takes long for.
@@ -51,8 +54,32 @@ QUICKLY_COMPILED = {
 }
 """XLA's older generator of loops, in one piece: half the compiler's time, for the same programs."""
 
-TINY = ("cli", "figures", "files", "labelling", "maps", "text")
+TINY = (
+    "cli",
+    "figures",
+    "files",
+    "hamiltonian",
+    "labelling",
+    "maps",
+    "retrieval",
+    "sampling",
+    "studies",
+    "text",
+)
 """Rooms whose tests place a few points in a few steps: better code would not be worth its while."""
+
+LONG = (
+    "test_crosscheck.py",
+    "test_euler_maruyama.py",
+    "test_langevin.py",
+    "test_laws.py",
+    "test_leimkuhler_matthews.py",
+    "test_mala.py",
+    "test_metropolis.py",
+    "test_metropolis_within_gibbs.py",
+    "test_underdamped.py",
+)
+"""Test files of these rooms whose chains are so many that better code is."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -157,7 +184,8 @@ def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
     in both, and where a worker comes near the kernel's limit on mappings: each maps memory of its
     own. What is let go of comes back from the cache on the disk.
     """
-    tiny = request.path.parent.name in TINY
+    room = request.path.relative_to(Path(__file__).parent).parts[0]
+    tiny = room in TINY and request.path.name not in LONG
     maps = Path("/proc/self/maps")
     crowded = maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS
     if crowded or tiny != jax.config.read("jax_disable_most_optimizations"):
@@ -166,6 +194,20 @@ def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(tiny)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sketched() -> Iterator[None]:
+    """Sketch the figures of labelled maps; processes that tests start draw them in full."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sphere_ebm.labelling.summary.plot_map", sketch)
+        yield
+
+
+@pytest.fixture
+def drawn_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of labelled maps as users get them."""
+    monkeypatch.setattr("sphere_ebm.labelling.summary.plot_map", plot_map)
 
 
 @pytest.fixture

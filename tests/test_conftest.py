@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import DEAREST, DIVIDED, TINY, is_known, tidy, unit_of_work
+from conftest import DEAREST, DIVIDED, LONG, TINY, is_known, tidy, unit_of_work
 
 
 def test_half_written_programs_are_removed_however_old_they_are(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_flag_that_xla_does_not_know_is_not_given_to_it() -> None:
 
 def test_the_files_and_rooms_that_are_treated_apart_are_there() -> None:
     here = Path(__file__).parent
-    assert {*DEAREST, *DIVIDED} <= {path.name for path in here.rglob("test_*.py")}
+    assert {*DEAREST, *DIVIDED, *LONG} <= {path.name for path in here.rglob("test_*.py")}
     assert set(TINY) <= {path.name for path in here.iterdir() if path.is_dir()}
 
 

@@ -53,6 +53,7 @@ def test_python_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert (folder / "luke.placement.safetensors").is_file()
 
 
+@pytest.mark.usefixtures("drawn_in_full")
 def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = commands("sphere-ebm")
     assert [command[1] for command in found] == [

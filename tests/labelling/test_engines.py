@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from processes import die, die_once, double, fail, ready_made, sleep
 from sphere_ebm.errors import EngineError, MissingPackageError, ShardError
 from sphere_ebm.labelling.engines import (
     AbstractEngine,
@@ -22,32 +23,6 @@ from sphere_ebm.labelling.engines import (
     LocalEngine,
     make_engine,
 )
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
-def fail(number: int) -> int:
-    raise ShardError("x.npy", f"is number {number}", "t", 3, cure="count")
-
-
-def die_once(marker: Path) -> int:
-    """The first process to come here is killed, as the kernel would for lack of memory."""
-    if not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return os.getpid()
-
-
-def die(_: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return 0
-
-
-def sleep(seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
 
 
 def local(jobs: int) -> AbstractContextManager[AbstractEngine]:
@@ -62,7 +37,7 @@ def threads() -> Iterator[AbstractEngine]:
 
 @contextmanager
 def processes() -> Iterator[AbstractEngine]:
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, ready_made()) as pool:
         yield ExecutorEngine(pool)
 
 
@@ -176,7 +151,11 @@ def test_tasks_of_a_killed_process_are_done_by_another(tmp_path: Path) -> None:
     assert os.getpid() not in done.values()
 
 
-def test_a_task_that_always_kills_its_process_ends_the_run() -> None:
+def test_a_task_that_always_kills_its_process_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # that new processes are spawned is tested above; here four of them die
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: ready_made())
     with pytest.raises(
         EngineError,
         match=r"4 processes in a row were killed, .* take fewer jobs\. What is finished",
@@ -215,9 +194,9 @@ PARENT = """
 import sys
 sys.path.insert(0, {folder!r})
 from sphere_ebm.labelling.engines import LocalEngine
-import test_engines
+import processes
 if __name__ == "__main__":
-    for number, pid in LocalEngine(2).run(test_engines.sleep, [0.0, 600.0, 600.0]):
+    for number, pid in LocalEngine(2).run(processes.sleep, [0.0, 600.0, 600.0]):
         print(pid, flush=True)
 """
 
@@ -237,7 +216,7 @@ def alive(pid: int) -> bool:
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     path = tmp_path / "parent.py"
-    path.write_text(PARENT.format(folder=str(Path(__file__).parent)))
+    path.write_text(PARENT.format(folder=str(Path(__file__).parents[1])))
     return path
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from builders import Died, contents, dying_after
+from processes import ready_made
 from sphere_ebm import (
     LabelError,
     PlacementConfig,
@@ -112,8 +112,8 @@ def test_several_processes_write_the_same_bytes(
 def test_an_executor_of_the_caller_writes_the_same_bytes_and_is_left_open(
     finished: LabelRun, inputs: Path, tmp_path: Path, kind: str
 ) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    with ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(2, spawn) as pool:
+    workers = ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(2, ready_made())
+    with workers as pool:
         label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, engine=pool)
         assert pool.submit(int).result() == 0
     assert contents(tmp_path) == contents(finished.output)

@@ -68,6 +68,14 @@ def test_the_output_holds_the_map_and_nothing_else(finished: LabelRun) -> None:
     assert not finished.refused
 
 
+@pytest.mark.usefixtures("drawn_in_full")
+def test_the_figure_is_a_page_of_the_map(inputs: Path, tmp_path: Path) -> None:
+    drawn = (label([inputs], tmp_path / "out", CONFIG).output / "map.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    assert np.frombuffer(drawn[16:24], ">u4").tolist() == [1800, 1380]
+    assert len(drawn) > 50_000
+
+
 def test_every_shard_gets_its_rows_of_the_one_placement(finished: LabelRun, inputs: Path) -> None:
     assert len(finished.placement) == sum(SIZES)
     begin = 0

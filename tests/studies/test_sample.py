@@ -11,9 +11,17 @@ from sphere_ebm.studies.heat import thermodynamics
 from sphere_ebm.studies.sample import sample_ladder
 from sphere_ebm.studies.samples import Samples
 
-# Two chains or four where it does not matter: another number is another compilation.
+# The chains, the room for draws and the observers of `maps`: others are another compilation.
 N_POINTS = 24
-QUICK: dict[str, Any] = {"chains": 2, "warmup": 40, "draws": 6, "thin": 2}
+CHAINS = 4
+DRAWS = 70
+QUICK: dict[str, Any] = {
+    "chains": CHAINS,
+    "warmup": 40,
+    "draws": DRAWS,
+    "thin": 2,
+    "keep_states": True,
+}
 CONFIG = PlacementConfig(neighbours=4, steps=40)
 TWO_TERMS = PlacementConfig(neighbours=2, steps=10, osmotic_strength=0.0)
 
@@ -34,6 +42,7 @@ def maps(embeddings: np.ndarray) -> Samples:
         embeddings,
         config=config,
         temperature=0.6,
+        chains=CHAINS,
         warmup=1500,
         draws=400,
         thin=15,
@@ -78,19 +87,22 @@ def test_every_chain_starts_elsewhere_and_ends_on_the_sphere(maps: Samples) -> N
 def test_one_seed_gives_the_same_draws_and_chains_more_change_none(
     embeddings: np.ndarray,
 ) -> None:
-    short = {"config": PlacementConfig(neighbours=4, steps=5), "warmup": 2, "draws": 1, "thin": 2}
-    two, again, four = (sample(embeddings, chains=chains, **short) for chains in (2, 2, 4))
-    np.testing.assert_array_equal(two.last.direction, again.last.direction)
+    short = QUICK | {"config": PlacementConfig(neighbours=4, steps=5), "warmup": 2}
+    two, again, four = (
+        sample(embeddings, **(short | {"chains": chains})) for chains in (2, 2, CHAINS)
+    )
+    np.testing.assert_array_equal(two.states.direction, again.states.direction)
     # rounding may differ, and grows with the steps
-    np.testing.assert_allclose(four.last.direction[:2], two.last.direction, atol=1e-4)
+    first = four.states.direction[:2, 0]
+    np.testing.assert_allclose(first, two.states.direction[:, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize("scheme", ["underdamped", "leimkuhler-matthews", "euler-maruyama"])
 def test_other_schemes_draw_too(embeddings: np.ndarray, scheme: str) -> None:
     samples = sample(embeddings, config=CONFIG, scheme=scheme, **QUICK)
-    assert samples.total_energy.shape == (2, 6)
+    assert samples.total_energy.shape == (CHAINS, DRAWS)
     assert ("kinetic_energy" in samples.observables) == (scheme == "underdamped")
-    assert samples.acceptance.tolist() == [1.0, 1.0]
+    assert samples.acceptance.tolist() == [1.0] * CHAINS
 
 
 def test_the_coloured_sampler_draws_from_two_terms_and_refuses_three(
@@ -105,12 +117,11 @@ def test_the_coloured_sampler_draws_from_two_terms_and_refuses_three(
 
 def test_a_start_is_taken_as_given(embeddings: np.ndarray) -> None:
     start = np.random.default_rng(1).standard_normal((N_POINTS, 3))
-    samples = sample(
-        embeddings, config=CONFIG, start=start, **(QUICK | {"warmup": 0, "draws": 1, "thin": 1})
-    )
+    samples = sample(embeddings, config=CONFIG, start=start, **(QUICK | {"warmup": 0, "thin": 1}))
     given = start / np.linalg.norm(start, axis=1, keepdims=True)
-    assert np.abs(samples.last.direction - given).max() < 1.0
-    cosine = np.sum(samples.last.direction * given, axis=-1)
+    first = samples.states.direction[:, 0]
+    assert np.abs(first - given).max() < 1.0
+    cosine = np.sum(first * given, axis=-1)
     assert cosine.mean() > 0.9
 
 
@@ -120,7 +131,7 @@ def test_a_start_is_taken_as_given(embeddings: np.ndarray) -> None:
         ({"temperature": 0.0}, "`temperature` must be a positive number; got 0.0"),
         ({"temperature": float("nan")}, "`temperature` must be a positive number"),
         ({"step_size": 0.0}, "`step_size` must be a positive number, or None; got 0.0"),
-        ({"start": np.zeros((3, 24, 3))}, r"or \(2, 24, 3\) for each chain; got \(3, 24, 3\)"),
+        ({"start": np.zeros((3, 24, 3))}, r"or \(4, 24, 3\) for each chain; got \(3, 24, 3\)"),
         ({"scheme": "hmc"}, "`scheme` must be one of mala, metropolis-within-gibbs"),
         ({"chains": 0}, "`chains` must be at least 1, an integer; got 0"),
         ({"start": np.zeros((3, 3))}, r"`start` must have shape \(24, 3\)"),
@@ -141,9 +152,10 @@ def test_one_point_has_no_map_to_sample() -> None:
 
 def test_a_chain_continues_from_where_another_ended(embeddings: np.ndarray) -> None:
     first = sample(embeddings, config=CONFIG, **QUICK)
-    short = QUICK | {"warmup": 0, "draws": 1, "thin": 1}
+    short = QUICK | {"warmup": 0, "thin": 1}
     second = sample(embeddings, config=CONFIG, start=first.last.direction, **short)
-    assert np.mean(np.sum(second.last.direction * first.last.direction, axis=-1)) > 0.9
+    begun = second.states.direction[:, 0]
+    assert np.mean(np.sum(begun * first.last.direction, axis=-1)) > 0.9
 
 
 def test_notes_about_the_input_come_with_the_draws(embeddings: np.ndarray) -> None:
