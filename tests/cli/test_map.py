@@ -191,7 +191,7 @@ def test_a_passage_of_a_text_is_answered_from_the_finished_map_without_a_model(
     assert (done.code, done.err) == (0, "")
     head, *lines = done.out.splitlines()
     assert re.fullmatch(
-        r"around 'clock in the hall struck seven, and nobody' \(one, byte \d+\):", head
+        r"around 'clock in the hall struck seven, and nobody' \(one\.txt, byte \d+\):", head
     )
     lines = [line for line in lines if "°" in line]
     shape = r" *([\d.]+)°  ( *-?[\d.]+) (far|   )  (one\.txt|two\.md) +(\d+)  (.*\[.*\].*)"
