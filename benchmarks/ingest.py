@@ -29,7 +29,8 @@ from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.labelling.label import label
 from sphere_ebm.quality.points import nearest_on_map
 from sphere_ebm.text.byte_model import ByteModel
-from sphere_ebm.text.documents import find_texts, read_texts
+from sphere_ebm.text.documents import read_texts
+from sphere_ebm.text.finding import find_texts
 from sphere_ebm.text.ingest import MEAN_LENGTH, ingest
 from sphere_ebm.text.patching import Patching, find_threshold, patch_lengths
 from sphere_ebm.text.statistics import boundary_share, random_boundary_share, statistics_of

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sphere_ebm.errors import ShardError
-from sphere_ebm.text.documents import TextItem, read_texts
+from sphere_ebm.text.documents import read_texts
+from sphere_ebm.text.finding import TextItem
 
 
 def read(path, **options):

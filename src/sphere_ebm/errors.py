@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
@@ -90,6 +91,17 @@ class NonFiniteEnergyError(FloatingPointError):
 
     The message names the step, the terms and likely causes.
     """
+
+
+@final
+class MapWarning(UserWarning):
+    """What the user should know of a map: dynamics that are unstable, radii that mean nothing."""
+
+
+def warn_of(notes: Iterable[str], stacklevel: int = 3) -> None:
+    """Warn of each note on a map, on behalf of the function that the user has called."""
+    for note in notes:
+        warnings.warn(note, MapWarning, stacklevel=stacklevel)
 
 
 @final

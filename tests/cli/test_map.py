@@ -191,12 +191,14 @@ def test_a_passage_of_a_text_is_answered_from_the_finished_map_without_a_model(
     assert (done.code, done.err) == (0, "")
     head, *lines = done.out.splitlines()
     assert re.fullmatch(
-        r"around 'clock in the hall struck seven, and nobody' \(one, byte \d+\):", head
+        r"around 'clock in the hall struck seven, and nobody' \(one\.txt, byte \d+\):", head
     )
-    rows = [re.fullmatch(r" *([\d.]+)°  (one|two) +(\d+)  (.*\[.*\].*)", line) for line in lines]
-    assert len(rows) == 15
+    lines = [line for line in lines if "°" in line]
+    shape = r" *([\d.]+)°  ( *-?[\d.]+) (far|   )  (one\.txt|two\.md) +(\d+)  (.*\[.*\].*)"
+    rows = [re.fullmatch(shape, line) for line in lines]
     degrees = [float(row[1]) for row in rows if row is not None]
-    assert len(degrees) == 15
+    assert 0 < len(degrees) == len(lines) <= 15
+    assert all(-1 <= float(row[2]) <= 1 for row in rows if row is not None)
     assert degrees == sorted(degrees)
     assert contents(finished[1]) == before
 
@@ -206,9 +208,9 @@ def test_neighbours_are_told_as_one_object(command: Command, finished: tuple[Pat
     held = json.loads(done.out)
     assert list(held) == ["surroundings"]
     found = held["surroundings"]["found"]
-    assert (found["document"], found["degrees"]) == ("two", 0)
+    assert (found["document"], found["degrees"]) == ("two.md", 0)
     assert np.linalg.norm(held["surroundings"]["direction"]) == pytest.approx(1, abs=1e-6)
-    data = {Path(name).stem: text.encode() for name, text in TWO_TEXTS.items()}
+    data = {name: text.encode() for name, text in TWO_TEXTS.items()}
     for one in [found, *held["surroundings"]["neighbours"]]:
         assert (
             one["text"].encode()
@@ -227,7 +229,21 @@ def test_a_new_passage_is_placed_as_a_newcomer_by_the_command_that_made_the_map(
     assert (done.code, but_warnings(done.err)) == (0, [])
     head, *lines = done.out.splitlines()
     assert head == r"around 'an ocean\n\x1b[31m of rock' (placed as a newcomer):"
-    assert len(lines) == 15
+    assert 0 < sum("°" in line for line in lines) <= 15
+
+
+def test_so_many_are_printed_as_are_asked_for_in_the_order_that_is_asked_for(
+    command: Command, finished: tuple[Path, Path]
+) -> None:
+    ask = ["map", "-o", finished[1], "--show-neighbours", "Rivers carry", "--count", "4", "--json"]
+    held = json.loads(command(*ask, "--rank", "cosine").out)["surroundings"]
+    cosines = [one["cosine"] for one in held["neighbours"]]
+    assert len(cosines) == 4
+    assert cosines == sorted(cosines, reverse=True)
+    assert held["fits"]
+    assert held["nearest_cosine"] == cosines[0]
+    assert not any(one["far"] for one in held["neighbours"]), "the nearest are not far"
+    assert command(*ask, "--rank", "weight").code == 2
 
 
 def test_a_map_of_another_embedder_is_wrong_usage_for_a_new_passage(

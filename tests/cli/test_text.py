@@ -89,14 +89,28 @@ def test_what_is_passed_over_is_counted_and_listed_by_ending(
 ) -> None:
     for number in range(21):
         (texts / f"{number}.PNG").write_bytes(b"pixels")
-    for name in ("b.pdf", "c.pdf", "nothing"):
-        (texts / name).write_bytes(b"\0" if "pdf" in name else b"")
+    for name in ("b.gif", "c.gif", "nothing"):
+        (texts / name).write_bytes(b"\0" if "gif" in name else b"")
     arguments = ["ingest", texts, "-o", tmp_path / "out"]
-    assert re.search(r"24 files: .png 21, .pdf 2, no ending 1 ", command(*arguments).out)
+    assert re.search(r"24 files: .png 21, .gif 2, no ending 1 ", command(*arguments).out)
     told = json.loads(command(*arguments, "--json").out)["passed_over"]
     assert told == json.loads((tmp_path / "out" / "ingest.json").read_text())["passed_over"]
     assert told[".png"] == {"count": 21, "first": [f"{number}.PNG" for number in range(20)]}
-    assert (told[".pdf"]["first"], told[""]["count"]) == (["b.pdf", "c.pdf"], 1)
+    assert (told[".gif"]["first"], told[""]["count"]) == (["b.gif", "c.gif"], 1)
+
+
+def test_patterns_choose_the_texts_and_what_they_leave_out_is_counted(
+    command: Command, texts: Path, tmp_path: Path
+) -> None:
+    (texts / "drafts").mkdir()
+    (texts / "drafts" / "later.md").write_text("Not yet.")
+    done = command("ingest", texts, "-o", tmp_path / "out", "--exclude", "drafts", "--json")
+    held = json.loads(done.out)
+    assert (held["excluded"], sorted(held["shards"])) == (
+        1,
+        [str(texts / one) for one in TWO_TEXTS],
+    )
+    assert json.loads((tmp_path / "out" / "ingest.json").read_text())["excluded"] == 1
 
 
 def test_json_is_one_object(command: Command, texts: Path, tmp_path: Path) -> None:

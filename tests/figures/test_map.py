@@ -378,3 +378,90 @@ def test_saving_replaces_an_older_file(tmp_path: Path):
     assert save_figure(plot_map(**inputs(5)), str(target)) == target
     assert target.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
+
+
+# labels and values
+
+
+def texts_of(figure: Figure) -> list[str]:
+    found = [text.get_text() for text in figure.texts]
+    return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_labels_may_be_strings_and_more_than_ten_and_are_called_what_they_are() -> None:
+    rng = np.random.default_rng(3)
+    given = [f"kind {k}" for k in rng.integers(0, 14, 200)]
+    figure = plot_map(uniform_directions(200), np.ones(200), labels=given, name="kinds")
+    shown = texts_of(figure)
+    assert any("14 kinds" in text for text in shown)
+    assert not any("document" in text for text in shown)
+    for k in range(14):
+        assert any(text.startswith(f"kind {k}  ") for text in shown)
+
+
+def test_of_many_classes_the_largest_twenty_have_colours_and_missing_ones_are_told() -> None:
+    given = [*range(30), *range(20), *([None, float("nan")] * 5)]
+    figure = plot_map(uniform_directions(60), np.ones(60), labels=given)
+    shown = texts_of(figure)
+    assert any("30 classes" in text for text in shown)
+    assert any(text.startswith("10 more  10") for text in shown)
+    assert any(text.startswith("without  10") for text in shown)
+
+
+def test_values_are_a_continuous_scale_and_what_is_no_number_is_grey() -> None:
+    values = np.linspace(2.0, 5.0, 50)
+    values[7] = np.nan
+    figure = plot_map(uniform_directions(50), np.ones(50), values=values, name="year")
+    scale = panel(figure, "year scale")
+    assert scale.get_title(loc="left") == "year"
+    assert scale.get_ylim() == (2.0, 5.0)
+    assert any("1 without year" in text for text in texts_of(figure))
+    assert panel(figure, "radius scale").get_title(loc="left") == "radius", "of the globes"
+
+
+@dataclass(frozen=True)
+class SomePlacement:
+    direction: np.ndarray
+    radius: np.ndarray
+    shell: np.ndarray
+    shells: SomeShells
+    energy: dict[str, np.ndarray]
+    step: np.ndarray
+    prominence: np.ndarray
+
+
+def test_a_placement_brings_its_radii_shells_and_energies() -> None:
+    given = inputs(30)
+    placed = SomePlacement(
+        given["direction"],
+        given["radius"],
+        given["shell"],
+        SHELLS,
+        given["energy"],
+        given["steps"],
+        np.arange(30),
+    )
+    figure = plot_map(placed, labels=["a", "b", "c"] * 10)
+    assert panel(figure, "energy").get_title(loc="left") == "Energy per point"
+    assert panel(figure, "shells").get_title(loc="left") == "Points per shell"
+
+
+def test_radii_that_order_nothing_colour_nothing() -> None:
+    u = uniform_directions(40)
+    radius = np.linspace(1, 2, 40)
+    shown = [axes.get_label() for axes in plot_map(u, radius).axes]
+    assert "radius scale" in shown
+    figure = plot_map(u, radius, radius_tells=False)
+    assert "radius scale" not in [axes.get_label() for axes in figure.axes]
+    flat = SomePlacement(u, radius, np.zeros(40, int), SHELLS, {}, np.zeros(0), np.ones(40))
+    assert "radius scale" not in [axes.get_label() for axes in plot_map(flat).axes]
+
+
+def test_a_map_is_coloured_by_one_thing_of_the_right_length() -> None:
+    u = uniform_directions(5)
+    with pytest.raises(ValueError, match="coloured by one thing; got `labels` and `values`"):
+        plot_map(u, np.ones(5), labels=list("abcde"), values=np.ones(5))
+    with pytest.raises(ValueError, match="`labels` must have one entry for each of 5 points"):
+        plot_map(u, np.ones(5), labels=list("abcd"))
+    with pytest.raises(ValueError, match=r"`values` must have shape \(5,\); got \(4,\)"):
+        plot_map(u, np.ones(5), values=np.ones(4))

@@ -44,7 +44,7 @@ def test_passages_are_slices_of_their_documents_and_fit_the_budget(finished):
     assert answer.spent <= 60
     assert answer.spent == sum(len(one.patch) for one in answer.passages)
     for one in answer.passages:
-        text = TEXTS[f"{one.document}.txt"].encode()
+        text = TEXTS[one.document].encode()
         assert text[one.start : one.start + len(one.patch)] == one.patch
     assert b"gravel" in answer.passages[0].patch
     assert [one.score for one in answer.passages] == sorted(
@@ -54,7 +54,7 @@ def test_passages_are_slices_of_their_documents_and_fit_the_budget(finished):
 
 def test_the_place_of_a_passage_is_that_of_its_most_relevant_patch(finished):
     best = asked(finished).passages[0]
-    labels = read_labels(finished / f"{best.document}.sphere.safetensors")
+    labels = read_labels(finished / f"{Path(best.document).stem}.sphere.safetensors")
     query, _ = next(iter(Letters().embed(np.frombuffer(b"gravel", np.uint8), np.array([6]))))
     norms = np.linalg.norm(labels.embeddings, axis=1)
     cosine = labels.embeddings @ query[0] / np.where(norms > 0, norms, 1)

@@ -95,7 +95,7 @@ def test_runs_that_fail_leave_no_folder(
     text.write_text("Some words to be read.")
     monkeypatch.setattr(label_module, "place", refuse)
     monkeypatch.setattr("sphere_ebm.labelling.compare.compare", refuse)
-    monkeypatch.setattr("sphere_ebm.text.ingest.write_shard", refuse)
+    monkeypatch.setattr("sphere_ebm.text.shard_work.write_shard", refuse)
     for fails in (
         lambda: label(source, tmp_path / "a" / "out", CONFIG),
         lambda: compare_shards(source, tmp_path / "a" / "out", methods=["random"]),

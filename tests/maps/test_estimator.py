@@ -180,13 +180,30 @@ def test_parameters_are_attributes_that_can_be_read_and_set() -> None:
 
 def test_parameters_that_do_not_exist_are_refused_with_those_that_do() -> None:
     with pytest.raises(
-        TypeError, match=r"SphereMap has no parameter 'n_neighbors'; it has seed, neighbours, "
+        TypeError,
+        match=r"no parameter 'n_neighbors'; for 'n_neighbors' try 'neighbours'; it has",
     ):
         SphereMap(n_neighbors=3)
     with pytest.raises(
-        ValueError, match=r"SphereMap has no parameter 'alpha', 'n_neighbors'; it has seed, "
+        ValueError, match=r"SphereMap has no parameter 'beta', 'n_neighbors'; for .* it has seed, "
     ):
-        SphereMap().set_params(n_neighbors=3, alpha=2)
+        SphereMap().set_params(n_neighbors=3, beta=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("random_state", "seed"),
+        ("min_dist", "interaction_length"),
+        ("early_exaggeration", "coupling_start"),
+        ("init", "start"),
+        ("lateral_strenght", "lateral_strength"),
+    ],
+)
+def test_a_slip_and_the_name_of_another_library_suggest_the_right_one(given, meant) -> None:
+    with pytest.raises(TypeError, match=f"for '{given}' try '{meant}';"):
+        SphereMap(**{given: 1})
+    assert meant in SphereMap().get_params()
 
 
 def test_parameters_are_checked_by_fit_and_not_before() -> None:

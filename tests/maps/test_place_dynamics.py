@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sphere_ebm import Placement, PlacementConfig, place
+from sphere_ebm.errors import MapWarning
 from sphere_ebm.sampling.run import RunResult, run_program
 
 POINTS = 300
@@ -45,13 +46,21 @@ def test_a_stable_run_comes_without_a_warning(cloud: np.ndarray, changes: dict[s
     assert placed(cloud, **changes).notes == ()
 
 
-@pytest.mark.parametrize(
-    "changes", [{"lateral_strength": 100.0}, {"friction": 1e-9}, {"step_size": 1.2}]
-)
+@pytest.mark.parametrize("strength", [0.25, 0.5, 2.0, 3.0, 8.0])
+@pytest.mark.parametrize("term", ["lateral_strength", "osmotic_strength"])
+def test_the_step_follows_the_strengths(cloud: np.ndarray, term: str, strength: float) -> None:
+    times = {"lateral_strength": 1.0, "osmotic_strength": 2.0}[term]
+    found = placed(cloud, **{term: strength * times})
+    assert found.notes == ()
+    assert found.quality().recall[15] > 0.3
+
+
+@pytest.mark.parametrize("changes", [{"friction": 1e-9}, {"step_size": 1.2}])
 def test_an_unstable_run_is_not_passed_off_as_a_map(
     cloud: np.ndarray, changes: dict[str, Any]
 ) -> None:
-    notes = placed(cloud, **changes).notes
+    with pytest.warns(MapWarning, match="the dynamics are unstable"):
+        notes = placed(cloud, **changes).notes
     assert len(notes) == 1
     assert "the dynamics are unstable" in notes[0]
     assert "Lower step_size" in notes[0]

@@ -1,15 +1,18 @@
 """The corners of `place`: tiny, degenerate, tied and wrong inputs."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array, Float
 from scipy.sparse import csr_array
 
 from builders import cloud
 from sphere_ebm import Placement, PlacementConfig, place
+from sphere_ebm.graph.index import nearest_neighbours
+from sphere_ebm.hamiltonian import AbstractEnergyTerm, EnergyFactor, SphereState
 from sphere_ebm.heuristics.water_filling import water_filling
 from sphere_ebm.maps.starts import pca_directions
 
@@ -291,3 +294,28 @@ def test_radii_that_spread_over_more_than_a_shell_are_noted(
     assert not [
         note for note in place(cloud(12), config=stiff).notes if "raise radius_stiffness" in note
     ]
+
+
+@final
+class Field(AbstractEnergyTerm):
+    """H = -Σ B·u_i."""
+
+    field: Float[Array, "3"]
+    name: ClassVar[str] = "field"
+
+    def energy_of(self, state: SphereState) -> Float[Array, " nodes"]:
+        return -state.direction @ self.field
+
+
+def test_a_term_of_ones_own_is_part_of_the_map() -> None:
+    field = Field(jnp.asarray([0.0, 8.0, 0.0]))
+    points = np.concatenate([cloud(12), cloud(12)])
+    found = place(points, config=CONFIG, extra_factors=[field])
+    without = place(points, config=CONFIG, neighbours=nearest_neighbours(points, 4))
+    assert found.direction[:, 1].mean() > without.direction[:, 1].mean() + 0.3
+    assert set(found.energy) >= {"gravity", "field"}
+    assert found.copies is None, "terms may have a row for each point"
+    made = place(points, config=CONFIG, extra_factors=[lambda block: EnergyFactor(block, field)])
+    np.testing.assert_array_equal(made.direction, found.direction)
+    with pytest.raises(ValueError, match="`extra_factors` must hold terms"):
+        place(points, config=CONFIG, extra_factors=["field"])  # type: ignore[list-item]

@@ -3,6 +3,7 @@
 Swaps leave every rung's law unchanged and carry configurations over barriers.
 """
 
+import dataclasses
 from typing import ClassVar, final
 
 import jax
@@ -193,6 +194,19 @@ class DoubleWellFactor(AbstractSphereFactor):
     def energy(self, state):
         stretch = state.radius - MIDDLE
         return jnp.sum(BARRIER * (stretch**2 - 1) ** 2 - TILT * stretch)
+
+
+def test_rungs_are_put_between_those_that_swap_too_rarely(pair_ladders):
+    assert pair_ladders.suggested_temperatures is None
+    rare = dataclasses.replace(pair_ladders, swap_acceptance=np.array([0.05, 0.6]))
+    low, middle, high = pair_ladders.temperatures
+    better = rare.suggested_temperatures
+    assert better is not None
+    # erfcinv(.05) / erfcinv(1/3) = 2.02: three steps take the place of one
+    np.testing.assert_allclose(better[:4], np.geomspace(low, middle, 4))
+    assert better[4:].tolist() == [high]
+    never = dataclasses.replace(pair_ladders, swap_acceptance=np.array([0.0, np.nan]))
+    assert len(never.suggested_temperatures) > 4
 
 
 def test_a_ladder_crosses_a_barrier_that_single_chains_do_not():

@@ -1,5 +1,6 @@
 """`sample`: embeddings in, chains of maps at one temperature out."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from sphere_ebm import PlacementConfig, sample
+from sphere_ebm.errors import ConvergenceWarning
 from sphere_ebm.studies.heat import thermodynamics
 from sphere_ebm.studies.sample import sample_ladder
 from sphere_ebm.studies.samples import Samples
@@ -174,9 +176,13 @@ def test_in_double_precision_everything_is(embeddings: np.ndarray) -> None:
 def test_a_ladder_draws_at_every_temperature_from_chains_that_start_apart(
     embeddings: np.ndarray,
 ) -> None:
-    result = sample_ladder(
-        embeddings, config=CONFIG, temperatures=(0.4, 0.6, 0.9), warmup=200, draws=40, thin=5
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        result = sample_ladder(
+            embeddings, config=CONFIG, temperatures=(0.4, 0.6, 0.9), warmup=200, draws=40, thin=5
+        )
+    rare = result.swap_acceptance.min() < 0.2
+    assert [one for one in caught if "few swaps between rungs" in str(one.message)] == caught * rare
     assert result.samples.temperature.tolist() == pytest.approx([0.4, 0.6, 0.9] * 2)
     curve = thermodynamics(result.samples)
     assert np.all(np.diff(curve.energy) > 0)

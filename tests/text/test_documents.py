@@ -1,140 +1,22 @@
 import codecs
 import hashlib
-import os
 
 import pytest
 
-from builders import close_folder, usable
-from sphere_ebm.errors import ShardError
 from sphere_ebm.text import documents
-from sphere_ebm.text.documents import TextItem, find_texts, read_texts, search_texts
+from sphere_ebm.text.documents import read_texts
+from sphere_ebm.text.finding import find_texts
 from text_files import read, refusal, refusal_and_peak, texts
-
-# finding
-
-
-def test_folders_are_searched_recursively_and_hidden_names_passed_over(tmp_path, write):
-    wanted = [write(name) for name in ("a.md", "b/c.py", "b/d/LICENSE")]
-    for name in (".hidden.txt", ".git/config", "b/.cache/x.txt"):
-        write(name)
-    assert usable(find_texts([tmp_path])) == wanted
-
-
-@pytest.mark.parametrize("pattern", ["", "*", "**", "**/*"])
-def test_what_is_evidently_no_text_is_passed_over_in_folders_and_globs(tmp_path, write, pattern):
-    wanted = [write("a.txt"), write("wide.txt", "text".encode("utf-16"))]
-    passed = [
-        write("empty.txt", ""),
-        write("photo.JPG"),
-        write("program", b"\x7fELF\0\0"),
-        write("weights.safetensors"),
-    ]
-    write(".hidden.png")
-    os.mkfifo(tmp_path / "pipe.txt")
-    os.symlink(tmp_path / "gone", tmp_path / "broken.txt")
-    assert usable(find_texts([tmp_path / pattern])) == wanted
-    assert search_texts([tmp_path / pattern])[1] == passed
-    assert search_texts([tmp_path / pattern, passed[1]])[1] == [passed[0], *passed[2:]], "named"
-
-
-def test_items_are_sorted_by_path_with_numbers_by_value_whatever_the_order_of_the_inputs(write):
-    paths = [write(name) for name in ("doc_2.txt", "doc_9.txt", "doc_10.txt", "x.txt")]
-    assert usable(find_texts(paths)) == usable(find_texts(paths[::-1])) == paths
-
-
-def test_a_file_that_several_inputs_name_is_taken_once(tmp_path, write, monkeypatch):
-    path = write("a.txt")
-    os.symlink(path, tmp_path / "b.txt")
-    monkeypatch.chdir(tmp_path)
-    given = [path, tmp_path, "a.txt", "*.txt", "**/*.txt", tmp_path / "b.txt"]
-    assert find_texts(given) == find_texts(given[::-1]) == [TextItem("a", path)]
-
-
-@pytest.mark.parametrize("pattern", ["", "**", "**/*.txt", "**/**/*.txt"])
-def test_linked_folders_are_not_followed_so_loops_end(tmp_path, write, pattern):
-    wanted = [write("folder/a.txt"), write("folder/b/c.txt")]
-    elsewhere = write("elsewhere/d.txt").parent
-    for name in ("loop", "loop2", "b/loop"):
-        os.symlink(tmp_path / "folder", tmp_path / "folder" / name)
-    os.symlink(elsewhere, tmp_path / "folder" / "link")
-    assert usable(find_texts([tmp_path / "folder" / pattern])) == wanted
-
-
-def test_a_glob_that_starts_here_finds_the_files_of_this_folder(tmp_path, write, monkeypatch):
-    write("a.txt")
-    write("b/c.txt")
-    monkeypatch.chdir(tmp_path)
-    assert [str(item.source) for item in find_texts(["**/*.txt"])] == ["a.txt", "b/c.txt"]
-
-
-def test_a_file_with_glob_characters_in_its_name_is_that_file(write):
-    path = write("a[1].txt")
-    write("a1.txt")
-    assert usable(find_texts([path])) == [path]
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("gone.txt", "does not exist"),
-        ("gone*.txt", "holds or matches no text"),
-        ("gone**/*.txt", "holds or matches no text"),
-        ("empty", "holds or matches no text"),
-        ("broken.txt", "is a symbolic link that cannot be followed"),
-        ("itself.txt", "is a symbolic link that cannot be followed"),
-        ("9" * 5000, "does not exist"),
-        ("a\0*", "does not exist"),
-    ],
-)
-def test_an_input_that_holds_nothing_is_a_problem_and_stops_no_other(tmp_path, write, name, says):
-    good = write("good.txt")
-    (tmp_path / "empty").mkdir()
-    os.symlink(tmp_path / "gone", tmp_path / "broken.txt")
-    os.symlink(tmp_path / "itself.txt", tmp_path / "itself.txt")
-    items = find_texts([str(tmp_path / name), good, str(tmp_path / name)])
-    assert [item.source for item in items if item.problem is None] == [good]
-    (bad,) = [item for item in items if item.problem is not None]
-    with pytest.raises(ShardError, match=says):
-        read_texts(bad)
-
-
-@pytest.mark.parametrize("pattern", ["", "**/*.txt"])
-def test_a_folder_that_cannot_be_searched_is_a_problem_and_stops_no_other(
-    tmp_path, write, monkeypatch, pattern
-):
-    good = write("good.txt")
-    closed = write("closed/a.txt").parent
-    close_folder(monkeypatch, "closed")
-    bad, found = find_texts([tmp_path / pattern])
-    assert found == TextItem("good", good)
-    assert (
-        str(bad.problem)
-        == f"{closed}: cannot be searched (Permission denied); check its permissions"
-    )
-
-
-def test_a_file_that_may_not_be_read_is_found_and_refused_when_read(write, monkeypatch):
-    path = write("a.txt")
-
-    def denied(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("builtins.open", denied)
-    assert usable(find_texts([path.parent])) == [path]
-    assert "cannot be read (Permission denied)" in refusal(path)
-
 
 # a file that is one document
 
 
-@pytest.mark.parametrize(
-    "content", [b"x", b" \r\n", b"\xef\xbb\xbfmarked\r\nlines\n", "Grüße 🌍".encode()]
-)
+@pytest.mark.parametrize("content", [b"x", b"\xef\xbb\xbfmarked\r\nlines\n", "Grüße 🌍".encode()])
 def test_a_text_file_is_one_document_byte_for_byte(write, content):
     file = read(write("notes.txt", content))
     assert bytes(file.octets) == content
     assert (file.documents, file.lengths.tolist(), file.warnings) == (
-        ("notes",),
+        ("notes.txt",),
         [len(content)],
         (),
     )
@@ -159,6 +41,8 @@ def test_another_encoding_becomes_utf_8(write, encoding):
     ("content", "options", "says"),
     [
         (b"", {}, "is empty"),
+        (b" \r\n\t", {}, "holds no text"),
+        (codecs.BOM_UTF8 + b"\n", {}, "holds no text"),
         (codecs.BOM_UTF16_LE, {"encoding": "utf-16"}, "holds no text"),
         (
             b"abc\xffdef",
@@ -215,7 +99,7 @@ def test_the_bad_byte_is_found_wherever_reads_cut_the_file(write, monkeypatch, c
 
 
 def test_a_named_file_of_a_binary_suffix_is_called_binary(write):
-    (item,) = find_texts([write("paper.pdf", b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")])
+    (item,) = find_texts([write("photo.png", b"\x89PNG\r\n\x1a\n\xe2\xe3")])
     assert "is binary, not text" in refusal(item.source)
 
 

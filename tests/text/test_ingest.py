@@ -86,8 +86,35 @@ def test_nothing_a_shard_holds_depends_on_other_files(
         alone = made(texts / name, tmp_path / str(i))
         ((_, path),) = alone.files.items()
         assert path.read_bytes() == (finished.output / path.name).read_bytes()
-    reordered = [texts / name for name in reversed(TEXTS)]
+    reordered = [texts / "d", texts / "c.jsonl", texts]
     assert contents(made(reordered, tmp_path / "reordered").output) == contents(finished.output)
+
+
+def test_two_files_of_one_name_stay_two_documents_from_text_to_labels(
+    texts: Path, tmp_path: Path
+) -> None:
+    run = made([texts / "d", texts / "a.txt"], tmp_path / "shards")
+    assert [read_shard(path).documents for path in run.files.values()] == [
+        ("in/a.txt",),
+        ("d/a.txt",),
+    ]
+    config = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, replicas=0)
+    labelled = label(run.files.values(), tmp_path / "map", config)
+    names = [read_labels(path).named_documents for path in labelled.files.values()]
+    assert [name for ((name, _),) in names] == ["d/a.txt", "in/a.txt"]
+    held = json.loads((tmp_path / "map" / "map.json").read_text())
+    assert [one["text"] for one in held["sources"]] == ["d/a.txt", "in/a.txt"]
+
+
+def test_a_shard_is_written_again_where_its_text_is_called_otherwise(
+    texts: Path, tmp_path: Path
+) -> None:
+    once = made(texts / "d", tmp_path / "shards")
+    again = made(texts / "d" / "a.txt", tmp_path / "shards")
+    other = made(texts, tmp_path / "shards", include=["d/*"])
+    assert (once.kept, again.kept, other.kept) == (0, 1, 0)
+    ((_, shard),) = other.files.items()
+    assert read_shard(shard).documents == ("d/a.txt",)
 
 
 def test_progress_counts_the_files(texts: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ingestions import (
 )
 from sphere_ebm import LabelError, read_shard
 from sphere_ebm.files.journal import JOURNAL, Journal
-from sphere_ebm.text import ingest as run_module
+from sphere_ebm.text import shard_work as run_module
 from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.ingest import IngestRun
 

@@ -25,7 +25,8 @@ from sphere_ebm.files.container import read_container
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
 from sphere_ebm.text.byte_model import ByteModel
-from sphere_ebm.text.documents import TextItem, read_texts
+from sphere_ebm.text.documents import read_texts
+from sphere_ebm.text.finding import TextItem
 from sphere_ebm.text.patching import Patching, find_threshold, patch_lengths
 from sphere_ebm.text.shard_writer import write_shard
 from sphere_ebm.text.statistics import statistics_of
@@ -93,7 +94,6 @@ def lines(*texts: str) -> str:
 
 CONTENTS = [
     b"x",
-    b" \r\n",
     b"\xef\xbb\xbfmarked \r\nlines\n",
     "Grüße an 🌍 und Łódź: naïve café ".encode() * 9,
     PROSE.encode(),
@@ -212,16 +212,17 @@ def test_metadata_tell_all_that_the_shard_was_made_with(write: Write) -> None:
     held = done.metadata
     told = {
         key: held[key]
-        for key in ("format", "num_patches", "source_file", "source_sha256", "version", "made_with")
+        for key in ("format", "num_patches", "source_file", "text_file", "source_sha256", "version")
     }
     assert told == {
         "format": "blt_patches_v3",
         "num_patches": str(len(done.table.patch_length)),
         "source_file": "notes.txt",
+        "text_file": "notes.txt",
         "source_sha256": hashlib.sha256(PROSE.encode()).hexdigest(),
         "version": __version__,
-        "made_with": "a test",
     }
+    assert held["made_with"] == "a test"
     assert (held["entropy_model"], held["embedding_model"]) == ("spaces", "letters")
     patching = Patching(**json.loads(held["patching"]))
     entropies = Spaces(noise=True).read(octets).entropies

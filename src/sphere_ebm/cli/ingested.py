@@ -23,6 +23,7 @@ def ingest_summary(run: IngestRun) -> dict[str, Any]:
         "warnings": list(run.warnings),
         "kept": run.kept,
         "passed_over": by_ending(run.passed_over),
+        "excluded": len(run.excluded),
     }
 
 
@@ -51,6 +52,8 @@ def print_ingested(run: IngestRun) -> None:
         more = ", ..." if len(listed) > _ENDINGS else ""
         told = f"{_files(len(run.passed_over))}: {', '.join(listed[:_ENDINGS])}{more}"
         table.add_row("passed over", told)
+    if run.excluded:
+        table.add_row("left out", _files(len(run.excluded)))
     Console(**PLAIN).print(table)
 
 

@@ -74,6 +74,7 @@ def run_summary(run: LabelRun, seconds: float) -> dict[str, Any]:
         "output": str(run.output),
         "points": run.points,
         "fitted": len(run.placement),
+        "places": run.placement.places,
         "shells_used": run.placement.shells_used,
         "steps": int(run.placement.step[-1]) if run.placement.step.size else 0,
         "converged": run.placement.converged,
@@ -96,9 +97,12 @@ def print_run(run: LabelRun, seconds: float) -> None:
     table.add_row("points", f"{run.points:,} in {len(run.files)} files")
     if run.points > len(placement):
         table.add_row("of these fitted", f"{len(placement):,} landmarks")
+    if placement.places < len(placement):
+        shared = len(placement) - placement.places
+        table.add_row("exact copies", f"{shared:,} share the place of another point")
     table.add_row("shells used", f"{placement.shells_used} of {placement.shells.count}")
     for name, value in final_energy(placement).items():
-        table.add_row(f"energy per point, {name}", f"{value / max(len(placement), 1):.4f}")
+        table.add_row(f"energy per point, {name}", f"{value / max(placement.places, 1):.4f}")
     add_quality(table, run.quality)
     sure = placement.certainty
     if sure is not None:

@@ -117,13 +117,13 @@ def _value(action: argparse.Action, value: Any) -> Any:
     if action.nargs == 0:
         return _checked(value, bool, "true or false")
     many = action.nargs in ("*", "+")
-    if not many:
-        return _single(action, value)
     repeated = isinstance(action, argparse._AppendAction)
+    if not (many or repeated):
+        return _single(action, value)
     parts = _checked(value, list, "a list")
     return [
         [_single(action, one) for one in _checked(part, list, "a list of lists")]
-        if repeated
+        if many and repeated
         else _single(action, part)
         for part in parts
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sphere_ebm.cli.around import around_dict, print_around
+from sphere_ebm.cli.around import add_asking, around_dict, print_around
 from sphere_ebm.cli.ingested import ingest_summary, print_ingested
 from sphere_ebm.cli.options import (
     add_command,
@@ -48,9 +48,11 @@ from sphere_ebm.text.folder import MANIFEST, SHARDS, read_manifest
 from sphere_ebm.text.ingest import MEAN_LENGTH, IngestRun, ingest
 from sphere_ebm.text.models import EMBEDDERS, ENTROPY_MODELS, make_models
 from sphere_ebm.text.patching import RULES, Patching
+from sphere_ebm.text.prominence import PROMINENCES
 
 _INPUTS = (
-    "Text, Markdown, source, .jsonl and .parquet files, folders (searched recursively), or globs."
+    "Text, Markdown, source, HTML, PDF, .jsonl, .parquet and .csv files, folders (searched"
+    " recursively), or globs."
 )
 
 _KEPT = (
@@ -66,10 +68,14 @@ _KEPT = (
     "cut_characters",
     "entropy",
     "embedder",
+    "prominence",
     "blt_model",
     "sentence_model",
 )
 """Options that decide which shards a text becomes."""
+
+_LISTS = ("include", "exclude")
+"""Options that decide which texts are taken, and may be given several times."""
 
 Models = tuple[AbstractEntropyModel, AbstractEmbedder]
 
@@ -94,9 +100,7 @@ def add_text_commands(commands: Any) -> None:
     add_output(mapped, "Write the map into this folder.")
     add_overwrite(mapped, "what another run has left")
     add_page(mapped)
-    mapped.add_argument(
-        "--show-neighbours", metavar="TEXT", help="Print what lies around this passage on the map."
-    )
+    add_asking(mapped)
     _add_common_options(mapped)
     add_config_options(mapped)
     mapped.set_defaults(run=_map)
@@ -119,7 +123,14 @@ def add_text_commands(commands: Any) -> None:
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
     _add_reading(parser.add_argument_group("texts"))
-    _add_cutting(parser.add_argument_group("patches"))
+    cuts = parser.add_argument_group("patches")
+    _add_cutting(cuts)
+    cuts.add_argument(
+        "--prominence",
+        choices=PROMINENCES,
+        default="norm",
+        help="What the radius of a patch orders, see docs/text.md. [norm]",
+    )
     add_models(parser.add_argument_group("models"))
 
 
@@ -127,8 +138,17 @@ def _add_reading(texts: Any) -> None:
     texts.add_argument(
         "--column",
         metavar="NAME",
-        help="Take texts from this column of .jsonl and .parquet files. [text, else content]",
+        help="Take texts from this column of .jsonl, .parquet and .csv files. [text, else content]",
     )
+    for name, what in (("include", "Take only"), ("exclude", "Leave out")):
+        texts.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="PATTERN",
+            help=f"{what} the files of folders and globs that match this shell pattern, such as"
+            " '*.md' or 'drafts/*'; may be given several times.",
+        )
     texts.add_argument(
         "--encoding",
         default="utf-8",
@@ -255,6 +275,9 @@ def _ingested(
         column=options.column,
         encoding=options.encoding,
         max_bytes=options.max_bytes,
+        prominence=options.prominence,
+        include=options.include,
+        exclude=options.exclude,
         overwrite=options.overwrite,
         keep_finished=os.path.lexists(options.output / MAP),
         not_searched=options.output,
@@ -291,7 +314,11 @@ def _map(options: argparse.Namespace, errors: Console) -> int:
     if options.show_neighbours is not None:
         try:
             around = surroundings(
-                options.output, options.show_neighbours, lambda: _models(options)[1]
+                options.output,
+                options.show_neighbours,
+                lambda: _models(options)[1],
+                count=options.count,
+                rank=options.rank,
             )
         except (LabelError, ShardError):
             raise
@@ -327,7 +354,9 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
             overwrite=options.overwrite,
             page=options.page,
             progress=progress,
-            made_by={COMMAND: "map"} | {name: vars(options)[name] for name in _KEPT},
+            made_by={COMMAND: "map"}
+            | {name: vars(options)[name] or None for name in _LISTS}
+            | {name: vars(options)[name] for name in _KEPT},
         )
     seconds = time.perf_counter() - begun
     _complain(run, errors)

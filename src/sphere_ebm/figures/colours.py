@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, final
 
 import matplotlib
 import numpy as np
@@ -28,7 +28,15 @@ PALETTE = [
     "#AA4499",
     "#4D4D4D",
 ]
+# Lighter and darker shades of these, for figures of more classes than documents are coloured.
+MORE_COLOURS = [
+    *PALETTE,
+    *("#8A7FCB", "#E8A9B2", "#6FB58A", "#F2D58F", "#3E7FA3"),
+    *("#C46A86", "#1F6F63", "#C9C86B", "#D59BD0", "#9B9B9B"),
+]
 OTHER = "#C4C4C4"
+PLAIN = "#3E7FA3"
+"""Points of a map that there is nothing to tell apart by."""
 TERM_COLOURS = {"total": INK, "gravity": "#DDAA33", "lateral": "#CC6677", "osmotic": "#332288"}
 TICKS = {"color": QUIET, "labelsize": 7.5, "major.width": 0.6, "major.size": 2.5}
 STYLE: dict[Any, Any] = {
@@ -81,6 +89,72 @@ def groups_of(document: np.ndarray | None, names: Sequence[str] | None) -> list[
         rest = len(present) - len(coloured)
         groups.append(Group(f"{rest} more", OTHER, ~np.isin(document, coloured)))
     return groups
+
+
+@final
+class Colouring(NamedTuple):
+    """What the colours of a map mean.
+
+    `colours` (n, 3): RGB of the points. `groups`: entries of the legend, where there are any.
+    `scale`: from values to colours, with `title` above it, where there are values instead. `fact`:
+    what the line under the title says of them.
+    """
+
+    colours: np.ndarray
+    groups: list[Group]
+    scale: Normalize | None = None
+    title: str = ""
+    fact: str = ""
+
+
+def coloured_by_labels(labels: Sequence[Any] | np.ndarray, points: int, name: str) -> Colouring:
+    """The twenty largest classes in colours of their own, the others in one.
+
+    `name` is the plural of what a class is. None and NaN are no class.
+
+    Raises:
+        ValueError: another number of labels than points.
+    """
+    given = list(labels)
+    if len(given) != points:
+        raise ValueError(
+            f"`labels` must have one entry for each of {points} points; got {len(given)}."
+        )
+    # only NaN differs from itself
+    known = np.array([one is not None and bool(one == one) for one in given], bool)
+    texts = np.array([str(one) for one in given], dtype=object)
+    present, counts = np.unique(texts[known].astype(str), return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[: len(MORE_COLOURS)]
+    shown = present[np.sort(largest)].tolist()
+    groups = [
+        Group(text, colour, known & (texts == text))
+        for text, colour in zip(shown, MORE_COLOURS, strict=False)
+    ]
+    rest = known & ~np.isin(texts.astype(str), shown)
+    if rest.any():
+        groups.append(Group(f"{len(present) - len(shown)} more", OTHER, rest))
+    if not known.all():
+        groups.append(Group("without", HAIRLINE, ~known))
+    return Colouring(
+        group_colours(groups, points), groups, fact=f"{len(present)} {name}" if len(present) else ""
+    )
+
+
+def coloured_by_values(values: Sequence[float] | np.ndarray, points: int, name: str) -> Colouring:
+    """A continuous scale from the least to the greatest finite value; the others are grey.
+
+    Raises:
+        ValueError: another number of values than points, or what is no number.
+    """
+    given = np.asarray(values, np.float64)
+    if given.shape != (points,):
+        raise ValueError(f"`values` must have shape ({points},); got {given.shape}.")
+    scale = radius_norm(given)
+    finite = np.isfinite(given)
+    colours = np.tile(to_rgb(OTHER), (points, 1))
+    colours[finite] = RADIUS_COLOURS(scale(given[finite]))[:, :3]
+    missing = int(np.count_nonzero(~finite))
+    return Colouring(colours, [], scale, name, f"{missing} without {name}" if missing else "")
 
 
 def group_colours(groups: list[Group], n: int) -> np.ndarray:

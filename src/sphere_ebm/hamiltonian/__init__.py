@@ -1,9 +1,9 @@
 """The Hamiltonian: energy terms, and the contract between them and samplers.
 
 `gravity.py`, `lateral.py` and `osmotic.py` hold the three terms of a map, `anchor.py` the pull of
-remembered places, `frozen.py` the pressure of a finished map on newcomers. `base.py` is the
-contract, `blocks.py` the blocks of nodes that terms act on, and `fields` what evaluates the osmotic
-term.
+remembered places, `own.py` terms of one's own, `frozen.py` the pressure of a finished map on
+newcomers. `base.py` is the contract, `blocks.py` the blocks of nodes that terms act on, and
+`fields` what evaluates the osmotic term.
 """
 
 from sphere_ebm.hamiltonian.anchor import AnchorFactor as AnchorFactor
@@ -21,3 +21,5 @@ from sphere_ebm.hamiltonian.lateral import LateralAttraction as LateralAttractio
 from sphere_ebm.hamiltonian.lateral import LateralFactor as LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor as OsmoticFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticPressure as OsmoticPressure
+from sphere_ebm.hamiltonian.own import AbstractEnergyTerm as AbstractEnergyTerm
+from sphere_ebm.hamiltonian.own import EnergyFactor as EnergyFactor

@@ -116,7 +116,8 @@ def export_map(
 
 
 def _names_and_texts(files: list[Labels]) -> dict[str, Column]:
-    documents = [name for labels in files for name, count in labels.documents for _ in range(count)]
+    counted = [pair for labels in files for pair in labels.named_documents]
+    documents = [name for name, count in counted for _ in range(count)]
     names = [labels.path.name for labels in files for _ in range(len(labels))]
     table: dict[str, Column] = {"document": documents, "file": names}
     if any(labels.bytes is not None for labels in files):

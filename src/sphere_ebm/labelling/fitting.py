@@ -1,12 +1,13 @@
 """The placement of a run: fitted, or read where an earlier run of the same map has finished it."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxtyping import Float32
 from numpy import ndarray
 
-from sphere_ebm.errors import LabelError, MissingPackageError, NonFiniteEnergyError
+from sphere_ebm.errors import LabelError, MapWarning, MissingPackageError, NonFiniteEnergyError
 from sphere_ebm.files.formats import CHECKPOINT, PLACEMENT
 from sphere_ebm.labelling.folder import Claim
 from sphere_ebm.maps.placement import Placement
@@ -35,7 +36,10 @@ def fitted_placement(
         if len(held) == len(embeddings):
             return held.with_embeddings(embeddings)
     try:
-        placement = fit(journal.folder / CHECKPOINT)
+        with warnings.catch_warnings():
+            # the notes of the placement are told at the end, each with what it is about
+            warnings.simplefilter("ignore", MapWarning)
+            placement = fit(journal.folder / CHECKPOINT)
     except (NonFiniteEnergyError, MissingPackageError):
         claimed.give_up()
         raise

@@ -15,6 +15,7 @@ from sphere_ebm.files.formats import MAP
 from sphere_ebm.files.map_folder import again, label_files, read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX, WorkItem
 from sphere_ebm.files.shards.labels import Labels, read_labels
+from sphere_ebm.files.shards.layouts import TEXT_FILE
 from sphere_ebm.files.shards.naming import label_names
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
@@ -97,6 +98,7 @@ def _table_of(labels: Labels) -> PatchTable:
         patch_length=labels.patch_length,
         bytes=labels.bytes,
         bytes_offset=labels.bytes_offset,
+        text_file=labels.metadata.get(TEXT_FILE),
         parts=tuple(Path(part) for part in parts) or (source,),
     )
 

@@ -1,10 +1,11 @@
 """What lies around a passage on a finished map: its nearest patches, with their bytes."""
 
+import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -14,9 +15,19 @@ from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.maps.frozen_map import FrozenMap
 from sphere_ebm.maps.loading import load_placement
+from sphere_ebm.rules import checked_choice
 from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.folder import SHARDS, read_manifest
 from sphere_ebm.text.static_embedder import StaticEmbedder
+
+Rank = Literal["angle", "cosine"]
+RANKS: tuple[Rank, ...] = ("angle", "cosine")
+
+_OFFERED = math.radians(60)
+"""What lies further away is around nothing: on a map of six patches the next is at 90°."""
+_NEAR_SHARE = 0.05
+_NEAR_LEAST = 15
+_ASKED = 256  # patches whose nearest other one tells what is usual
 
 # what `str.split` splits at, in UTF-8
 _SPACES = (
@@ -30,8 +41,9 @@ _SPACES = (
 class Neighbour:
     """A patch near the passage.
 
-    `angle` is in radians; `start` is its first byte in its document (in UTF-8), `patch` its own
-    bytes, `before` and `after` those around it there.
+    `angle` is in radians; `cosine` is that of the embeddings, in [-1, 1], and `far` tells that it
+    is no nearer there than chance would have it (see `Surroundings`); `start` is its first byte in
+    its document (in UTF-8), `patch` its own bytes, `before` and `after` those around it there.
     """
 
     angle: float
@@ -40,20 +52,35 @@ class Neighbour:
     patch: bytes
     before: bytes
     after: bytes
+    cosine: float = 1.0
+    far: bool = False
 
 
 @final
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a passage lies on a map, and what lies around it, nearest first.
+    """Where a passage lies on a map, and what lies around it.
+
+    A neighbour is far in the embedding where a twentieth of the map's patches, and fifteen at
+    least, are nearer there: on the map it is near by accident, or for want of anything better.
 
     `direction` (3,): unit vector. `found`: the patch of the map that holds the passage, which is no
     neighbour of its own; None if no text holds it: it was then placed on the map as a newcomer.
+    `neighbours`: in the order that was asked for. `nearest`: the greatest cosine of the passage's
+    embedding with that of a patch; `usual`: what 95 % of the map's patches reach with another one,
+    nan on a map of one patch.
     """
 
     direction: Float32[np.ndarray, "3"]
     found: Neighbour | None
     neighbours: tuple[Neighbour, ...]
+    nearest: float
+    usual: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether anything on the map is as near to the passage as patches are to each other."""
+        return self.found is not None or not self.nearest < self.usual
 
 
 def surroundings(
@@ -63,6 +90,7 @@ def surroundings(
     *,
     count: int = 15,
     context: int = 60,
+    rank: Rank = "angle",
 ) -> Surroundings:
     """What lies around `passage` on the finished map in `folder`, whose label files hold bytes.
 
@@ -77,13 +105,55 @@ def surroundings(
             shards.
         count: of neighbours.
         context: bytes of text to give before and after each patch.
+        rank: `"angle"`: the nearest on the map, those that lie within 60°; `"cosine"`: the nearest
+            in the embedding, wherever they lie.
 
     Raises:
         LabelError: there is no finished map in `folder`, or labels in it hold no bytes.
         ShardError: a label file is missing or damaged.
-        ValueError: a negative `count`, a passage that is empty or cannot be written in UTF-8, or
-            another embedder than that of the map.
+        ValueError: a negative `count`, another `rank`, a passage that is empty or cannot be written
+            in UTF-8, or another embedder than that of the map.
     """
+    _check_asked(passage, count, rank)
+    folder = Path(folder)
+    files = [read_labels(path) for path in label_files(folder, read_map(folder))]
+    files = [labels for labels in files if len(labels)]
+    texts = [text for labels in files for text in texts_of(labels)]
+    where = _held(texts, passage)
+    patches = _Patches.of(files)
+    if where is not None:
+        place = patches.direction[where]
+        embedding = patches.unit[where]
+    else:
+        place, embedding = _joined(folder, passage, embedder())
+    chords = np.linalg.norm(patches.direction.astype(np.float64) - place, axis=1)
+    angles = 2 * np.arcsin(np.minimum(chords / 2, 1))
+    cosines = np.clip(patches.unit @ embedding, -1, 1)
+    others = np.arange(len(cosines)) != (-1 if where is None else where)
+    level = _chance_level(cosines[others])
+    keys = -cosines if rank == "cosine" else chords
+    order = np.argsort(keys, kind="stable")
+    order = order[others[order]]
+    if rank == "angle":
+        order = order[angles[order] <= _OFFERED]
+    firsts = np.cumsum([0, *(len(text.offset) - 1 for text in texts)])
+
+    def described(row: int, angle: float) -> Neighbour:
+        document = int(np.searchsorted(firsts, row, side="right")) - 1
+        patch = row - int(firsts[document])
+        plain = texts[document].neighbour(patch, angle, context)
+        if row == where:
+            return plain
+        return replace(plain, cosine=float(cosines[row]), far=bool(cosines[row] < level))
+
+    found = None if where is None else described(where, 0.0)
+    near = tuple(described(int(row), float(angles[row])) for row in order[:count])
+    nearest = float(cosines[others].max(initial=-1.0))
+    return Surroundings(place, found, near, nearest, patches.usual_cosine())
+
+
+def _check_asked(passage: str, count: int, rank: str) -> None:
+    """Raises ValueError for what no map can answer."""
     if not passage.strip():
         raise ValueError("`passage` must hold something to look for; got white space only.")
     try:
@@ -94,28 +164,43 @@ def surroundings(
         ) from error
     if count < 0:
         raise ValueError(f"`count` must be at least 0; got {count}.")
-    folder = Path(folder)
-    files = [read_labels(path) for path in label_files(folder, read_map(folder))]
-    files = [labels for labels in files if len(labels)]
-    texts = [text for labels in files for text in texts_of(labels)]
-    directions = np.concatenate([labels.direction for labels in files])
-    where = _held(texts, passage)
-    place = directions[where] if where is not None else _joined(folder, passage, embedder())
-    chords = np.linalg.norm(directions.astype(np.float64) - place, axis=1)
-    order = np.argsort(chords, kind="stable")
-    nearest = order[order != where][:count] if where is not None else order[:count]
-    angles = 2 * np.arcsin(np.minimum(chords[nearest] / 2, 1))
-    firsts = np.cumsum([0, *(len(text.offset) - 1 for text in texts)])
+    checked_choice("rank", rank, RANKS)
 
-    def described(row: int, angle: float) -> Neighbour:
-        document = int(np.searchsorted(firsts, row, side="right")) - 1
-        return texts[document].neighbour(row - int(firsts[document]), angle, context)
 
-    found = None if where is None else described(where, 0.0)
-    near = tuple(
-        described(int(row), float(angle)) for row, angle in zip(nearest, angles, strict=True)
-    )
-    return Surroundings(place, found, near)
+class _Patches(NamedTuple):
+    """All patches of a map: directions, and embeddings of norm 1 (or 0)."""
+
+    direction: Float32[np.ndarray, "patches 3"]
+    unit: Float32[np.ndarray, "patches width"]
+
+    @classmethod
+    def of(cls, files: Sequence[Labels]) -> "_Patches":
+        return cls(
+            np.concatenate([labels.direction for labels in files]),
+            np.concatenate([_unit(labels.embeddings) for labels in files]),
+        )
+
+    def usual_cosine(self) -> float:
+        """The cosine that 95 % of the patches reach with another one, by some of them."""
+        if len(self.unit) < 2:
+            return math.nan
+        asked = np.unique(np.linspace(0, len(self.unit) - 1, _ASKED).astype(int))
+        cosines = self.unit[asked] @ self.unit.T
+        cosines[np.arange(len(asked)), asked] = -1
+        return float(np.quantile(cosines.max(axis=1), 0.05))
+
+
+def _unit(vectors: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1)
+
+
+def _chance_level(cosines: Float32[np.ndarray, " others"]) -> float:
+    """The cosine of the patch that is just among the nearest twentieth, of fifteen at least."""
+    among = max(math.ceil(len(cosines) * _NEAR_SHARE), _NEAR_LEAST)
+    if len(cosines) <= among:
+        return -math.inf
+    return float(np.partition(cosines, -among)[-among])
 
 
 class Text(NamedTuple):
@@ -149,14 +234,11 @@ def texts_of(labels: Labels) -> Iterator[Text]:
         raise LabelError(
             f"{labels.path} holds no bytes: make the map from text, or from shards with bytes"
         )
-    documents = labels.documents
     row = 0
-    stem = Path(labels.metadata.get("source_file", labels.path.name)).stem
-    for name, patches in documents:
+    for name, patches in labels.named_documents:
         if patches:
             offset = labels.bytes_offset[row : row + patches + 1]
-            whole = name if len(documents) == 1 else f"{stem} {name}"
-            yield Text(whole, labels.bytes[offset[0] : offset[-1]], offset - offset[0])
+            yield Text(name, labels.bytes[offset[0] : offset[-1]], offset - offset[0])
         row += patches
 
 
@@ -172,14 +254,16 @@ def _held(texts: list[Text], passage: str) -> int | None:
     return None
 
 
-def _joined(folder: Path, passage: str, embedder: AbstractEmbedder) -> Float32[np.ndarray, "3"]:
-    """Direction of a passage that is in no text of the map."""
+def _joined(
+    folder: Path, passage: str, embedder: AbstractEmbedder
+) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, " width"]]:
+    """Direction and embedding (of norm 1, or 0) of a passage that is in no text of the map."""
     check_embedder(folder, embedder)
     placement = load_placement(folder)
     octets = np.frombuffer(passage.encode(), np.uint8)
     (embeddings, prominence), *_ = embedder.embed(octets, np.array([len(octets)]))
     joined = FrozenMap(placement).place(embeddings, prominence)
-    return joined.direction[0]
+    return joined.direction[0], _unit(embeddings)[0]
 
 
 def check_embedder(folder: Path, embedder: AbstractEmbedder) -> None:

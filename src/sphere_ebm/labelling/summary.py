@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from sphere_ebm.errors import one_line
 from sphere_ebm.figures.map import plot_map, save_figure
 from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import atomic_write, sha256_of
@@ -73,8 +74,9 @@ def measured_points(
         part = read_labels(file)
         places.append(MapPoints.of(part))
         columns = (part.embeddings, part.prominence, part.direction, part.radius, part.shell)
-        samples.append([column[rows] for column in columns])
-    embeddings, prominence, direction, radius, shell = (
+        copies = np.ones(len(part), np.int32) if part.copies is None else part.copies
+        samples.append([column[rows] for column in (*columns, copies)])
+    embeddings, prominence, direction, radius, shell, copies = (
         np.concatenate(c) for c in zip(*samples, strict=True)
     )
     points = _together(places)
@@ -86,6 +88,7 @@ def measured_points(
         shell=shell,
         shells=shells_of(config),
         kept_p_value=points.kept_p_value,
+        copies=copies,
         order=config.radius_order,
         seed=config.seed,
     )
@@ -184,6 +187,7 @@ def _map_content(
         "config": json.loads(placement.config.to_json()),
         "points": len(points.radius),
         "fitted": len(placement),
+        **({} if placement.copies is None else {"places": placement.places}),
         "steps": int(placement.step[-1]) if placement.step.size else 0,
         "converged": placement.converged,
         "energy": final_energy(placement),
@@ -197,6 +201,7 @@ def _map_content(
         "sources": [
             {
                 "file": s.table.source.name,
+                **({} if s.table.text_file is None else {"text": one_line(s.table.text_file)}),
                 "sha256": s.digest,
                 "labels": s.name,
                 "patches": len(s.table),
@@ -219,11 +224,11 @@ def _draw(
     points: MapPoints,
     quality: QualityReport,
 ) -> None:
-    names = [name for s in sources for name in s.table.documents]
+    names = [name for s in sources for name in s.table.named_documents]
     p_value = points.kept_p_value
     chance = None if p_value is None or not len(p_value) else ~better_than_chance(p_value)
     # the figure divides by the number of points it draws; the energy is that of the fitted ones
-    share = len(points.radius) / max(len(placement), 1)
+    share = len(points.radius) / max(placement.places, 1)
     figure = plot_map(
         points.direction,
         points.radius,
@@ -231,6 +236,7 @@ def _draw(
         document_names=names,
         shell=points.shell,
         shells=placement.shells,
+        radius_tells=len(placement) < 2 or bool(np.ptp(placement.prominence) > 0),
         chance=chance,
         energy={name: values * share for name, values in placement.energy.items()},
         steps=placement.step,

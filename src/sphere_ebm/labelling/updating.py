@@ -370,7 +370,7 @@ def _documents(
     """Every document's name, and of its held points the numbers and how far they moved."""
     for source, begin in zip(plan.sources, offsets(plan.sources), strict=False):
         table = source.table
-        for number, name in enumerate(table.documents):
+        for number, name in enumerate(table.named_documents):
             rows = np.flatnonzero(table.document == number)
             held = plan.held[begin + rows]
             patches = np.arange(len(rows))

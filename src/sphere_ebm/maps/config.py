@@ -74,7 +74,7 @@ class PlacementConfig:
         average: Mean and spread are taken over so many steps after annealing, at least 2. Samples
             are correlated, so a short average understates the spread.
         step_size: h > 0 at the first step, in units of the interaction time. Mobilities are 1/s²
-            (directions) and 1/κ (radii).
+            (directions; divided by the greatest of 1, α and Π/2) and 1/κ (radii).
         step_size_growth: `step_size` grows by this factor, along a straight line, during the first
             `cooling` of the steps. Forces are strong while the coupling is, and weaker later.
         friction: γ > 0 per unit time, for the underdamped scheme only.
@@ -168,6 +168,15 @@ class PlacementConfig:
         if self.interaction_length is not None:
             return 1.0 / self.interaction_length
         return min(max(0.15 * math.sqrt(n_points), 3.0), MAX_PYRAMID_SHARPNESS)
+
+    def direction_mobility(self, n_points: int) -> float:
+        """μ of the directions: 1/s², divided by max(1, α, Π/2).
+
+        Forces grow with the strengths; a step that is stable at the default ones then is so at
+        greater ones, too.
+        """
+        stiffness = max(1.0, self.lateral_strength, self.osmotic_strength / 2)
+        return 1.0 / (self.sharpness(n_points) ** 2 * stiffness)
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys; `from_json` reads it back.

@@ -1,6 +1,7 @@
 """`SphereMap`: `place` as an estimator for scikit-learn's pipelines, which itself is not needed."""
 
 import dataclasses
+import difflib
 import inspect
 import warnings
 from collections.abc import Iterable, Sequence
@@ -328,7 +329,31 @@ def _unknown(names: Iterable[str]) -> str | None:
     if not unknown:
         return None
     known = ", ".join(_DEFAULTS)
-    return f"SphereMap has no parameter {', '.join(map(repr, unknown))}; it has {known}."
+    meant = "".join(_meant(name) for name in unknown)
+    return f"SphereMap has no parameter {', '.join(map(repr, unknown))};{meant} it has {known}."
+
+
+_ELSEWHERE = {
+    **dict.fromkeys(("n_neighbors", "n_neighbours", "k", "knn"), "neighbours"),
+    **dict.fromkeys(("random_state", "random_seed"), "seed"),
+    **dict.fromkeys(("n_iter", "max_iter", "n_epochs", "n_iterations", "iterations"), "steps"),
+    **dict.fromkeys(("min_dist", "spread", "scale"), "interaction_length"),
+    **dict.fromkeys(("learning_rate", "lr", "alpha"), "step_size"),
+    **dict.fromkeys(("early_exaggeration", "exaggeration"), "coupling_start"),
+    **dict.fromkeys(("repulsion_strength", "negative_sample_rate", "gamma"), "osmotic_strength"),
+    **dict.fromkeys(("attraction_strength", "set_op_mix_ratio"), "lateral_strength"),
+    "init": "start",
+    "method": "scheme",
+    "temperature": "temperature_end",
+}
+"""Names of UMAP, t-SNE and others, and what comes nearest to them here."""
+
+
+def _meant(name: str) -> str:
+    """What a wrong name was probably meant to be: a slip, or the name of another library."""
+    close = difflib.get_close_matches(name, _DEFAULTS, 1, 0.75)
+    found = _ELSEWHERE.get(name) or next(iter(close), None)
+    return "" if found is None else f" for {name!r} try {found!r};"
 
 
 def _unfitted(problem: str) -> ValueError:

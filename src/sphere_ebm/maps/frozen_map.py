@@ -29,6 +29,7 @@ from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.maps.checks import checked_embeddings, checked_numbers, checked_prominence
+from sphere_ebm.maps.copies import distinct
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.replicas import (
     Neighbourhoods,
@@ -72,7 +73,7 @@ class FrozenMap:
     """A `placement` that new points join.
 
     Args:
-        placement: the finished map, of at least one point.
+        placement: the finished map, of at least one point; copies count as one.
         embeddings: (N, D) of its points; or an `index` of them.
         index: nearest neighbours among them, when there is one already.
 
@@ -94,24 +95,26 @@ class FrozenMap:
     ) -> None:
         if len(placement) == 0:
             raise ValueError("`placement` must have at least one point for others to join; got 0.")
+        once = distinct(placement) if index is None else placement
         if index is None:
-            given = placement.embeddings if embeddings is None else embeddings
+            given = placement.embeddings if embeddings is None else checked_embeddings(embeddings)
             if given is None:
                 raise ValueError(
                     "this placement was loaded without its embeddings: pass them, or an `index`."
                 )
+            _refuse_others(len(given), placement)
+            own = once.embeddings
+            if embeddings is not None or own is None:
+                own = distinct(placement.with_embeddings(given)).embeddings
+            assert own is not None
             config = placement.config
-            index = NeighbourIndex.build(
-                checked_embeddings(given), search=config.neighbour_search, seed=config.seed
-            )
-        if index.n_points != len(placement):
-            raise ValueError(
-                f"`embeddings` must be those of {len(placement)} points; got {index.n_points}."
-            )
+            index = NeighbourIndex.build(own, search=config.neighbour_search, seed=config.seed)
+        _refuse_others(index.n_points, once)
         self.placement = placement
+        self._once = once
         self.index = index
         self.batch = batch
-        self._prominence = np.sort(placement.prominence.astype(np.float64))
+        self._prominence = np.sort(once.prominence.astype(np.float64))
 
     def place(
         self,
@@ -145,7 +148,7 @@ class FrozenMap:
             ValueError: wrong shapes, another width than the map's, or values that are not finite.
         """
         new = checked_embeddings(embeddings)
-        config = self.placement.config
+        config = self._once.config
         order, _ = checked_prominence(prominence, new)
         given = (
             None
@@ -159,7 +162,7 @@ class FrozenMap:
         return Placement(
             direction=joined.direction,
             radius=ideal,
-            shell=assign_shells(ideal, self.placement.shells),
+            shell=assign_shells(ideal, self._once.shells),
             radius_std=np.full(len(new), self.radius_std, np.float32),
             angle_std=sure.angle_std,
             thermal_std=joined.thermal_std,
@@ -180,7 +183,7 @@ class FrozenMap:
     @property
     def radius_std(self) -> float:
         """sqrt(T / κ), by which radii spread at the map's final temperature."""
-        config = self.placement.config
+        config = self._once.config
         return math.sqrt(config.temperature_end / config.radius_stiffness)
 
     def _ideal(self, prominence: Float64[np.ndarray, " new"]) -> Float32[np.ndarray, " new"]:
@@ -192,8 +195,8 @@ class FrozenMap:
         below = np.searchsorted(self._prominence, kept, side="left")
         upto = np.searchsorted(self._prominence, kept, side="right")
         share = (below + upto) / (2 * len(self._prominence))
-        outer = self.placement.config.radius_order == "outer"
-        return radii_at_ranks(share if outer else 1 - share, self.placement.shells)
+        outer = self._once.config.radius_order == "outer"
+        return radii_at_ranks(share if outer else 1 - share, self._once.shells)
 
     def _joined(
         self,
@@ -236,7 +239,7 @@ class FrozenMap:
 
         Those of a fitted point sum to 2 on average, since those of the graph sum to N.
         """
-        config = self.placement.config
+        config = self._once.config
         return 2 * affinities(
             found.index, found.similarity, affinity=config.affinity, perplexity=config.perplexity
         )
@@ -263,7 +266,7 @@ class FrozenMap:
 
     def _uncertainty(self, joined: _Joined) -> Uncertainty:
         """What the replicas of the map say about newcomers."""
-        placed = self.placement
+        placed = self._once
         return uncertainty_of_newcomers(
             joined.direction,
             joined.thermal_std,
@@ -279,30 +282,30 @@ class FrozenMap:
 
     @property
     def _slots(self) -> int:
-        return min(self.placement.config.neighbours, len(self.placement))
+        return min(self._once.config.neighbours, len(self._once))
 
     @property
     def _scales(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Temperature and sharpness."""
-        config = self.placement.config
-        scales = config.temperature_end, config.sharpness(len(self.placement))
+        config = self._once.config
+        scales = config.temperature_end, config.sharpness(len(self._once))
         return jnp.asarray(scales[0], self._dtype), jnp.asarray(scales[1], self._dtype)
 
     @functools.cached_property
     def _clamped(self) -> SphereState:
-        placed = self.placement
+        placed = self._once
         return SphereState(
             jnp.asarray(placed.direction, self._dtype), jnp.asarray(placed.radius, self._dtype)
         )
 
     @functools.cached_property
     def _neighbours(self) -> MapNeighbours:
-        return MapNeighbours(self.placement.direction, self.index.pointing)
+        return MapNeighbours(self._once.direction, self.index.pointing)
 
     @functools.cached_property
     def _pressure(self) -> FrozenPressureFactor | None:
-        config = self.placement.config
-        points = len(self.placement)
+        config = self._once.config
+        points = len(self._once)
         if points < 2 or not config.osmotic_strength > 0:
             return None
         return FrozenPressureFactor(
@@ -317,16 +320,16 @@ class FrozenMap:
         """Π (log(S / (N (N - 1))) - 1), which every point owns of the osmotic term."""
         if self._pressure is None:
             return 0.0
-        points = len(self.placement)
-        strength = self.placement.config.osmotic_strength
+        points = len(self._once)
+        strength = self._once.config.osmotic_strength
         mean = 2 * strength / (float(self._pressure.strength) * (points - 1))
         return strength * (math.log(mean) - 1)
 
     @functools.cached_property
     def _program(self) -> FactorSamplingProgram:
         """The program of one batch; `bound` puts its wells and neighbours into it."""
-        config = self.placement.config
-        points = len(self.placement)
+        config = self._once.config
+        points = len(self._once)
         free = _free_block(self.batch)
         clamped = sphere_block(points)
         sharpness = config.sharpness(points)
@@ -347,7 +350,7 @@ class FrozenMap:
         return build_clamped_program(free, clamped, groups, sampler, self._dtype)
 
     def _lateral(self, free: Block, clamped: Block, sharpness: float) -> list[InteractionGroup]:
-        config = self.placement.config
+        config = self._once.config
         if not config.lateral_strength > 0:
             return []
         slots = (self.batch, self._slots)
@@ -367,6 +370,11 @@ class FrozenMap:
 def _free_block(size: int) -> SphereBlock:
     """The newcomers' block; not the one of a map of as many points."""
     return SphereBlock(size)
+
+
+def _refuse_others(points: int, placement: Placement) -> None:
+    if points != len(placement):
+        raise ValueError(f"`embeddings` must be those of {len(placement)} points; got {points}.")
 
 
 def _notes(new: Float32[np.ndarray, "new width"]) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from sphere_ebm.geometry.frames import angles_between
 from sphere_ebm.graph.index import nearest_neighbours
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.maps.anchors import STRENGTH, Anchors
-from sphere_ebm.maps.checks import checked_embeddings, checked_prominence
+from sphere_ebm.maps.checks import checked_embeddings, checked_prominence, real_array
 from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.copies import Copies, find_copies
 from sphere_ebm.maps.frozen_map import FrozenMap
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
@@ -80,6 +81,43 @@ def refit(
     that `angle_std` adds both errors: its square is that of `points.unsure` and that of the fit.
     The replicas, and the modes that they have, say nothing of the former and are left out.
     """
+    copies = find_copies(points.embeddings, points.prominence)
+    if copies is None:
+        return _refit(points, config, strength, progress, checkpoint, devices)
+    # held points come first, so that a copy of one of them is held where that is
+    distinct = Points(*(column[copies.first] for column in points))
+    placed = _refit(
+        distinct,
+        config,
+        _of_distinct(strength, points.held, copies),
+        progress,
+        checkpoint,
+        devices,
+    )
+    return copies.spread(placed, points.embeddings, points.prominence)
+
+
+def _of_distinct(
+    strength: float | ArrayLike, held: Bool[np.ndarray, " points"], copies: Copies
+) -> ArrayLike:
+    """The strengths of those held points that are the first of their copies."""
+    own = real_array("strength", strength)
+    if own.shape != (np.count_nonzero(held),):
+        return own
+    every = np.zeros(len(held))
+    every[held] = own
+    return every[copies.first][held[copies.first]]
+
+
+def _refit(
+    points: Points,
+    config: PlacementConfig,
+    strength: float | ArrayLike,
+    progress: StageProgress | None,
+    checkpoint: Path | None,
+    devices: Devices,
+) -> Placement:
+    """Fit points of which no two are copies."""
     found = nearest_neighbours(
         points.embeddings,
         config.neighbours,

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -14,6 +16,7 @@ from jaxtyping import Float32
 from numpy.typing import ArrayLike
 from thrml import Block
 
+from sphere_ebm.errors import warn_of
 from sphere_ebm.files.machine import visible_cpus
 from sphere_ebm.geometry.shells import assign_shells
 from sphere_ebm.graph.graph import NeighbourGraph
@@ -23,15 +26,19 @@ from sphere_ebm.hamiltonian.base import AbstractSphereFactor
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.hamiltonian.lateral import LateralFactor
 from sphere_ebm.hamiltonian.osmotic import OsmoticFactor
+from sphere_ebm.hamiltonian.own import ExtraFactor, made_factors
 from sphere_ebm.maps.anchors import Anchoring, Anchors, anchored_start, checked_anchors
 from sphere_ebm.maps.checks import (
+    ExtraEdges,
     checked_config,
     checked_edges,
     checked_embeddings,
     checked_neighbours,
+    checked_numbers,
     checked_start,
 )
 from sphere_ebm.maps.config import PlacementConfig, shells_of
+from sphere_ebm.maps.copies import find_copies
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.problem import Problem, pose
 from sphere_ebm.maps.reinsertion import reinserting
@@ -62,6 +69,7 @@ def place(
     anchors: Anchors | None = None,
     extra_edges: Sequence[ArrayLike] | None = None,
     neighbours: Neighbours | tuple[ArrayLike, ArrayLike | None] | None = None,
+    extra_factors: Sequence[ExtraFactor] = (),
     progress: StageProgress | None = None,
     checkpoint: Path | None = None,
     devices: Devices = None,
@@ -72,6 +80,10 @@ def place(
     THRML program; annealed Langevin dynamics follow, then the mean and spread over the last
     samples. Replicas run from other random numbers and say how sure each direction is; the map is
     the same without them.
+
+    Points of the same embedding and prominence are placed once and share their place, see `copies`
+    of the result: a heap of them would tear a hole. With `anchors`, `neighbours` or
+    `extra_factors`, which are given row by row, each is placed by itself.
 
     Args:
         embeddings: (N, D) real numbers, as an array or nested lists (so too the others below); only
@@ -91,6 +103,9 @@ def place(
         neighbours: nearest neighbours found before, by this package or another
             (`Neighbours.from_arrays`), or what that takes as a tuple (index, similarity), instead
             of a search; at most `config.neighbours` of each point are taken.
+        extra_factors: terms of your own, added to the Hamiltonian: `AbstractEnergyTerm`s, or
+            functions that make a factor of a block of all points. Points that join the map later
+            do not feel them.
         progress: called as progress(stage, done, total), stages `"neighbours"`, `"steps"` and
             `"replicas"`.
         checkpoint: file to continue from, when it belongs to this very fit, and to write after
@@ -98,6 +113,8 @@ def place(
         devices: how many devices to split the points over, or which (`jax.devices()`); by default
             JAX's own choice of one. The same run but for rounding, which grows as in any dynamics;
             a checkpoint may be continued on others.
+
+    Every line of the result's `notes` is a `sphere_ebm.errors.MapWarning`, too.
 
     Raises:
         ValueError: an input has the wrong shape, is not finite, or is no dense array of real
@@ -111,28 +128,74 @@ def place(
     config = checked_config(config)
     mesh = device_mesh(devices)
     embeddings = checked_embeddings(embeddings)
-    given = None if start is None else checked_start(start, len(embeddings))
-    anchoring = checked_anchors(anchors, len(embeddings))
-    problem = pose(
-        embeddings,
-        prominence,
-        config,
+    given = _Given(
+        None if start is None else checked_start(start, len(embeddings)),
+        checked_anchors(anchors, len(embeddings)),
         checked_edges(extra_edges),
-        progress,
-        neighbours=checked_neighbours(neighbours, embeddings),
+        checked_neighbours(neighbours, embeddings),
+        tuple(extra_factors),
     )
+    order = (
+        None if prominence is None else checked_numbers("prominence", prominence, len(embeddings))
+    )
+    copies = None if given.by_row else find_copies(embeddings, order)
+    points = embeddings if copies is None else embeddings[copies.first]
+    ranked = order if copies is None or order is None else order[copies.first]
+    problem = pose(
+        points,
+        ranked,
+        config,
+        given.edges if copies is None else copies.edges(given.edges),
+        progress,
+        neighbours=given.neighbours,
+        rows=None if copies is None else copies.first,
+    )
+    if copies is not None and given.start is not None:
+        given = given._replace(start=given.start[copies.first])
+    runs = _runs(points, problem, given, mesh, progress, checkpoint)
+    placed = _placed(points, problem, runs)
+    warn_of(placed.notes)
+    return placed if copies is None else copies.spread(placed, embeddings, order)
+
+
+class _Given(NamedTuple):
+    """What the caller may give beside embeddings, checked."""
+
+    start: Float32[np.ndarray, "points 3"] | None
+    anchoring: Anchoring | None
+    edges: ExtraEdges | None
+    neighbours: Neighbours | None
+    extra: tuple[ExtraFactor, ...]
+
+    @property
+    def by_row(self) -> bool:
+        """Whether something is given row by row that copies cannot share."""
+        return self.anchoring is not None or self.neighbours is not None or bool(self.extra)
+
+
+def _runs(
+    embeddings: Float32[np.ndarray, "points width"],
+    problem: Problem,
+    given: _Given,
+    mesh: Mesh | None,
+    progress: StageProgress | None,
+    checkpoint: Path | None,
+) -> Runs:
+    """The map's own run and its replicas."""
+    config = problem.config
 
     def starting(seed: int) -> Float32[np.ndarray, "points 3"]:
-        return _start(embeddings, problem, anchoring, seed) if given is None else given
+        if given.start is not None:
+            return given.start
+        return _start(embeddings, problem, given.anchoring, seed)
 
     first = starting(config.seed)
     if len(embeddings) == 0:
-        runs = no_runs(first)
-    else:
-        system = _system(_Setting(problem, anchoring, first), mesh, kept=checkpoint is not None)
-        replicas = n_replicas(config.replicas if config.steps else 0, len(embeddings))
-        runs = run_fit(system, starting, replicas, progress, checkpoint)
-    return _placed(embeddings, problem, runs)
+        return no_runs(first)
+    setting = _Setting(problem, given.anchoring, first, given.extra)
+    system = _system(setting, mesh, kept=checkpoint is not None)
+    replicas = n_replicas(config.replicas if config.steps else 0, len(embeddings))
+    return run_fit(system, starting, replicas, progress, checkpoint)
 
 
 def _placed(
@@ -221,15 +284,15 @@ def make_sampler(
 ) -> AbstractLangevin:
     """The sampler that `config` describes, with its schedules.
 
-    Mobilities are 1/s² for directions and 1/κ for radii, so that one step size suits maps of every
-    size.
+    Mobilities are 1/s² for directions, less where the terms are strong, and 1/κ for radii, so that
+    one step size suits maps of every size and strength.
     """
     ramp = config.cooling * config.steps
     coefficients = Coefficients(
         temperature=Linear(config.temperature_start, config.temperature_end, ramp),
         step_size=Linear(config.step_size, config.step_size * config.step_size_growth, ramp),
         coupling=Linear(config.coupling_start, 1.0, ramp),
-        direction_mobility=1.0 / config.sharpness(n_points) ** 2,
+        direction_mobility=config.direction_mobility(n_points),
         radius_mobility=1.0 / config.radius_stiffness,
         minimum_radius=minimum_radius,
     )
@@ -263,6 +326,7 @@ class _Setting(NamedTuple):
     problem: Problem
     anchoring: Anchoring | None
     directions: Float32[np.ndarray, "points 3"]
+    extra: tuple[ExtraFactor, ...]
 
 
 def _system(setting: _Setting, mesh: Mesh | None, kept: bool) -> System:
@@ -273,21 +337,22 @@ def _system(setting: _Setting, mesh: Mesh | None, kept: bool) -> System:
     block = sphere_block(len(ideal))
     sampler = make_sampler(len(ideal), config, minimum_radius=float(shells_of(config).edges[0]))
     graph = setting.problem.graph
-    free = anchoring is None or not anchoring.strength.any()
-    factors = hamiltonian_factors(block, ideal, graph, config, anchoring)
+    # who remembers a place, or feels more than the graph, is not put back elsewhere
+    free = (anchoring is None or not anchoring.strength.any()) and not setting.extra
+    own = made_factors(setting.extra, block)
+    factors = hamiltonian_factors(block, ideal, graph, config, anchoring) + own
     return System(
         program=build_program(block, factors, sampler, jnp.result_type(float)),
         sampler=sampler,
         ideal_radius=ideal,
         config=config,
         mesh=mesh,
-        fingerprint=_fingerprint(setting) if kept else "",
-        # who remembers a place is not put back elsewhere
+        fingerprint=_fingerprint(setting, own) if kept else "",
         between=(lambda plan: reinserting(plan, graph, ideal, config)) if free else None,
     )
 
 
-def _fingerprint(setting: _Setting) -> str:
+def _fingerprint(setting: _Setting, own: Sequence[AbstractSphereFactor]) -> str:
     """SHA-256 of everything that the runs depend on."""
     problem = setting.problem
     graph = problem.graph
@@ -301,4 +366,9 @@ def _fingerprint(setting: _Setting) -> str:
     for array in (*arrays, graph.weights, *(setting.anchoring or ())):
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).data)
+    for factor in own:
+        digest.update(repr(factor.to_interaction_groups()[0].interaction).encode())
+        for leaf in jax.tree.leaves(factor):
+            if eqx.is_array(leaf):
+                digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()

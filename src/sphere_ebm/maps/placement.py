@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, Float64, Int, Int32, Shaped
 from numpy.typing import ArrayLike
 
 from sphere_ebm.errors import ShardError
+from sphere_ebm.files.frames import pandas_frame
 from sphere_ebm.files.shards.columns import COLUMNS, Column, Columns
 from sphere_ebm.files.shards.layouts import PLACEMENT_FORMAT
 from sphere_ebm.files.tensors import read_tensors, write_tensors
@@ -71,6 +72,8 @@ class Placement:
         kept: (N,) share of its k nearest in the embedding that are its k nearest on the map.
         kept_p_value: (N,) probability that permuted neighbours keep as many or more; see
             `sphere_ebm.quality.kept_by_points`.
+        copies: (N,) how many points have this embedding and prominence, and so this very place;
+            None where no two do. They were placed as one, and share its `point_energy`.
         energy: energy per term, (chunks,) each, at coupling 1; the sum over terms is the
             Hamiltonian.
         step: (chunks,) steps done at each entry of the trace.
@@ -104,6 +107,7 @@ class Placement:
     point_energy: Float32[np.ndarray, " points"] | None = None
     kept: Float32[np.ndarray, " points"] | None = None
     kept_p_value: Float32[np.ndarray, " points"] | None = None
+    copies: Int32[np.ndarray, " points"] | None = None
     replicas: Float32[np.ndarray, "replicas points 3"] | None = None
     embeddings: Float32[np.ndarray, "points width"] | None = None
 
@@ -119,6 +123,11 @@ class Placement:
     def phi(self) -> Float[np.ndarray, " points"]:
         """Azimuth in [0, 2 pi), radians."""
         return angles(self.direction)[1]
+
+    @property
+    def places(self) -> int:
+        """Number of points that were placed: copies count as one."""
+        return len(self) if self.copies is None else round(float(np.sum(1 / self.copies)))
 
     @property
     def shells(self) -> Shells:
@@ -174,6 +183,7 @@ class Placement:
             shells=self.shells,
             kept_p_value=self.kept_p_value,
             labels=None if labels is None else np.asanyarray(labels),
+            copies=self.copies,
             order=self.config.radius_order,
             ks=ks,
             queries=queries,
@@ -195,6 +205,18 @@ class Placement:
         return show_points(
             self, texts=texts, documents=documents, title=title, height=height, widget=widget
         )
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each point, in the order of the embeddings.
+
+        `prominence`, `x`, `y`, `z`, `theta`, `phi`, `radius` and the other columns of one number
+        for each point, by the names that they have here; those that are None are left out.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        places = {"prominence": self.prominence, "theta": self.theta, "phi": self.phi}
+        return pandas_frame(places | self.columns())
 
     def turned(self, frame: Float64[np.ndarray, "3 3"]) -> "Placement":
         """The same map in another frame: all directions times `frame`, a rotation or reflection."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float32, Float64, Int32, Int64
 from numpy.typing import ArrayLike
 
 from sphere_ebm.geometry.shells import Shells, ideal_radii
@@ -49,11 +49,13 @@ def pose(
     progress: StageProgress | None = None,
     temperature: float | None = None,
     neighbours: Neighbours | None = None,
+    rows: Int64[np.ndarray, " points"] | None = None,
 ) -> Problem:
     """Rank prominence, lay out shells and search neighbours, for checked embeddings and edges.
 
     `temperature` is the one that the map will end at; None: `config.temperature_end`. `neighbours`
-    take the place of a search.
+    take the place of a search. `rows` are the numbers by which notes call the points; None: 0, 1,
+    ...
 
     Raises ValueError for a prominence of the wrong shape or not finite, for edges between points
     that are none, and for neighbours of another number of points.
@@ -62,6 +64,7 @@ def pose(
     shells = shells_of(config)
     ideal = ideal_radii(order, shells, config.radius_order, seed=config.seed)
     graph, nearest, graph_notes = _graph(embeddings, config, extra_edges, progress, neighbours)
+    graph_notes += _zero_notes(embeddings, rows)
     final = config.temperature_end if temperature is None else temperature
     notes = (*graph_notes, *order_notes, *_radius_notes(config, shells, final))
     return Problem(config, order, shells, ideal, graph, notes, nearest)
@@ -102,15 +105,21 @@ def _graph(
     )
     if extra_edges is not None:
         graph = add_edges(graph, *extra_edges, max_degree=config.max_degree, seed=config.seed)
+    return graph, found.index, () if found.note is None else (found.note,)
+
+
+def _zero_notes(
+    embeddings: Float32[np.ndarray, "points width"], rows: Int64[np.ndarray, " points"] | None
+) -> tuple[str, ...]:
     zero = np.flatnonzero(~embeddings.any(axis=1))
-    notes = [] if found.note is None else [found.note]
-    if len(zero):
-        rows = ", ".join(map(str, zero[:_NAMED])) + (", ..." if len(zero) > _NAMED else "")
-        notes.append(
-            f"{len(zero)} of {len(embeddings)} embeddings are zero vectors: no direction, no"
-            f" lateral edges (rows {rows})"
-        )
-    return graph, found.index, tuple(notes)
+    if not len(zero):
+        return ()
+    numbers = zero if rows is None else rows[zero]
+    named = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(zero) > _NAMED else "")
+    return (
+        f"{len(zero)} of {len(embeddings)} embeddings are zero vectors: no direction, no"
+        f" lateral edges (rows {named})",
+    )
 
 
 def _radius_notes(config: PlacementConfig, shells: Shells, temperature: float) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ def measure_quality(
     shells: Shells | None = None,
     kept_p_value: Float[np.ndarray, " all_points"] | None = None,
     labels: Shaped[np.ndarray, " points"] | None = None,
+    copies: Int[np.ndarray, " points"] | None = None,
     order: RadiusOrder = "outer",
     ks: Sequence[int] = (15, 50),
     queries: int | None = DEFAULT_QUERIES,
@@ -80,7 +81,8 @@ def measure_quality(
 
     `prominence_spearman` needs prominence and radius; `shell_deviation` needs shells and either
     shell or radius; `label_accuracy` needs labels; `chance_share` needs the p-values of all points
-    of the map (more than are measured, where those are a sample). Arguments and cost as in the
+    of the map (more than are measured, where those are a sample). Where `copies` tells that points
+    share a place, evenness counts places. Arguments and cost as in the
     single functions: 10 000 points of 384 dimensions take about 3 s on two busy cores (7 s with
     `queries=None`) and 170 MB beside the input.
 
@@ -99,7 +101,7 @@ def measure_quality(
         trustworthiness=near.trustworthiness,
         continuity=near.continuity,
         distance_spearman=distance_spearman(embeddings, direction, seed=seed),
-        evenness=angular_evenness(direction),
+        evenness=angular_evenness(_places(direction, copies)),
         label_accuracy=None
         if labels is None
         else label_accuracy(direction, labels, ks[0], seed=seed),
@@ -111,3 +113,11 @@ def measure_quality(
         shell_deviation=None if shell is None or shells is None else shell_deviation(shell, shells),
         chance_share=None if kept_p_value is None else chance_share(kept_p_value),
     )
+
+
+def _places(
+    direction: Float[np.ndarray, "points 3"], copies: Int[np.ndarray, " points"] | None
+) -> Float[np.ndarray, "places 3"]:
+    """Directions, each place once where points share theirs."""
+    shared = copies is not None and bool((copies > 1).any())
+    return np.unique(direction, axis=0) if shared else direction

@@ -1,5 +1,7 @@
 """Dynamics: samplers for THRML programs of `SphereNode`s, schedules and cooling runs."""
 
+from sphere_ebm.sampling.checking import FactorReport as FactorReport
+from sphere_ebm.sampling.checking import check_factor as check_factor
 from sphere_ebm.sampling.coefficients import Coefficients as Coefficients
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyama as EulerMaruyama
 from sphere_ebm.sampling.euler_maruyama import EulerMaruyamaState as EulerMaruyamaState

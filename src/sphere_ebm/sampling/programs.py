@@ -34,13 +34,20 @@ from typing_extensions import override
 from sphere_ebm.hamiltonian.base import (
     AbstractPlacedFactor,
     AbstractSphereFactor,
+    Slots,
     SphereState,
     unwrap_shared,
 )
 from sphere_ebm.hamiltonian.blocks import LazyNodes
 from sphere_ebm.sampling.assembly import one_block_spec, program_of_groups
 from sphere_ebm.sampling.langevin import AbstractInertial
-from sphere_ebm.sampling.terms import OwnState, Terms, own_state, own_state_group
+from sphere_ebm.sampling.terms import (
+    OwnState,
+    Terms,
+    own_state,
+    own_state_group,
+    total_force,
+)
 
 KEPT = 32
 """Blocks and specifications that are kept by their size.
@@ -270,6 +277,40 @@ def point_energies(program: BlockSamplingProgram, state: SphereState) -> Float[A
         return owned[0]
     order = jnp.concatenate(_positions(program))
     return jnp.zeros(len(order), owned[0].dtype).at[order].set(jnp.concatenate(owned))
+
+
+def forces(program: BlockSamplingProgram, state: SphereState) -> SphereState:
+    """The sum of the forces of all terms on every point, at coupling 1, tangent to the sphere.
+
+    Raises ValueError for a program with a clamped block, or of several blocks.
+    """
+    blocks = list(_terms_by_block(program, state))
+    if len(blocks) != 1:
+        raise ValueError(f"the program must have one block; got {len(blocks)}.")
+    here, terms = blocks[0]
+    return total_force(here, terms, jnp.ones((), here.radius.dtype))
+
+
+def tails_differ(program: BlockSamplingProgram, state: SphereState) -> str | None:
+    """The name of a term whose `gather` gives other tails than THRML does; None where none does."""
+    for _, terms in _terms_by_block(program, state):
+        for interaction, there, active in terms:
+            own = interaction.gather(state)
+            same = len(own) == len(there) and all(
+                _same_where(active, one, other) for one, other in zip(own, there, strict=True)
+            )
+            if not same:
+                return interaction.name
+    return None
+
+
+def _same_where(active: Slots, one: SphereState, other: SphereState) -> bool:
+    """Whether two gathered configurations agree in the slots that are real."""
+    return all(
+        a.shape == b.shape and np.array_equal(np.asarray(a)[real], np.asarray(b)[real])
+        for a, b in zip(one, other, strict=True)
+        for real in (np.asarray(active),)
+    )
 
 
 def _terms_by_block(

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
+from scipy.special import erfcinv
 from thrml import AbstractObserver, FactorSamplingProgram
 
 from sphere_ebm.hamiltonian.base import SphereState
@@ -104,6 +105,28 @@ class ExchangeResult:
     temperatures: Float[np.ndarray, " rungs"]
     swap_acceptance: Float[np.ndarray, " pairs"]
     round_trips: Int[np.ndarray, " ladders"]
+
+    @property
+    def suggested_temperatures(self) -> Float[np.ndarray, " more"] | None:
+        """Rungs with others put between those that swap too rarely; None where all swap often.
+
+        Too rarely is in less than a fifth of the attempts. Energies that are Gaussian swap in the
+        share erfc(c d), d the difference of the logarithms of the temperatures: so many steps of
+        one ratio take the place of one that a third of the swaps would be accepted.
+        """
+        accepted = np.nan_to_num(self.swap_acceptance, nan=1.0)
+        if not len(accepted) or accepted.min() >= _RARE:
+            return None
+        lowest = 1 / max(2 * self.samples.total_energy.shape[1], 2)
+        steps = np.ceil(erfcinv(np.maximum(accepted, lowest)) / erfcinv(_WANTED)).astype(int)
+        steps = np.where(accepted < _RARE, np.maximum(steps, 2), 1)
+        pairs = zip(self.temperatures[:-1], self.temperatures[1:], steps, strict=True)
+        parts = [np.geomspace(low, high, count + 1)[:-1] for low, high, count in pairs]
+        return np.concatenate([*parts, self.temperatures[-1:]])
+
+
+_RARE = 0.2
+_WANTED = 1 / 3
 
 
 def replica_exchange(

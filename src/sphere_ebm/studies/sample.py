@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,9 +13,11 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 from thrml import AbstractObserver, Block, FactorSamplingProgram
 
+from sphere_ebm.errors import ConvergenceWarning
 from sphere_ebm.graph.graph import proper_colouring
 from sphere_ebm.hamiltonian.base import AbstractSphereFactor, SphereState
 from sphere_ebm.hamiltonian.fields.evaluators import DIRECT_LIMIT
+from sphere_ebm.hamiltonian.own import ExtraFactor, made_factors
 from sphere_ebm.maps.checks import (
     checked_config,
     checked_embeddings,
@@ -52,6 +55,7 @@ def sample(
     draws: int = 1000,
     thin: int = 10,
     start: ArrayLike | None = None,
+    extra_factors: Sequence[ExtraFactor] = (),
     observers: Sequence[AbstractObserver] = (),
     keep_states: bool = False,
     progress: ChainProgress | None = None,
@@ -82,6 +86,7 @@ def sample(
         thin: steps from one draw to the next.
         start: directions to start from instead of annealed ones, (N, 3) for all chains or (chains,
             N, 3), as in `Samples.last.direction`; radii start at their ideal.
+        extra_factors: terms of your own, see `place`.
         observers: more of them, see `sample_chains`.
         keep_states: keep every configuration drawn, see `sample_chains`.
         progress: told of warm-up and draws, not of the search for neighbours and the annealing.
@@ -95,7 +100,7 @@ def sample(
         NonFiniteEnergyError: an energy was not finite.
     """
     check_counts(chains, warmup, draws, thin)
-    study = _study(embeddings, prominence, config, [temperature], scheme, step_size)
+    study = _study(embeddings, prominence, config, [temperature], scheme, step_size, extra_factors)
     key_start, key_chains = jax.random.split(jax.random.key(study.problem.config.seed))
     directions = None if start is None else _given_start(start, len(study.block), chains)
     begin = (
@@ -130,6 +135,7 @@ def sample_ladder(
     warmup: int = 2000,
     draws: int = 500,
     thin: int = 10,
+    extra_factors: Sequence[ExtraFactor] = (),
     observers: Sequence[AbstractObserver] = (),
     keep_states: bool = False,
     progress: ChainProgress | None = None,
@@ -141,11 +147,13 @@ def sample_ladder(
     Every chain starts as in `sample`, annealed to its own temperature. `ladders` independent
     ladders run side by side. See `replica_exchange` for `temperatures` and what is returned, and
     `sample` for the rest; only the exact schemes and `"euler-maruyama"` can exchange.
-    `thermodynamics(result.samples)` makes curves of it.
+    `thermodynamics(result.samples)` makes curves of it. Where fewer than a fifth of the swaps of
+    two rungs are accepted, a `sphere_ebm.errors.ConvergenceWarning` names temperatures that would
+    serve (`ExchangeResult.suggested_temperatures`).
     """
     check_counts(ladders, warmup, draws, thin)
     rungs = [float(each) for each in temperatures]
-    study = _study(embeddings, prominence, config, rungs, scheme, step_size)
+    study = _study(embeddings, prominence, config, rungs, scheme, step_size, extra_factors)
     key_start, key_chains = jax.random.split(jax.random.key(study.problem.config.seed))
     result = replica_exchange(
         key_chains,
@@ -160,6 +168,13 @@ def sample_ladder(
         keep_states=keep_states,
         progress=progress,
     )
+    if (better := result.suggested_temperatures) is not None:
+        warnings.warn(
+            f"few swaps between rungs are accepted, at the worst {result.swap_acceptance.min():.2f}"
+            f" of them: take temperatures={[float(f'{one:.4g}') for one in better]}",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return dataclasses.replace(
         result, samples=dataclasses.replace(result.samples, notes=study.problem.notes)
     )
@@ -180,6 +195,7 @@ def _study(
     temperatures: list[float],
     scheme: str,
     step_size: float | None,
+    extra: Sequence[ExtraFactor],
 ) -> _Study:
     given = checked_embeddings(embeddings)
     config = checked_config(config)
@@ -202,9 +218,8 @@ def _study(
         config = dataclasses.replace(config, osmotic_evaluator="direct")
     problem = pose(given, prominence, config, temperature=max(temperatures))
     block = sphere_block(len(given))
-    return _Study(
-        problem, block, hamiltonian_factors(block, problem.ideal_radius, problem.graph, config)
-    )
+    factors = hamiltonian_factors(block, problem.ideal_radius, problem.graph, config)
+    return _Study(problem, block, [*factors, *made_factors(extra, block)])
 
 
 def _given_start(
@@ -245,7 +260,7 @@ def _mobilities(problem: Problem) -> dict[str, Any]:
     """Those of `place`, so that a step size means the same."""
     config = problem.config
     return {
-        "direction_mobility": 1.0 / config.sharpness(problem.graph.n_points) ** 2,
+        "direction_mobility": config.direction_mobility(problem.graph.n_points),
         "radius_mobility": 1.0 / config.radius_stiffness,
         "minimum_radius": float(problem.shells.edges[0]),
     }

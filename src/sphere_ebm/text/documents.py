@@ -1,69 +1,43 @@
-"""From what the user typed to texts.
-
-Files, folders and globs to items, and an item's documents as UTF-8 bytes.
-"""
+"""The documents of one file as UTF-8 bytes: of plain text, rows, tables, HTML and PDF."""
 
 import codecs
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import BinaryIO, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import open_regular
-from sphere_ebm.files.formats import MAP, MAP_FORMAT
-from sphere_ebm.files.walk import Search, natural_order
-from sphere_ebm.text.folder import MANIFEST, MANIFEST_FORMAT
+from sphere_ebm.text.converting import (
+    HTML_SUFFIXES,
+    MARKDOWN_SUFFIXES,
+    PDF_SUFFIX,
+    html_prose,
+    pdf_prose,
+    without_front_matter,
+)
+from sphere_ebm.text.delimited import (
+    DELIMITED_SUFFIXES,
+    column_of_text,
+    delimited_rows,
+    prose_of,
+)
+from sphere_ebm.text.finding import BINARY_SUFFIXES, MARKS, PARQUET_SUFFIX, TextItem
 from sphere_ebm.text.tables import json_texts, parquet_texts
 
 MAX_BYTES = 64 * 2**20
 """Bytes of text that one file may hold, unless the caller says otherwise."""
 
 LINE_SUFFIXES = (".jsonl", ".ndjson")
-PARQUET_SUFFIX = ".parquet"
-_BINARY = (
-    ".7z .a .aac .arrow .avi .avif .bin .bmp .bz2 .class .db .dll .doc .docx .dylib .eot .epub .exe"
-    " .feather .flac .gguf .gif .gz .h5 .hdf5 .heic .ico .iso .jar .jpeg .jpg .lz4 .m4a .mkv .mov"
-    " .mp3 .mp4 .npy .npz .o .odp .ods .odt .ogg .onnx .otf .pdf .pickle .pkl .png .ppt .pptx .pt"
-    " .pth .pyc .pyd .pyo .rar .safetensors .so .sqlite .sqlite3 .tar .tgz .tif .tiff .ttf .wasm"
-    " .wav .webm .webp .whl .woff .woff2 .xls .xlsx .xz .zip .zst"
-)
-BINARY_SUFFIXES = frozenset(_BINARY.split())
-"""Files that are passed over in folders and globs without a look at what they hold."""
-
-_LISTS = (MANIFEST, MAP)
 _SNIFFED = 8192  # bytes looked at to tell text from anything else
+_HASHED_FIRST = (PARQUET_SUFFIX, PDF_SUFFIX)
 _CHUNK = 1 << 18
 _REPLACEMENT = "\ufffd".encode()
-# That of UTF-32 begins like that of UTF-16.
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-
-
-@final
-@dataclass(frozen=True)
-class TextItem:
-    """One file to read texts from.
-
-    - `stem`: the file's name without its suffix. Not unique: two folders may hold the same name.
-    - `source`: the file, or the folder or input as it was typed if nothing was found there.
-    - `problem`: why there is nothing to read; `read_texts` raises it.
-    """
-
-    stem: str
-    source: Path
-    problem: ShardError | None = None
 
 
 @final
@@ -72,72 +46,22 @@ class FileText:
     """The documents of one file: B bytes, N documents.
 
     - `source`: the file.
+    - `name`: what it is called, see `TextItem`.
     - `octets` (B,): the documents in UTF-8, one after another with nothing between them.
-    - `documents` (N,): their names, unique within the file: its stem, or of a file of rows `line
-      3`, `row 3`, which is where the document stands in the file, counted from 1.
+    - `documents` (N,): their names, unique within the file: that of the file, or of a file of rows
+      `line 3`, `row 3`, which is where the document stands in the file, counted from 1.
     - `lengths` (N,): bytes of each document, positive; they add up to B.
     - `digest`: SHA-256 (hex) of the file as it was read.
     - `warnings`: one line each, for the summary shown to the user.
     """
 
     source: Path
+    name: str
     octets: UInt8[np.ndarray, " bytes"]
     documents: tuple[str, ...]
     lengths: Int64[np.ndarray, " documents"]
     digest: str
     warnings: tuple[str, ...] = ()
-
-
-def find_texts(
-    inputs: Iterable[Path | str], not_searched: Path | str | None = None
-) -> list[TextItem]:
-    """Find the texts that files, folders and globs stand for.
-
-    Folders are searched recursively. Passed over in folders and globs are the folder `not_searched`
-    (where a run puts what it makes), folders that hold a map or shards of this package, hidden
-    files and folders, symbolic links to folders, empty files, and what is evidently no text: known
-    suffixes (`BINARY_SUFFIXES`), or a NUL byte near the beginning without the mark of UTF-16 or
-    UTF-32. A file that is named is taken whatever it holds. Files that several inputs name, or
-    several links, are taken once. Items are sorted by path, numbers in names by value; the result
-    does not depend on the order of `inputs`.
-
-    Nothing is raised: an input that cannot be found or holds no text, and a folder that cannot be
-    searched, becomes an item whose `problem` says so, so that it does not stop the others.
-    """
-    return search_texts(inputs, not_searched)[0]
-
-
-def search_texts(
-    inputs: Iterable[Path | str], not_searched: Path | str | None = None
-) -> tuple[list[TextItem], list[Path]]:
-    """What `find_texts` finds, and the files that it passes over as empty or no text, in order.
-
-    Hidden files and the contents of folders that are not searched are not among the latter.
-    """
-    search = Search(_may_be_text, "text", "name the files", _holds_ours)
-    found: list[Path] = []
-    for given in map(str, inputs):
-        here = _expand(given, search)
-        kept = (
-            here
-            if os.path.isfile(given)
-            else [path for path in here if not _lies_in(path, not_searched)]
-        )
-        if here and not kept:
-            search.refuse_empty(given)
-        found += kept
-    files: dict[str, Path] = {}
-    # Sorted here already: of two links to one file the same is taken, whatever order they come in.
-    for path in sorted(found, key=natural_order):
-        files.setdefault(os.path.realpath(path), path)
-    refused = {problem.file: problem for problem in search.problems}
-    items = [TextItem(path.stem, path) for path in files.values()]
-    items += [TextItem(path.stem, path, problem) for path, problem in refused.items()]
-    passed = {one for one in search.passed_over if not _lies_in(one, not_searched)}
-    return (
-        sorted(items, key=lambda item: natural_order(item.source)),
-        sorted(passed - set(found), key=natural_order),
-    )
 
 
 def read_texts(
@@ -151,68 +75,129 @@ def read_texts(
 
     - `.jsonl`, `.ndjson`: one document per line, see `json_texts`; blank lines are skipped.
     - `.parquet`: one document per row, see `parquet_texts`.
+    - `.csv`, `.tsv`: one document per row of the text column; where there is none, one document of
+      all cells that hold words, a line for each row.
+    - `.html`, `.htm`, `.xhtml`, `.pdf`: one document, what a reader would see as text.
     - Any other file is one document, and in UTF-8 its bytes are kept as they are, a byte order mark
-      included.
+      included. Of Markdown the front matter is left out.
 
-    Rows whose text is null or empty are skipped with a warning. `column` matters to files of rows
-    only, `encoding` to all but Parquet: what is in another encoding becomes UTF-8.
+    Rows whose text is null or holds white space only are skipped with a warning. `column` matters
+    to files of rows only, `encoding` to all but Parquet and PDF: what is in another encoding
+    becomes UTF-8.
 
-    Cost: the file is read once (Parquet: hashed, then the one column read); memory is that of the
-    text, and at most that of `max_bytes` and one line or page more.
+    Cost: the file is read once (Parquet and PDF: hashed, then read); memory is that of the text,
+    and at most that of `max_bytes` and one line or page more.
 
     Raises:
-        ShardError: the item's own `problem` first; a file that cannot be read, is empty, is no
-            text, is not in `encoding`, holds more than `max_bytes` bytes of text, or a line or row
-            that cannot be used. Nothing of such a file is taken.
+        ShardError: the item's own `problem` first; a file that cannot be read, is empty or white
+            space, is no text, is not in `encoding`, holds more than `max_bytes` bytes of text, or a
+            line or row that cannot be used, or needs a package that is not installed. Nothing of
+            such a file is taken.
         ValueError: an encoding that Python does not know, or `max_bytes` below 1.
     """
     check_reading(encoding, max_bytes)
     if item.problem is not None:
         raise item.problem
-    path = item.source
-    suffix = item.source.suffix.lower()
     digest = hashlib.sha256()
-    with open_regular(path) as file:
-        before = os.fstat(file.fileno())
-        if not before.st_size:
-            raise ShardError(path, "is empty", cure="leave it out")
-        if suffix == PARQUET_SUFFIX:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-            file.seek(0)
-            gathered = _gather(path, "row", parquet_texts(path, file, column), max_bytes)
-            after = os.fstat(file.fileno())
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise ShardError(
-                    path, "was changed while it was read", cure="run again once it is complete"
-                )
-        elif suffix in LINE_SUFFIXES:
-            blocks = _utf8(path, file, encoding, digest.update, broken_off=True)
-            gathered = _gather(path, "line", json_texts(path, blocks, column, max_bytes), max_bytes)
+    with open_regular(item.source) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise ShardError(item.source, "is empty", cure="leave it out")
+        if item.source.suffix.lower() in _HASHED_FIRST:
+            found = _random_access(item, file, digest.update, column, max_bytes)
         else:
-            gathered = _whole(path, _utf8(path, file, encoding, digest.update), max_bytes)
-    octets, documents, lengths, warnings = gathered
+            found = _streamed(item, file, digest.update, column, encoding, max_bytes)
     return FileText(
-        source=path,
-        octets=np.frombuffer(octets, np.uint8),
-        documents=documents,
-        lengths=np.array(lengths, np.int64),
+        source=item.source,
+        name=item.name,
+        octets=np.frombuffer(found.octets, np.uint8),
+        documents=found.documents,
+        lengths=np.array(found.lengths, np.int64),
         digest=digest.hexdigest(),
-        warnings=warnings,
+        warnings=found.warnings,
     )
 
 
-_Gathered = tuple[bytearray, tuple[str, ...], list[int], tuple[str, ...]]
+class _Gathered(NamedTuple):
+    """What was read of a file, see `FileText`."""
+
+    octets: bytes | bytearray
+    documents: tuple[str, ...]
+    lengths: list[int]
+    warnings: tuple[str, ...] = ()
 
 
-def _whole(path: Path, blocks: Iterable[bytes], max_bytes: int) -> _Gathered:
+_Seen = Callable[[bytes], object]
+
+
+def _random_access(
+    item: TextItem, file: BinaryIO, seen: _Seen, column: str | None, max_bytes: int
+) -> _Gathered:
+    """Of formats that are not read from their beginning to their end, and so are hashed first."""
+    path = item.source
+    before = os.fstat(file.fileno())
+    while chunk := file.read(_CHUNK):
+        seen(chunk)
+    file.seek(0)
+    if path.suffix.lower() == PARQUET_SUFFIX:
+        found = _gather(path, "row", parquet_texts(path, file, column), max_bytes)
+    else:
+        pages = (page.encode("utf-8", "replace") + b"\n\n" for page in pdf_prose(path, file))
+        found = _whole(item, pages, max_bytes)
+    after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ShardError(
+            path, "was changed while it was read", cure="run again once it is complete"
+        )
+    return found
+
+
+def _streamed(
+    item: TextItem,
+    file: BinaryIO,
+    seen: _Seen,
+    column: str | None,
+    encoding: str,
+    max_bytes: int,
+) -> _Gathered:
+    path = item.source
+    suffix = path.suffix.lower()
+    if suffix in LINE_SUFFIXES:
+        blocks = _utf8(path, file, encoding, seen, broken_off=True)
+        return _gather(path, "line", json_texts(path, blocks, column, max_bytes), max_bytes)
+    found = _whole(item, _utf8(path, file, encoding, seen), max_bytes)
+    if suffix in MARKDOWN_SUFFIXES:
+        return _one(item, without_front_matter(bytes(found.octets)))
+    if suffix in HTML_SUFFIXES:
+        return _one(item, html_prose(path, found.octets.decode()).encode())
+    if suffix in DELIMITED_SUFFIXES:
+        return _table(item, found.octets.decode(), column, max_bytes)
+    return found
+
+
+def _whole(item: TextItem, blocks: Iterable[bytes], max_bytes: int) -> _Gathered:
     octets = bytearray()
     for block in blocks:
         octets += block
-        _check_size(path, len(octets), max_bytes)
-    if not octets:
-        raise ShardError(path, "holds no text", cure="leave it out")
-    return octets, (path.stem,), [len(octets)], ()
+        _check_size(item.source, len(octets), max_bytes)
+    return _one(item, octets)
+
+
+def _one(item: TextItem, octets: bytes | bytearray) -> _Gathered:
+    if not octets.removeprefix(codecs.BOM_UTF8).strip():
+        raise ShardError(item.source, "holds no text", cure="leave it out")
+    return _Gathered(octets, (item.name,), [len(octets)])
+
+
+def _table(item: TextItem, text: str, column: str | None, max_bytes: int) -> _Gathered:
+    """Of a table its column of texts, a document for each row, or all of its prose as one."""
+    rows = delimited_rows(item.source, text)
+    heading = next(rows, [])
+    number = column_of_text(item.source, heading, column)
+    if number is None:
+        lines = (prose_of(row) for row in (heading, *rows))
+        return _one(item, "".join(f"{line}\n" for line in lines if line).encode())
+    cells = ((i, row[number] if number < len(row) else None) for i, row in enumerate(rows, 1))
+    return _gather(item.source, "row", cells, max_bytes)
 
 
 def _gather(
@@ -223,7 +208,7 @@ def _gather(
     lengths = []
     without = []
     for number, text in texts:
-        if not text:
+        if not text or text.isspace():
             without.append(number)
             continue
         try:
@@ -246,7 +231,7 @@ def _gather(
         if without
         else ()
     )
-    return octets, tuple(names), lengths, warnings
+    return _Gathered(octets, tuple(names), lengths, warnings)
 
 
 def _check_size(path: Path, size: int, max_bytes: int) -> None:
@@ -276,7 +261,7 @@ def _utf8(
     path: Path,
     file: BinaryIO,
     encoding: str,
-    seen: Callable[[bytes], object],
+    seen: _Seen,
     *,
     broken_off: bool = False,
 ) -> Iterator[bytes]:
@@ -330,7 +315,7 @@ def _undecodable(
 
 
 def _otherwise_encoded(path: Path, head: bytes, encoding: str) -> ShardError | None:
-    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
     if marked is None or codecs.lookup(encoding).name.startswith(marked):
         return None
     return ShardError(
@@ -342,46 +327,3 @@ def _binary(path: Path) -> ShardError:
     return ShardError(
         path, "is binary, not text", cure="give a text file, or name its encoding with --encoding"
     )
-
-
-def _expand(given: str, search: Search) -> list[Path]:
-    """Files an input stands for; what is wrong with it goes to the problems of `search`."""
-    if os.path.isdir(given) or not os.path.lexists(given):
-        return search.files(given)
-    if not os.path.exists(given):
-        search.refuse(given, "is a symbolic link that cannot be followed", "check where it leads")
-        return []
-    return [Path(given)]
-
-
-def _lies_in(path: Path, folder: Path | str | None) -> bool:
-    return folder is not None and Path(os.path.realpath(path)).is_relative_to(
-        os.path.realpath(folder)
-    )
-
-
-def _holds_ours(folder: str, names: Sequence[str]) -> bool:
-    return any(name in _LISTS and _is_ours(os.path.join(folder, name)) for name in names)
-
-
-def _is_ours(path: str) -> bool:
-    """Whether a `map.json` or `ingest.json` is this package's own list of what its folder holds."""
-    with suppress(OSError, ValueError):
-        held = json.loads(Path(path).read_bytes())
-        return isinstance(held, dict) and held.get("format") in (MANIFEST_FORMAT, MAP_FORMAT)
-    return False
-
-
-def _may_be_text(name: str) -> bool:
-    path = Path(name)
-    if path.suffix.lower() in BINARY_SUFFIXES:
-        return False
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_SNIFFED)
-    except OSError:
-        return True  # reading it says what is wrong
-    readable = (
-        path.suffix.lower() == PARQUET_SUFFIX or b"\0" not in head or head.startswith(tuple(_MARKS))
-    )
-    return bool(head) and readable

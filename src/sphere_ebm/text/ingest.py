@@ -8,32 +8,28 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from sphere_ebm.errors import LabelError, Refused, ShardError, one_line
+from sphere_ebm.errors import LabelError, MissingPackageError, Refused, one_line
 from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.naming import unique_names
 from sphere_ebm.progress import StageProgress
+from sphere_ebm.rules import checked_choice
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.text.byte_model import ByteModel
-from sphere_ebm.text.documents import (
-    MAX_BYTES,
-    FileText,
-    TextItem,
-    check_reading,
-    read_texts,
-    search_texts,
-)
-from sphere_ebm.text.folder import MADE_WITH, SHARD_SUFFIX, claim_shards, write_manifest
+from sphere_ebm.text.converting import PDF_SUFFIX
+from sphere_ebm.text.documents import MAX_BYTES, check_reading
+from sphere_ebm.text.finding import Found, Patterns, TextItem, search_texts
+from sphere_ebm.text.folder import SHARD_SUFFIX, claim_shards, write_manifest
 from sphere_ebm.text.patching import Patching
-from sphere_ebm.text.shard_writer import write_shard
+from sphere_ebm.text.prominence import PROMINENCES, Prominence
+from sphere_ebm.text.shard_work import ShardSettings, ShardWork
 from sphere_ebm.text.static_embedder import StaticEmbedder
 from sphere_ebm.text.statistics import PatchStatistics, joined
 
@@ -42,10 +38,6 @@ MEAN_LENGTH = 32.0
 
 _LISTED = 20
 """Files with one ending that are listed by name where they are passed over."""
-
-_TOLERANCE = 0.1
-_LONG_ENOUGH = 50
-"""A mean length this far off is told, in texts of at least so many patches."""
 
 
 @final
@@ -57,7 +49,8 @@ class IngestRun:
     `bits_per_byte`: cross-entropy of the entropy model (`"model"`) and of two compressors
     (`"bzip2"`, `"xz"`), each file on its own. `kept`: how many shards an earlier run had written.
     `warnings`: what the texts said about themselves. `passed_over`: files in searched folders and
-    globs that are empty or evidently no text, sorted by path.
+    globs that are empty or evidently no text, sorted by path. `excluded`: those that the patterns
+    left out.
     """
 
     output: Path
@@ -68,30 +61,7 @@ class IngestRun:
     warnings: tuple[str, ...]
     kept: int
     passed_over: tuple[Path, ...] = ()
-
-
-@final
-@dataclass(frozen=True)
-class _Settings:
-    """What every shard of a run is made with."""
-
-    patching: Patching
-    mean_length: float
-    entropy: AbstractEntropyModel
-    embedder: AbstractEmbedder
-    column: str | None
-    encoding: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "version": version("sphere-ebm"),
-            "patching": asdict(self.patching),
-            "mean_length": self.mean_length if self.patching.threshold is None else None,
-            "entropy_model": self.entropy.name,
-            "embedding_model": self.embedder.name,
-            "column": self.column,
-            "encoding": self.encoding,
-        }
+    excluded: tuple[Path, ...] = ()
 
 
 def ingest(
@@ -105,6 +75,9 @@ def ingest(
     column: str | None = None,
     encoding: str = "utf-8",
     max_bytes: int = MAX_BYTES,
+    prominence: Prominence = "norm",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     overwrite: bool = False,
     keep_finished: bool = False,
     not_searched: Path | str | None = None,
@@ -114,8 +87,8 @@ def ingest(
 
     `label` places them.
 
-    Nothing that a shard holds depends on other files: neither their order nor their number changes
-    a byte of it.
+    Nothing that a shard holds depends on other files, its name aside where others have the same:
+    neither their order nor their number changes a byte of it.
 
     Args:
         inputs: files, folders (searched recursively) and globs; one, or several. See `find_texts`
@@ -131,6 +104,10 @@ def ingest(
         column: the text column of files of rows; None: `text`, else `content`.
         encoding: of text files and JSON lines.
         max_bytes: of text that one file may hold.
+        prominence: what the radius of a patch is to order, see `prominence_of`.
+        include: shell patterns of the files that are taken of folders and globs, see `Patterns`;
+            none: all.
+        exclude: shell patterns of files that are not taken of them.
         overwrite: replace the shards that another run has left in `output`; those that would be the
             same are kept.
         keep_finished: refuse to write a finished shard again whose text has changed.
@@ -148,54 +125,62 @@ def ingest(
     """
     check_reading(encoding, max_bytes)
     _check_mean_length(mean_length)
-    items, refused, passed = _found(inputs, output if not_searched is None else not_searched)
-    entropy = entropy or ByteModel()
-    embedder = embedder or StaticEmbedder()
-    patching = patching or Patching(forced_starts=False)
-    settings = _Settings(patching, mean_length, entropy, embedder, column, encoding)
-    names = _shard_names(items)
-    made_with = json.dumps(settings.to_dict(), sort_keys=True)
-    folder = Path(output)
-    files = {}
-    warnings = list[str]()
-    kept = 0
+    checked_choice("prominence", prominence, PROMINENCES)
+    patterns = Patterns(tuple(include), tuple(exclude))
+    found, refused = _found(inputs, output if not_searched is None else not_searched, patterns)
+    settings = ShardSettings(
+        patching or Patching(forced_starts=False),
+        mean_length,
+        entropy or ByteModel(),
+        embedder or StaticEmbedder(),
+        column,
+        encoding,
+        max_bytes,
+        prominence,
+        keep_finished and not overwrite,
+    )
+    return _written(Path(output), found, refused, settings, overwrite, progress)
+
+
+def _written(
+    folder: Path,
+    found: Found,
+    refused: list[Refused],
+    settings: ShardSettings,
+    overwrite: bool,
+    progress: StageProgress | None,
+) -> IngestRun:
+    """Write the shards of what was found, and their list."""
+    names = _shard_names(found.items)
     with locked(folder):
-        journal, stale = claim_shards(folder, _run_id(names, made_with), names, overwrite)
+        run_id = _run_id(names, settings.made_with)
+        journal, stale = claim_shards(folder, run_id, names, overwrite)
         with _dropped_if_vain(journal):
-            for done, (item, name) in enumerate(zip(items, names, strict=True)):
-                if progress is not None:
-                    progress("ingest", done, len(items))
-                try:
-                    text = read_texts(item, column=column, encoding=encoding, max_bytes=max_bytes)
-                    kept += _write(
-                        journal, name, text, settings, made_with, keep_finished and not overwrite
-                    )
-                except LabelError:
-                    journal.close()
-                    raise
-                except ShardError as problem:
-                    refused.append(Refused(item.source, str(problem)))
-                    _forget(journal, name)
-                    continue
-                said = (*text.warnings, *_about_length(folder / name, settings))
-                warnings += [f"{item.source}: {warning}" for warning in said]
-                files[item.source] = folder / name
-            if not files:
-                journal.close()
-                raise LabelError("no input could be used", refused)
+            work = ShardWork(journal, settings, refused)
+            work.write_all(found.items, names, progress)
             for name in stale:
                 (folder / name).unlink(missing_ok=True)
-            statistics, bits = _totals(files.values())
-            found = {
+            statistics, bits = _totals(work.files.values())
+            told = {
                 "statistics": statistics.to_dict(),
                 "bits_per_byte": bits,
-                "passed_over": by_ending(passed),
+                "passed_over": by_ending(found.passed_over),
+                "excluded": len(found.excluded),
             }
-            write_manifest(journal, settings.to_dict() | found)
+            write_manifest(journal, settings.to_dict() | told)
     if progress is not None:
-        progress("ingest", len(items), len(items))
-    told = (tuple(refused), tuple(warnings))
-    return IngestRun(folder, files, statistics, bits, *told, kept, tuple(passed))
+        progress("ingest", len(names), len(names))
+    return IngestRun(
+        folder,
+        work.files,
+        statistics,
+        bits,
+        tuple(refused),
+        (*work.warnings, *_about_pdf(found.passed_over)),
+        work.kept,
+        tuple(found.passed_over),
+        tuple(found.excluded),
+    )
 
 
 @contextmanager
@@ -233,20 +218,28 @@ def _check_mean_length(mean_length: float) -> None:
 
 
 def _found(
-    inputs: Path | str | Iterable[Path | str], not_searched: Path | str
-) -> tuple[list[TextItem], list[Refused], list[Path]]:
-    """What can be read of the inputs, what is refused already, and what was passed over.
+    inputs: Path | str | Iterable[Path | str], not_searched: Path | str, patterns: Patterns
+) -> tuple[Found, list[Refused]]:
+    """What can be read of the inputs or was left aside, and what is refused already.
 
     Raises:
         LabelError: nothing can be read.
     """
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    found, passed = search_texts(given, not_searched)
-    refused = [Refused(item.source, str(item.problem)) for item in found if item.problem]
-    items = [item for item in found if item.problem is None]
-    if not items:
+    found = search_texts(given, not_searched, patterns)
+    refused = [Refused(item.source, str(item.problem)) for item in found.items if item.problem]
+    readable = [item for item in found.items if item.problem is None]
+    if not readable:
         raise LabelError("no input could be used", refused)
-    return items, refused, passed
+    return replace(found, items=readable), refused
+
+
+def _about_pdf(passed_over: Sequence[Path]) -> Iterator[str]:
+    """What to say where PDF was passed over for want of a package."""
+    count = sum(path.suffix.lower() == PDF_SUFFIX for path in passed_over)
+    if count:
+        missing = MissingPackageError("pypdf", "pdf", "reading PDF")
+        yield f"PDF files passed over: {count}. {missing.problem}; {missing.cure}"
 
 
 def _shard_names(items: Sequence[TextItem]) -> list[str]:
@@ -265,59 +258,6 @@ def _shard_names(items: Sequence[TextItem]) -> list[str]:
 
 def _run_id(names: list[str], made_with: str) -> str:
     return hashlib.sha256(json.dumps([sorted(names), made_with]).encode()).hexdigest()[:32]
-
-
-def _write(
-    journal: Journal,
-    name: str,
-    text: FileText,
-    settings: _Settings,
-    made_with: str,
-    keep_finished: bool,
-) -> bool:
-    """Write the shard, unless it is there already; returns whether it was."""
-    path = journal.folder / name
-    if journal.holds(name):
-        metadata = read_container(path).metadata
-        if (metadata.get("source_sha256"), metadata.get(MADE_WITH)) == (text.digest, made_with):
-            return True
-        if keep_finished:
-            raise LabelError(
-                f"{text.source} has changed since the map was made; make it again with --overwrite"
-            )
-    digest = write_shard(
-        path,
-        text,
-        patching=settings.patching,
-        mean_length=settings.mean_length,
-        entropy=settings.entropy,
-        embedder=settings.embedder,
-        metadata={MADE_WITH: made_with},
-    )
-    journal.record(name, digest)
-    return False
-
-
-def _about_length(shard: Path, settings: _Settings) -> Iterator[str]:
-    """What to say where a text of some length cannot be cut as it was wanted."""
-    found = json.loads(read_container(shard).metadata["statistics"])
-    wanted = settings.mean_length
-    if settings.patching.threshold is not None or found["bytes"] < _LONG_ENOUGH * wanted:
-        return
-    if abs(found["mean"] / wanted - 1) > _TOLERANCE:
-        yield (
-            f"its patches have {found['mean']:.1f} bytes on average, not {wanted:g}: no threshold"
-            " comes nearer"
-        )
-
-
-def _forget(journal: Journal, name: str) -> None:
-    """Remove the shard of a text that can no longer be read.
-
-    A killed run may not have written it down.
-    """
-    journal.finished.pop(name, None)
-    (journal.folder / name).unlink(missing_ok=True)
 
 
 def _totals(shards: Iterable[Path]) -> tuple[PatchStatistics, dict[str, float]]:

@@ -12,10 +12,12 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from sphere_ebm.errors import ShardError, one_line
+from sphere_ebm.files.shards.layouts import TEXT_FILE
 from sphere_ebm.files.tensors import Blocks, write_tensors
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
 from sphere_ebm.text.documents import FileText
 from sphere_ebm.text.patching import Patching, find_threshold, patch_lengths
+from sphere_ebm.text.prominence import Prominence, prominence_of
 from sphere_ebm.text.statistics import statistics_of
 
 SHARD_FORMAT = "blt_patches_v3"
@@ -34,6 +36,7 @@ def write_shard(
     entropy: AbstractEntropyModel,
     embedder: AbstractEmbedder,
     metadata: Mapping[str, str],
+    prominence: Prominence = "norm",
 ) -> str:
     """Cut the documents of `text` into patches, embed them and write the shard, atomically.
 
@@ -50,18 +53,10 @@ def write_shard(
     ends = np.cumsum(text.lengths)
     documents = [text.octets[end - n : end] for end, n in zip(ends, text.lengths, strict=True)]
     readings = [_checked(text.source, octets, entropy) for octets in documents]
-    if patching.threshold is None:
-        pairs = [
-            (octets, reading.entropies) for octets, reading in zip(documents, readings, strict=True)
-        ]
-        patching = replace(patching, threshold=find_threshold(pairs, mean_length, patching))
-    lengths = [
-        patch_lengths(o, reading.entropies, patching)
-        for o, reading in zip(documents, readings, strict=True)
-    ]
+    patching, lengths = _cut(documents, readings, patching, mean_length)
     whole = np.concatenate(lengths)
     entropies = np.concatenate([reading.entropies for reading in readings])
-    prominence = np.empty(len(whole), np.float32)
+    norm = np.empty(len(whole), np.float32)
     starts = np.cumsum(whole) - whole
     tensors = {
         "bytes": text.octets,
@@ -70,15 +65,33 @@ def write_shard(
         "patch_entropies": (
             (np.add.reduceat(entropies, starts, dtype=np.float64) / whole).astype(np.float32)
         ),
-        "prominence": prominence,
+        "prominence": Blocks(
+            (len(whole),),
+            np.dtype(np.float32),
+            # made when the embeddings before it have been written, and the norms are known
+            (prominence_of(kind, norm, whole, readings) for kind in [prominence]),
+        ),
         "embeddings": Blocks(
             (len(whole), embedder.width),
             np.dtype(np.float32),
-            _embedded(text.source, documents, lengths, embedder, prominence),
+            _embedded(text.source, documents, lengths, embedder, norm),
         ),
     }
     stored = {**metadata, **_metadata(text, readings, lengths, patching, entropy, embedder)}
     return write_tensors(path, tensors, stored)
+
+
+def _cut(
+    documents: Sequence[UInt8[np.ndarray, " _"]],
+    readings: Sequence[Reading],
+    patching: Patching,
+    mean_length: float,
+) -> tuple[Patching, list[Int64[np.ndarray, " _"]]]:
+    """The patching with its threshold, and the lengths of the patches of each document."""
+    read = [(octets, one.entropies) for octets, one in zip(documents, readings, strict=True)]
+    if patching.threshold is None:
+        patching = replace(patching, threshold=find_threshold(read, mean_length, patching))
+    return patching, [patch_lengths(octets, entropies, patching) for octets, entropies in read]
 
 
 def _metadata(
@@ -95,6 +108,7 @@ def _metadata(
         "format": SHARD_FORMAT,
         "num_patches": str(len(whole)),
         "source_file": one_line(text.source.name),
+        TEXT_FILE: one_line(text.name),
         "source_sha256": text.digest,
         "version": version("sphere-ebm"),
         "entropy_model": entropy.name,
@@ -103,7 +117,7 @@ def _metadata(
         "statistics": json.dumps(statistics_of(whole).to_dict(), sort_keys=True),
         "bits_per_byte": json.dumps(_bits_per_byte(text, readings), sort_keys=True),
     }
-    if text.documents != (text.source.stem,):
+    if text.documents != (text.name,):
         counts = [[name, len(one)] for name, one in zip(text.documents, lengths, strict=True)]
         stored["documents"] = json.dumps(counts, ensure_ascii=False)
     return stored

@@ -55,7 +55,7 @@ def json_texts(
             return
         if isinstance(value, dict):
             if column is None or not decided:
-                column = _chosen(path, list(value), column, f"line {number} has no field")
+                column = chosen_column(path, list(value), column, f"line {number} has no field")
                 decided = True
             value = value.get(column)
             place = f"`{_short(column)}` in line {number}"
@@ -87,7 +87,7 @@ def parquet_texts(
         # Both are needed: by default the whole column of a row group is read at once.
         with parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as table:
             fields = {field.name: field.type for field in table.schema_arrow}
-            column = _chosen(path, list(fields), column, "no column")
+            column = chosen_column(path, list(fields), column, "no column")
             _check_strings(path, arrow, column, fields[column])
             yield from _rows(path, table, column)
     except (ShardError, MemoryError):
@@ -154,10 +154,19 @@ def _parsed(path: Path, number: int, line: bytes) -> Any:
         raise ShardError(path, problem, index=number, cure="repair the line") from error
 
 
-def _chosen(path: Path, names: Sequence[str], column: str | None, missing: str) -> str:
-    wanted = TEXT_COLUMNS if column is None else (column,)
-    found = next((name for name in wanted if name in names), None)
-    if found is None:
+def standard_column(names: Sequence[str]) -> str | None:
+    """The first of `TEXT_COLUMNS` among names; None where none is."""
+    return next((name for name in TEXT_COLUMNS if name in names), None)
+
+
+def chosen_column(path: Path, names: Sequence[str], column: str | None, missing: str) -> str:
+    """The column to read of a file that has `names`: `column`, else the standard one.
+
+    Raises ShardError where it is not there; `missing` begins the message.
+    """
+    found = standard_column(names) if column is None else column
+    if found is None or found not in names:
+        wanted = TEXT_COLUMNS if column is None else (column,)
         sought = " or ".join(f"`{_short(name)}`" for name in wanted)
         problem = f"{missing} {sought}, only {', '.join(names) or 'none at all'}"
         raise ShardError(path, problem, cure="name the one that holds the text with --column")

@@ -58,6 +58,21 @@ def test_labels_come_back_as_they_were_written(tmp_path, table):
     assert labels.metadata["source_sha256"] == hashlib.sha256(table.source.read_bytes()).hexdigest()
 
 
+def test_labels_become_a_data_frame(tmp_path, table):
+    given = columns(3)
+    write_labels(tmp_path / "doc.sphere.safetensors", table, given, metadata=METADATA)
+    labels = read_labels(tmp_path / "doc.sphere.safetensors")
+    frame = labels.to_pandas()
+    np.testing.assert_array_equal(frame[["x", "y", "z"]], given["direction"])
+    for name in ("radius", "shell", "kept", "patch_start", "theta"):
+        np.testing.assert_array_equal(frame[name], getattr(labels, name))
+    assert set(frame["document"]) == {"doc"}
+    ends = zip(labels.bytes_offset, labels.bytes_offset[1:], strict=False)
+    patches = [labels.bytes[begin:end].tobytes() for begin, end in ends]
+    assert list(frame["text"]) == [patch.decode("utf-8", "replace") for patch in patches]
+    assert "copies" not in frame
+
+
 def test_the_safetensors_library_reads_every_tensor_of_the_format(tmp_path, table):
     path = tmp_path / "doc.sphere.safetensors"
     write_labels(path, table, columns(3), metadata=METADATA)

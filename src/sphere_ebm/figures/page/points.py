@@ -88,7 +88,7 @@ def points_of_labels(paths: Iterable[Path], *, neighbours: bool = True) -> PageP
         direction=np.concatenate([file.direction for file in files]),
         radius=np.concatenate([file.radius for file in files]),
         shell=np.concatenate([file.shell for file in files]),
-        documents=_named_apart(files),
+        documents=tuple(pair for file in files for pair in file.documents),
         text=np.concatenate([file.octets for file in files]) if texts else None,
         text_offset=_offsets(files) if texts else None,
         numbers={
@@ -117,8 +117,7 @@ class _File:
         container = read_container(path)
         self.path = path
         self.points = len(labels)
-        self.stem = Path(labels.metadata.get("source_file", path.name)).stem
-        self.documents = labels.documents
+        self.documents = labels.named_documents
         self.direction = labels.direction
         self.radius = labels.radius
         self.shell = labels.shell
@@ -147,15 +146,6 @@ def _has(container: Container, name: str, shape: tuple[int, ...]) -> bool:
     """Whether a file has this tensor of float32, in this shape."""
     info = container.tensors.get(name)
     return info is not None and info.shape == shape and info.dtype == "F32"
-
-
-def _named_apart(files: Sequence[_File]) -> tuple[tuple[str, int], ...]:
-    """Documents in order; the name of the file is put before those of a file of several."""
-    return tuple(
-        (name if len(file.documents) == 1 or len(files) == 1 else f"{file.stem} {name}", points)
-        for file in files
-        for name, points in file.documents
-    )
 
 
 def _offsets(files: Sequence[_File]) -> Int64[np.ndarray, " offsets"]:

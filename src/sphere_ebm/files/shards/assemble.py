@@ -98,6 +98,7 @@ def build_table(
     entropy: Float32[np.ndarray, " patches"] | None = None,
     octets: UInt8[np.ndarray, " bytes"] | None = None,
     sidecar: Path | None = None,
+    text_file: str | None = None,
     warnings: Sequence[str] = (),
 ) -> PatchTable:
     """A table of checked columns.
@@ -126,6 +127,7 @@ def build_table(
         if octets is None
         else np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
         sidecar=sidecar,
+        text_file=text_file,
         parts=tuple(parts),
         warnings=(*warnings, *zero_warning(embeddings)),
     )

@@ -34,6 +34,7 @@ COLUMNS: dict[str, Column] = {
     "point_energy": Column(optional=True),
     "kept": Column(optional=True),
     "kept_p_value": Column(optional=True),
+    "copies": Column(np.int32, optional=True),
 }
 
 Columns = dict[str, np.ndarray]

@@ -1,5 +1,6 @@
 """Label files, format `sphere_labels_v1`: where each patch of a shard lies on the map."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +14,16 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from sphere_ebm.errors import ShardError, one_line
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.container import Container, read_container
+from sphere_ebm.files.frames import pandas_frame
 from sphere_ebm.files.shards.columns import COLUMNS, Columns
-from sphere_ebm.files.shards.layouts import LABEL_FORMAT, is_labels
-from sphere_ebm.files.shards.table import PatchTable
+from sphere_ebm.files.shards.layouts import LABEL_FORMAT, TEXT_FILE, is_labels
+from sphere_ebm.files.shards.table import PatchTable, whole_names
 from sphere_ebm.files.tensors import write_tensors
 
-RESERVED = ("format", "version", "source_file", "source_sha256", "source_parts", "documents")
+RESERVED = (
+    *("format", "version", "source_file", "source_sha256", "source_parts", "documents"),
+    TEXT_FILE,
+)
 """Metadata that the writer of label files adds."""
 _UNIT_TOLERANCE = 1e-3
 _CURE = "label the shard again"
@@ -71,6 +76,10 @@ class Labels:
     """(P,) share of its nearest in the embedding that are its nearest on the map, in [0, 1]."""
     kept_p_value: Float32[np.ndarray, " patches"] | None = None
     """(P,) probability that permuted neighbours keep as many or more, in (0, 1]."""
+    copies: Int32[np.ndarray, " patches"] | None = None
+    """(P,) how many patches of the map have the same embedding and prominence, and so the same
+    place; None where no two do.
+    """
     embeddings: Float32[np.ndarray, "patches dim"]
     prominence: Float32[np.ndarray, " patches"]
     patch_start: Int32[np.ndarray, " patches"]
@@ -84,14 +93,30 @@ class Labels:
         return len(self.radius)
 
     @property
+    def file_name(self) -> str:
+        """The text that was cut into patches, by its path below the input, else the source's stem.
+
+        Files of older versions know the stem only.
+        """
+        stem = Path(self.metadata.get("source_file", self.path.name)).stem
+        return self.metadata.get(TEXT_FILE, stem)
+
+    @property
+    def named_documents(self) -> list[tuple[str, int]]:
+        """`documents`, of a file of several each with the name of the file before its own."""
+        found = self.documents
+        names = whole_names([name for name, _ in found], self.file_name)
+        return [(name, count) for name, (_, count) in zip(names, found, strict=True)]
+
+    @property
     def documents(self) -> list[tuple[str, int]]:
         """Documents of the file and how many patches each has, in order.
 
-        One, named as the source, where nothing else is said. Raises ShardError for metadata that do
-        not fit.
+        One, named as its text or else its source, where nothing else is said. Raises ShardError for
+        metadata that do not fit.
         """
         if "documents" not in self.metadata:
-            return [(Path(self.metadata.get("source_file", self.path.name)).stem, len(self))]
+            return [(self.file_name, len(self))]
         try:
             found = [
                 (str(name), int(count)) for name, count in json.loads(self.metadata["documents"])
@@ -111,6 +136,29 @@ class Labels:
         """(r, theta, phi)."""
         return np.stack([self.radius, self.theta, self.phi], axis=1)
 
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each patch, in the shard's order.
+
+        `document`, `text` (where the file has bytes; decoded as UTF-8 with replacements),
+        `prominence`, `radius`, `theta`, `phi`, `x`, `y`, `z` and the other columns of one number
+        for each patch, by the names that they have here.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        columns: dict[str, Any] = {
+            "document": [name for name, count in self.named_documents for _ in range(count)]
+        }
+        if self.bytes is not None and self.bytes_offset is not None:
+            whole = self.bytes.tobytes()
+            ends = itertools.pairwise(self.bytes_offset.tolist())
+            columns["text"] = [whole[begin:end].decode("utf-8", "replace") for begin, end in ends]
+        for name in ("prominence", "patch_start", "patch_length", "theta", "phi", *COLUMNS):
+            held = getattr(self, name)
+            if held is not None:
+                columns[name] = held
+        return pandas_frame(columns)
+
 
 def write_labels(
     path: Path | str,
@@ -124,11 +172,11 @@ def write_labels(
 
     `columns` are those of `COLUMNS`, a row per patch; what is optional there may be missing. The
     same arguments give the same bytes, in any process. To `metadata` are added `format`,
-    `version` (of the package), `source_file`, `source_sha256`, of a document in several files
-    `source_parts` (JSON list of names), and of several documents in one file `documents` (JSON list
-    of [name, patches], in the order of the rows). The hash of several parts is that of their bytes
-    one after another. It is `source_sha256` where the caller took it when reading, else that of the
-    source as it is now.
+    `version` (of the package), `source_file`, `text_file` where it is known, `source_sha256`, of a
+    document in several files `source_parts` (JSON list of names), and of several documents in one
+    file `documents` (JSON list of [name, patches], in the order of the rows). The hash of several
+    parts is that of their bytes one after another. It is `source_sha256` where the caller took it
+    when reading, else that of the source as it is now.
 
     Raises:
         ValueError: columns that are missing, unknown or of other shapes, not finite values,
@@ -211,6 +259,8 @@ def _provenance(table: PatchTable, digest: str | None) -> dict[str, str]:
             for name, count in zip(table.documents, counts, strict=True)
         ]
         provenance["documents"] = json.dumps(named, ensure_ascii=False)
+    if table.text_file is not None:
+        provenance[TEXT_FILE] = one_line(table.text_file)
     if len(parts) > 1:
         provenance["source_parts"] = json.dumps([one_line(part.name) for part in parts])
     return provenance

@@ -16,6 +16,8 @@ from sphere_ebm.files.container import Container, TensorInfo
 LABEL_FORMAT = "sphere_labels_v1"
 PLACEMENT_FORMAT = "sphere_placement_v1"
 PYRAMID_FORMAT = "sphere_pyramid_v1"
+TEXT_FILE = "text_file"
+"""What metadata call the name of the text that patches were cut from: its path below the input."""
 Layout = Literal["A-C", "D", "E", "F", "G", "H"]
 
 _PER_PATCH = ("bytes", "patch_entropies")

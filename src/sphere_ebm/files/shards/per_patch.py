@@ -10,7 +10,7 @@ from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import Container
 from sphere_ebm.files.shards.assemble import NORM_USED, build_table, find_sidecar, norms
 from sphere_ebm.files.shards.boundaries import check_agreement, starts_from_lengths
-from sphere_ebm.files.shards.layouts import drop_leading_ones, require_length
+from sphere_ebm.files.shards.layouts import TEXT_FILE, drop_leading_ones, require_length
 from sphere_ebm.files.shards.table import PatchTable
 
 
@@ -22,7 +22,7 @@ def read_per_patch(container: Container, layout: str) -> PatchTable:
 
     A file of several documents (H) tells them apart by the metadata key `documents`: a JSON list of
     `[name, patches]` in the order of the rows. Upstream writes no such key; without it the file is
-    one document, named by its stem.
+    one document, named as its text (`text_file`), else by its stem.
 
     Raises:
         ShardError: a tensor is missing, damaged or does not fit the others.
@@ -53,6 +53,7 @@ def read_per_patch(container: Container, layout: str) -> PatchTable:
         ),
         octets=octets,
         sidecar=find_sidecar(path, path.stem, container.metadata.get("metadata_file")),
+        text_file=container.metadata.get(TEXT_FILE),
         warnings=warnings,
     )
 
@@ -118,7 +119,7 @@ def _spans(
 def _documents(
     container: Container, patches: int, warnings: list[str]
 ) -> tuple[tuple[str, ...], Int64[np.ndarray, " patches"] | None]:
-    whole = ((container.path.stem,), None)
+    whole = ((container.metadata.get(TEXT_FILE, container.path.stem),), None)
     if "documents" not in container.metadata:
         return whole
     try:

@@ -9,7 +9,13 @@ from sphere_ebm.files.container import Container, TensorInfo, read_container
 from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES, array_infos
 from sphere_ebm.files.shards.discovery import discover, part_name
 from sphere_ebm.files.shards.labels import Labels, read_labels
-from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT, detect_layout, is_labels
+from sphere_ebm.files.shards.layouts import (
+    LABEL_FORMAT,
+    PLACEMENT_FORMAT,
+    TEXT_FILE,
+    detect_layout,
+    is_labels,
+)
 from sphere_ebm.files.shards.reader import read_shard
 
 
@@ -105,7 +111,8 @@ def _with_labels(
     except ShardError as problem:
         return ShardSummary(path, LABEL_FORMAT, tensors, metadata, problem=problem)
     dim = int(labels.embeddings.shape[1])
-    documents = (labels.metadata.get("source_file", path.name),)
+    stored = labels.metadata
+    documents = (stored.get(TEXT_FILE, stored.get("source_file", path.name)),)
     return ShardSummary(
         path, LABEL_FORMAT, tensors, metadata, len(labels), dim, documents, labels=labels
     )

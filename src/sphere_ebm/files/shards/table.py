@@ -1,11 +1,22 @@
 """`PatchTable`: what every shard becomes, whatever its layout was."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
+
+
+def whole_names(documents: Sequence[str], file: str) -> tuple[str, ...]:
+    """Names that tell the documents of one file from those of others.
+
+    The name of the file is put before those of several, unless they begin with it.
+    """
+    if len(documents) < 2:
+        return tuple(documents)
+    return tuple(name if name.startswith(file) else f"{file} {name}" for name in documents)
 
 
 @final
@@ -27,6 +38,8 @@ class PatchTable:
     - `entropy` (P,) in nats, where the file has it.
     - `bytes` (B,), `bytes_offset` (P+1,): patch i is `bytes[bytes_offset[i]:bytes_offset[i + 1]]`.
       Both or neither.
+    - `text_file`: the text that `ingest` cut into these patches, by its path below the input; None
+      where it is not known.
     - `sidecar`: the hypergraph file beside the shard, if there is one. Not opened.
     - `parts`: the files the table was read from, in numeric order.
     - `warnings`: one line each, for the summary shown to the user.
@@ -47,6 +60,7 @@ class PatchTable:
     bytes: UInt8[np.ndarray, " bytes"] | None = None
     bytes_offset: Int64[np.ndarray, " offsets"] | None = None
     sidecar: Path | None = None
+    text_file: str | None = None
     parts: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -93,6 +107,13 @@ class PatchTable:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @property
+    def named_documents(self) -> tuple[str, ...]:
+        """Names of the documents, each with that of the file where this has several."""
+        if self.text_file is not None and len(self.documents) == 1:
+            return (self.text_file,)
+        return whole_names(self.documents, self.text_file or self.source.stem)
 
     @property
     def dim(self) -> int:

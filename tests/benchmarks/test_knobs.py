@@ -1,0 +1,28 @@
+"""The benchmark of the knobs: what it turns, and that strong and weak terms give stable maps."""
+
+import numpy as np
+import pytest
+
+from builders import in_groups, table_after
+
+
+def test_every_change_is_a_row_and_strengths_are_stable(benchmark, write_set, capsys):
+    knobs = benchmark("knobs")
+    folder = write_set("tiny", in_groups(60, 0, groups=4, width=8))
+    output = folder / "report.md"
+    common = ["--data", str(folder), "--sets", "tiny", "--output", str(output)]
+    changes = ["default", "lateral x 8", "osmotic x 1/4", "length x 2"]
+    assert knobs.main([*common, "--changes", *changes]) == 0
+    text = output.read_text(encoding="utf-8")
+    assert text == capsys.readouterr().out
+    header, *rows = table_after("## tiny", text)
+    assert header[:3] == ["change", "tightness", "recall@15"]
+    assert [row[0] for row in rows] == changes
+    assert {row[-1] for row in rows[:3]} == {"yes"}
+
+
+def test_tightness_is_the_median_angle_to_the_middle_of_the_class(benchmark):
+    knobs = benchmark("knobs")
+    angle = np.radians([10.0, -10.0, 130.0, 150.0])
+    direction = np.stack([np.cos(angle), np.sin(angle), np.zeros(4)], axis=1).astype(np.float32)
+    assert knobs.tightness(direction, np.array([0, 0, 1, 1])) == pytest.approx(10, abs=1e-3)

@@ -1,0 +1,58 @@
+"""What radii may order: kinds of prominence, each against its definition."""
+
+import json
+
+import numpy as np
+import pytest
+
+from builders import Letters, Spaces
+from ingestions import PROSE, made
+from sphere_ebm import read_shard
+from sphere_ebm.files.container import read_container
+from sphere_ebm.text.prominence import prominence_of
+
+LENGTHS = np.array([1, 3, 10, 30, 100, 7, 7], np.int64)
+
+
+def test_what_length_explains_is_taken_out():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 200, 500)
+    own = rng.standard_normal(500)
+    norm = (5 - 2 * np.log(lengths) + 0.3 * np.log(lengths) ** 2 + own).astype(np.float32)
+    found = prominence_of("length-corrected", norm, lengths, [])
+    assert abs(np.corrcoef(norm, np.log(lengths))[0, 1]) > 0.2
+    assert abs(np.corrcoef(found, np.log(lengths))[0, 1]) < 1e-5
+    assert np.corrcoef(found, own)[0, 1] > 0.98
+
+
+def test_of_patches_of_one_length_nothing_is_taken():
+    norm = np.arange(5, dtype=np.float32)
+    np.testing.assert_array_equal(prominence_of("length-corrected", norm, np.full(5, 8), []), norm)
+
+
+@pytest.mark.parametrize("kind", ["rarity", "entropy"])
+def test_means_over_the_bytes_of_a_patch_go_over_documents(kind):
+    octets = np.frombuffer(PROSE.encode(), np.uint8)[: LENGTHS.sum()]
+    readings = [Spaces(noise=True).read(part) for part in (octets[:44], octets[44:])]
+    values = np.concatenate(
+        [one.surprisals if kind == "rarity" else one.entropies for one in readings]
+    )
+    parts = np.split(values, np.cumsum(LENGTHS)[:-1])
+    found = prominence_of(kind, np.zeros(len(LENGTHS), np.float32), LENGTHS, readings)
+    np.testing.assert_allclose(found, [part.mean() for part in parts], rtol=1e-6)
+
+
+def test_a_shard_holds_the_prominence_that_was_asked_for_and_is_made_with_it(tmp_path):
+    (tmp_path / "a.txt").write_text(PROSE)
+    shards = {}
+    for kind in ("norm", "entropy"):
+        run = made(tmp_path / "a.txt", tmp_path / kind, prominence=kind, embedder=Letters())
+        ((_, path),) = run.files.items()
+        shards[kind] = (read_shard(path), json.loads(read_container(path).metadata["made_with"]))
+    norm, entropy = shards["norm"][0], shards["entropy"][0]
+    np.testing.assert_array_equal(norm.prominence, norm.patch_length)
+    np.testing.assert_allclose(entropy.prominence, entropy.entropy, rtol=1e-6)
+    assert "prominence" not in shards["norm"][1], "shards of older versions are known again"
+    assert shards["entropy"][1]["prominence"] == "entropy"
+    with pytest.raises(ValueError, match="`prominence` must be one of norm, length-corrected"):
+        made(tmp_path / "a.txt", tmp_path / "other", prominence="weight")
