@@ -75,6 +75,7 @@ def plot_map(
     steps: Integer[Numbers, " records"] | None = None,
     quality: Mapping[str, float] | None = None,
     title: str = "Map on the sphere",
+    groups_are: str = "documents",
 ) -> Figure:
     """Draw a placement: world map, two globes, shells, energies.
 
@@ -99,6 +100,7 @@ def plot_map(
         quality: numbers for the line under the title, in the order given; those that are nan are
             left out.
         title: the first line of the page, shortened to 90 characters.
+        groups_are: what `document` numbers, for the line under the title.
 
     Points with non-finite coordinates are not drawn. Cost: O(n).
     """
@@ -108,9 +110,8 @@ def plot_map(
     with house_style():
         figure = Figure(figsize=(12, 9.2), dpi=150, facecolor="white")
         FigureCanvasAgg(figure)
-        _heading(
-            figure, title, len(r), len(np.unique(document)) if document is not None else 0, quality
-        )
+        count = len(np.unique(document)) if document is not None else 0
+        _heading(figure, title, len(r), f"{count} {groups_are}" if count > 1 else "", quality)
         norm = radius_norm(r)
         by_radius = RADIUS_COLOURS(norm(r))[:, :3].reshape(-1, 3)
         colours = group_colours(groups, len(r)) if groups else by_radius
@@ -149,12 +150,12 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 
 def _heading(
-    figure: Figure, title: str, n: int, documents: int, quality: Mapping[str, float] | None
+    figure: Figure, title: str, n: int, grouped: str, quality: Mapping[str, float] | None
 ) -> None:
     figure.text(0.03, 0.962, plain(title, 90), fontsize=15, fontweight="bold", va="center")
     facts = [f"{thousands(n)} points" if n != 1 else "1 point"]
-    if documents > 1:
-        facts.append(f"{documents} documents")
+    if grouped:
+        facts.append(plain(grouped, 60))
     defined = {name: value for name, value in (quality or {}).items() if np.isfinite(value)}
     facts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in defined.items()]
     figure.text(0.03, 0.934, "   ·   ".join(facts), fontsize=9, color=QUIET, va="center")

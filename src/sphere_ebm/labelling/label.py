@@ -27,6 +27,7 @@ from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP, MAP_FORMAT, PAGE, PLACEMENT
 from sphere_ebm.files.map_folder import again, label_files, read_map
+from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
@@ -35,6 +36,7 @@ from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import Claim, claim
 from sphere_ebm.labelling.join import JoinOptions, join_all
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
+from sphere_ebm.labelling.own_columns import column_options, forget_colours, kept_in_map
 from sphere_ebm.labelling.recipe import COMMAND, with_config
 from sphere_ebm.labelling.sources import (
     Source,
@@ -124,6 +126,8 @@ def label(
     landmarks: int | None = None,
     engine: AbstractEngine | Executor | None = None,
     page: bool = True,
+    columns: TableColumns = ALL_FOUND,
+    colour_by: str | None = None,
     progress: StageProgress | None = None,
     made_by: Mapping[str, Any] | None = None,
 ) -> LabelRun:
@@ -149,6 +153,9 @@ def label(
             `sphere_ebm.labelling.engines.make_engine`, or an executor of the caller's, see
             `ExecutorEngine` there; None: in this process.
         page: write `map.html` too, the map to explore in a browser.
+        columns: which columns of tables become embeddings, text and names of rows, and which are
+            kept in label files, page and export.
+        colour_by: a column that is kept, by which the figure and the page are coloured.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
             `"steps"`, `"replicas"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0
             before a stage begins. Only done / total means anything.
@@ -168,7 +175,8 @@ def label(
         raise ValueError(f"`landmarks` must be at least 1; got {landmarks}.")
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     most = most_fitted if landmarks is None else lambda width: landmarks
-    sources, refused = read_sources(given, pooling, progress, most)
+    columns = columns.colouring(colour_by)
+    sources, refused = read_sources(given, pooling, progress, most, columns)
     check_sources(sources, refused)
     edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
     if not sources:
@@ -178,7 +186,7 @@ def label(
         engine = ExecutorEngine(engine)
     engine = engine or LocalEngine()
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
-    map_id = _map_id(sources, config, pooling, edges, chosen)
+    map_id = _map_id(sources, config, pooling, edges, chosen, columns)
     folder = Path(output)
     joined = chosen is not None
     with _ready(engine, joined), locked(folder):
@@ -186,6 +194,7 @@ def label(
         claimed = claim(folder, map_id, planned, overwrite)
         placement = _placement(claimed, embeddings, prominence, config, edges, joined, progress)
         journal = claimed.take_over()
+        forget_colours(journal, colour_by)
         before = {name for name in journal.finished if journal.holds(name)}
         with stage("quality", progress):
             quality = placement.quality()
@@ -208,8 +217,11 @@ def label(
             quality,
             before,
             progress,
+            kept_in_map(columns),
             page=page,
-            recipe=with_config(made_by or _options(pooling, edges, chosen), config),
+            colour_by=colour_by,
+            recipe=with_config(made_by or _options(pooling, edges, chosen, columns), config)
+            | {"colour_by": colour_by},
         )
         journal.close()
     written = Written(files, len(points.radius), quality, regions)
@@ -217,7 +229,10 @@ def label(
 
 
 def _options(
-    pooling: Pooling, edges: ExtraEdges | None, chosen: Sequence[Int64[np.ndarray, " _"]] | None
+    pooling: Pooling,
+    edges: ExtraEdges | None,
+    chosen: Sequence[Int64[np.ndarray, " _"]] | None,
+    columns: TableColumns,
 ) -> dict[str, Any]:
     """The options of `sphere-ebm label` that the map's bytes depend on, but for its placement's."""
     return {
@@ -225,6 +240,7 @@ def _options(
         "pooling": pooling,
         "sidecar_edges": edges is not None,
         "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
+        **column_options(columns),
     }
 
 
@@ -296,6 +312,7 @@ def _map_id(
     pooling: str,
     edges: ExtraEdges | None,
     chosen: Sequence[Int64[np.ndarray, " _"]] | None,
+    columns: TableColumns,
 ) -> str:
     """Identity of the map: what was asked for, of which inputs, by which version.
 
@@ -313,6 +330,7 @@ def _map_id(
         "edges": drawn,
         "landmarks": None if chosen is None else [len(rows) for rows in chosen],
         "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in sources],
+        **kept_in_map(columns),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

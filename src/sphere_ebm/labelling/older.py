@@ -98,6 +98,7 @@ def _table_of(labels: Labels) -> PatchTable:
         bytes=labels.bytes,
         bytes_offset=labels.bytes_offset,
         parts=tuple(Path(part) for part in parts) or (source,),
+        own=labels.own,
     )
 
 

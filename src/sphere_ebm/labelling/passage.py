@@ -149,15 +149,24 @@ def texts_of(labels: Labels) -> Iterator[Text]:
         raise LabelError(
             f"{labels.path} holds no bytes: make the map from text, or from shards with bytes"
         )
-    documents = labels.documents
-    row = 0
     stem = Path(labels.metadata.get("source_file", labels.path.name)).stem
+    documents = labels.documents
+    if labels.own.by_row:
+        documents = [(name, 1) for name in _names_of_rows(labels)]
+    row = 0
     for name, patches in documents:
         if patches:
             offset = labels.bytes_offset[row : row + patches + 1]
-            whole = name if len(documents) == 1 else f"{stem} {name}"
+            whole = name if len(documents) == 1 and not labels.own.by_row else f"{stem} {name}"
             yield Text(whole, labels.bytes[offset[0] : offset[-1]], offset - offset[0])
         row += patches
+
+
+def _names_of_rows(labels: Labels) -> list[str]:
+    """What the rows of a table are called: by their ids, else they are counted from 0."""
+    own = labels.own
+    ids = own.values[own.id].tolist() if own.id is not None else [""] * len(labels)
+    return [name or f"row {row}" for row, name in enumerate(ids)]
 
 
 def _held(texts: list[Text], passage: str) -> int | None:

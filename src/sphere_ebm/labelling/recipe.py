@@ -54,7 +54,7 @@ def is_recipe(path: Path) -> bool:
         return False
 
 
-def _toml(value: bool | int | float | str) -> str:
+def _toml(value: bool | int | float | str | list[str]) -> str:
     if isinstance(value, str):
         # strings of JSON are those of TOML, but for one character
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

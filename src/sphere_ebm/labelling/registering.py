@@ -23,6 +23,7 @@ from sphere_ebm.labelling.columns import placement_of_labels, write_placed
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.older import OldMap, identity, read_old_map
+from sphere_ebm.labelling.own_columns import colour_of_map
 from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import Source
 from sphere_ebm.labelling.summary import measured_points, write_summary
@@ -171,7 +172,9 @@ def _write(
                 "apart_degrees": residual._asdict(),
             }
         }
-        about |= {name: fresh.held[name] for name in ("parent", "joins") if name in fresh.held}
+        about |= {
+            name: fresh.held[name] for name in ("parent", "joins", "columns") if name in fresh.held
+        }
         write_summary(
             journal,
             fresh.sources,
@@ -182,6 +185,7 @@ def _write(
             progress,
             about,
             page=page,
+            colour_by=colour_of_map(fresh.held),
             recipe={COMMAND: "register"},
         )
         journal.close()

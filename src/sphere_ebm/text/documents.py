@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, final
 
@@ -19,6 +19,7 @@ from jaxtyping import Int64, UInt8
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import open_regular
 from sphere_ebm.files.formats import MAP, MAP_FORMAT
+from sphere_ebm.files.shards.own import OwnColumns
 from sphere_ebm.files.walk import Search, natural_order
 from sphere_ebm.text.folder import MANIFEST, MANIFEST_FORMAT
 from sphere_ebm.text.tables import json_texts, parquet_texts
@@ -78,6 +79,7 @@ class FileText:
     - `lengths` (N,): bytes of each document, positive; they add up to B.
     - `digest`: SHA-256 (hex) of the file as it was read.
     - `warnings`: one line each, for the summary shown to the user.
+    - `own`: columns of the user's own, a value per document.
     """
 
     source: Path
@@ -86,6 +88,7 @@ class FileText:
     lengths: Int64[np.ndarray, " documents"]
     digest: str
     warnings: tuple[str, ...] = ()
+    own: OwnColumns = field(default_factory=OwnColumns)
 
 
 def find_texts(

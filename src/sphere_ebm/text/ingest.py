@@ -20,6 +20,7 @@ from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.naming import unique_names
+from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.text.byte_model import ByteModel
@@ -32,6 +33,7 @@ from sphere_ebm.text.documents import (
     search_texts,
 )
 from sphere_ebm.text.folder import MADE_WITH, SHARD_SUFFIX, claim_shards, write_manifest
+from sphere_ebm.text.own import with_columns
 from sphere_ebm.text.patching import Patching
 from sphere_ebm.text.shard_writer import write_shard
 from sphere_ebm.text.static_embedder import StaticEmbedder
@@ -79,7 +81,7 @@ class _Settings:
     mean_length: float
     entropy: AbstractEntropyModel
     embedder: AbstractEmbedder
-    column: str | None
+    columns: TableColumns
     encoding: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,8 +91,10 @@ class _Settings:
             "mean_length": self.mean_length if self.patching.threshold is None else None,
             "entropy_model": self.entropy.name,
             "embedding_model": self.embedder.name,
-            "column": self.column,
+            "column": self.columns.text,
             "encoding": self.encoding,
+            **({"keep": self.columns.kept} if self.columns.kept else {}),
+            **({"id_column": self.columns.id} if self.columns.id is not None else {}),
         }
 
 
@@ -105,6 +109,8 @@ def ingest(
     column: str | None = None,
     encoding: str = "utf-8",
     max_bytes: int = MAX_BYTES,
+    id_column: str | None = None,
+    keep: Sequence[str] = (),
     overwrite: bool = False,
     keep_finished: bool = False,
     not_searched: Path | str | None = None,
@@ -131,6 +137,8 @@ def ingest(
         column: the text column of files of rows; None: `text`, else `content`.
         encoding: of text files and JSON lines.
         max_bytes: of text that one file may hold.
+        id_column: the column of files of rows that names their documents; None: `line 3`, `row 3`.
+        keep: columns of files of rows that every patch of the row carries on.
         overwrite: replace the shards that another run has left in `output`; those that would be the
             same are kept.
         keep_finished: refuse to write a finished shard again whose text has changed.
@@ -152,7 +160,8 @@ def ingest(
     entropy = entropy or ByteModel()
     embedder = embedder or StaticEmbedder()
     patching = patching or Patching(forced_starts=False)
-    settings = _Settings(patching, mean_length, entropy, embedder, column, encoding)
+    columns = TableColumns(text=column, id=id_column, keep=tuple(keep))
+    settings = _Settings(patching, mean_length, entropy, embedder, columns, encoding)
     names = _shard_names(items)
     made_with = json.dumps(settings.to_dict(), sort_keys=True)
     folder = Path(output)
@@ -167,6 +176,7 @@ def ingest(
                     progress("ingest", done, len(items))
                 try:
                     text = read_texts(item, column=column, encoding=encoding, max_bytes=max_bytes)
+                    text = with_columns(text, columns, encoding)
                     kept += _write(
                         journal, name, text, settings, made_with, keep_finished and not overwrite
                     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -15,10 +15,19 @@ from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.shards.columns import COLUMNS, Columns
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, is_labels
+from sphere_ebm.files.shards.own import OWN_METADATA, OwnColumns
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.files.tensors import write_tensors
 
-RESERVED = ("format", "version", "source_file", "source_sha256", "source_parts", "documents")
+RESERVED = (
+    "format",
+    "version",
+    "source_file",
+    "source_sha256",
+    "source_parts",
+    "documents",
+    OWN_METADATA,
+)
 """Metadata that the writer of label files adds."""
 _UNIT_TOLERANCE = 1e-3
 _CURE = "label the shard again"
@@ -79,6 +88,8 @@ class Labels:
     bytes_offset: Int64[np.ndarray, " offsets"] | None
     metadata: dict[str, str]
     """As stored."""
+    own: OwnColumns = field(default_factory=OwnColumns)
+    """Columns of the user's own, a value per patch."""
 
     def __len__(self) -> int:
         return len(self.radius)
@@ -157,6 +168,7 @@ def write_labels(
     }
     if table.bytes is not None and table.bytes_offset is not None:
         tensors |= {"bytes": table.bytes, "bytes_offset": table.bytes_offset}
+    tensors |= table.own.tensors()
     return write_tensors(Path(path), tensors, {**metadata, **_provenance(table, source_sha256)})
 
 
@@ -211,6 +223,7 @@ def _provenance(table: PatchTable, digest: str | None) -> dict[str, str]:
             for name, count in zip(table.documents, counts, strict=True)
         ]
         provenance["documents"] = json.dumps(named, ensure_ascii=False)
+    provenance |= table.own.metadata()
     if len(parts) > 1:
         provenance["source_parts"] = json.dumps([one_line(part.name) for part in parts])
     return provenance
@@ -250,6 +263,7 @@ def read_labels(path: Path | str) -> Labels:
         bytes=octets,
         bytes_offset=offset,
         metadata=container.metadata,
+        own=OwnColumns.of_file(container, patches),
         **angle,
         **columns,
     )
