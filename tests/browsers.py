@@ -61,12 +61,28 @@ class Opened:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._hear)
-        self.page.goto(f"{path.as_uri()}{'#' if link else ''}{link}")
-        self.page.wait_for_selector("[data-ready]")
+        self.go(path, link)
 
     def _hear(self, message: Any) -> None:
         if message.type == "error":
             self.errors.append(message.text)
+
+    def go(self, path: Path, link: str = "") -> None:
+        """Open another page, or the same one anew, in this tab."""
+        self.page.goto("about:blank")
+        self.requests.clear()
+        self.page.goto(f"{path.as_uri()}{'#' if link else ''}{link}")
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        """Until the map is open, or at once when its script cannot be read."""
+        for _ in range(600):
+            if self.page.query_selector("[data-ready]"):
+                return
+            if self.errors:
+                break
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"the page does not open: {self.errors}")
 
     def ask(self, expression: str, argument: Any = None) -> Any:
         """What an expression of JavaScript is worth, awaited where it is a promise."""

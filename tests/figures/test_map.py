@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import stats
 
 from sphere_ebm.figures import world
 from sphere_ebm.figures.colours import PALETTE
 from sphere_ebm.figures.map import plot_map, save_figure
-from sphere_ebm.figures.world import hammer
+from sphere_ebm.figures.world import hammer, lambert_pair
 
 MAP_AREA = 4 * np.pi
 
@@ -65,6 +66,24 @@ def drawn_points(figure: Figure, label: str) -> np.ndarray:
 
 def all_text(figure: Figure) -> str:
     return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def test_two_discs_hold_the_half_spheres_as_they_are_seen_from_outside():
+    rng = np.random.default_rng(5)
+    u = rng.standard_normal((20_000, 3))
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    drawn = lambert_pair(u)
+    front = u[:, 0] >= 0
+    middle = np.where(front, -1.5, 1.5)
+    across = (drawn[:, 0] - middle) * np.where(front, 1, -1)
+    radius = np.hypot(across, drawn[:, 1])
+    assert radius.max() <= np.sqrt(2)
+    # the inverse of Lambert's azimuthal projection
+    np.testing.assert_allclose(np.abs(u[:, 0]), 1 - radius**2 / 2, atol=1e-12)
+    np.testing.assert_allclose(u[:, 1], across * np.sqrt(1 - radius**2 / 4), atol=1e-12)
+    np.testing.assert_allclose(u[:, 2], drawn[:, 1] * np.sqrt(1 - radius**2 / 4), atol=1e-12)
+    # areas are equal where squares of radii are uniform
+    assert stats.kstest(radius**2 / 2, "uniform").pvalue > 1e-3
 
 
 def test_hammer_gives_equal_areas_to_equal_solid_angles():

@@ -13,7 +13,7 @@ from builders import unit
 from commands import run_command
 from sphere_ebm import LabelError, PlacementConfig, label, read_labels
 from sphere_ebm.errors import MissingPackageError
-from sphere_ebm.figures.world import hammer
+from sphere_ebm.figures.world import hammer, lambert_pair
 from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.labelling import export_map, map_table
 
@@ -69,6 +69,8 @@ def test_places_and_neighbours_are_what_they_say(folder: Path, labels: list[Labe
     again = np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], 1)
     np.testing.assert_allclose(again, unit(direction), atol=1e-7)
     np.testing.assert_allclose(np.stack([table["x"], table["y"]], 1), hammer(direction))
+    discs = np.stack([table["lambert_x"], table["lambert_y"]], 1)
+    np.testing.assert_allclose(discs, lambert_pair(direction))
     embeddings = unit(joined(labels, "embeddings").astype(np.float64))
     cosine = embeddings @ embeddings.T
     np.fill_diagonal(cosine, -np.inf)

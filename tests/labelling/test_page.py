@@ -5,17 +5,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from safetensors.numpy import save_file
 
 from builders import contents
 from commands import run_command
-from sphere_ebm import LabelError, PlacementConfig, ShardError, label
+from sphere_ebm import LabelError, PlacementConfig, label
 from sphere_ebm.labelling.label import LabelRun, measure_map
-from sphere_ebm.labelling.own_columns import joined_column
 from sphere_ebm.labelling.page import page_of_folder
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=10, replicas=1)
@@ -92,39 +87,3 @@ def test_no_page_is_an_option_of_label(source: Path, tmp_path: Path) -> None:
     assert "map.html" not in contents(tmp_path / "o")
     held = json.loads((tmp_path / "o" / "map.json").read_text())
     assert [region["level"] for region in held["regions"]] == [1] * len(held["regions"])
-
-
-def columned(folder: Path, values: np.ndarray) -> dict[str, Path]:
-    """The column `year` in files of every kind."""
-    paths = {kind: folder / f"own.{kind}" for kind in ("parquet", "csv", "npz", "safetensors")}
-    pq.write_table(pa.table({"year": values}), paths["parquet"])
-    paths["csv"].write_text("other,year\n" + "".join(f"x,{value}\n" for value in values))
-    np.savez(paths["npz"], year=values)
-    save_file({"year": values}, paths["safetensors"])
-    return paths
-
-
-def test_a_column_of_ones_own_is_read_from_files_of_every_kind(tmp_path: Path) -> None:
-    values = np.array([1900, 1950, 2000], np.int32)
-    for path in columned(tmp_path, values).values():
-        np.testing.assert_array_equal(joined_column("year", [path, path], 6), [*values, *values])
-        with pytest.raises(ShardError, match=r"'year' has 3 rows in 1 files, and the map 4 points"):
-            joined_column("year", [path], 4)
-        with pytest.raises(ShardError, match="has no column 'month' of numbers"):
-            joined_column("month", [path], 3)
-    with pytest.raises(ShardError, match="is none of"):
-        joined_column("year", [tmp_path / "own.txt"], 3)
-    (tmp_path / "own.csv").write_text("year\n1\nnan\n")
-    with pytest.raises(ShardError, match="not one finite number a row"):
-        joined_column("year", [tmp_path / "own.csv"], 2)
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_points_are_coloured_by_a_column_of_ones_own(copy: Path) -> None:
-    own = columned(copy.parent, np.linspace(1900, 2000, 12, dtype=np.float32))["parquet"]
-    assert run_command("page", copy, "--colour-by", "year", own).code == 0
-    text = (copy / "map.html").read_text(encoding="utf-8")
-    assert '"label":"year","low":1900.0,"high":2000.0' in text
-    measure_map(copy)
-    assert run_command("page", copy, "--colour-by", "year").code == 2
-    assert run_command("page", copy, "--colour-by", "month", own).code == 3

@@ -16,6 +16,7 @@ from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.labelling import updating
 from sphere_ebm.labelling.adding import join_map
 from sphere_ebm.labelling.label import measure_map
+from sphere_ebm.labelling.moved import FARTHEST
 from sphere_ebm.labelling.updating import UpdateRun, update_map
 from sphere_ebm.maps.growth import COUPLING, Drift, degrees_moved
 
@@ -91,7 +92,7 @@ def test_the_map_knows_its_parent_and_how_far_old_points_moved(parent: Path, upd
     assert list(run.by_document) == ["s0", "s1"]
     assert run.by_document["s1"] == Drift.of(degrees[20:])
     most = run.farthest[0]
-    assert len(run.farthest) == updating.FARTHEST
+    assert len(run.farthest) == FARTHEST
     assert most.degrees == degrees.max()
     assert most.patch + 20 * (most.document == "s1") == degrees.argmax()
 

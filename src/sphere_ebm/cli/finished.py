@@ -23,7 +23,7 @@ def add_finished_commands(commands: Any) -> None:
         "DIR",
         f"write {PAGE} into the folder of a finished map, to explore in a browser",
         f"Write {PAGE} into the folder of a finished map, to explore in a browser.",
-        ["labels", "labels --colour-by year years.csv"],
+        ["labels", "labels --colour-by genre", "labels --colour-by year years.csv"],
     )
     page.add_argument("folder", type=Path, metavar="DIR", help="Folder of the map.")
     page.add_argument(
@@ -33,8 +33,9 @@ def add_finished_commands(commands: Any) -> None:
         default=[],
         metavar=("COLUMN", "FILE"),
         help=(
-            "Colour points by a column of numbers that these .parquet, .csv, .npz or .safetensors"
-            " files hold, in the order of the map. May be repeated."
+            "Colour points by a column of numbers or words: one that the map has kept, or of these"
+            " .parquet, .csv, .tsv, .jsonl, .npz or .safetensors files, in the order of the map."
+            " May be repeated."
         ),
     )
     add_report(page)
@@ -63,8 +64,6 @@ def add_finished_commands(commands: Any) -> None:
 
 
 def _page(options: argparse.Namespace, errors: Console) -> int:
-    if any(len(given) < 2 for given in options.colour_by):
-        options.parser.error("--colour-by: name the column, then the files that hold it")
     columns = {name: [Path(file) for file in files] for name, *files in options.colour_by}
     with working("page", options, errors):
         path = page_of_folder(options.folder, columns)

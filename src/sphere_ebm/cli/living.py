@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sphere_ebm.cli.options import (
+    add_columns,
     add_command,
     add_inputs,
     add_joining,
@@ -18,6 +19,7 @@ from sphere_ebm.cli.options import (
     add_overwrite,
     add_pooling,
     add_report,
+    columns_or_none,
 )
 from sphere_ebm.cli.output import OK, PARTLY, PLAIN, add_quality, say
 from sphere_ebm.cli.progress import following
@@ -46,6 +48,7 @@ def add_living_commands(commands: Any) -> None:
     joined.add_argument("map", type=Path, metavar="MAP", help="Folder of the map.")
     add_inputs(joined, "INPUT", _INPUTS)
     add_pooling(joined)
+    add_columns(joined)
     add_joining(joined, "where shards join")
     add_report(joined)
     joined.set_defaults(run=_join)
@@ -91,6 +94,7 @@ def _add_update(commands: Any) -> None:
         help="An input with the name of a source on the map takes its place: it has changed.",
     )
     add_pooling(fit)
+    add_columns(updated)
     add_report(updated)
     updated.set_defaults(run=_update)
 
@@ -122,7 +126,13 @@ def _join(options: argparse.Namespace, errors: Console) -> int:
         options.parser.error(str(error))
     with following(options, errors) as progress:
         run = join_map(
-            options.map, options.inputs, pooling=options.pooling, engine=engine, progress=progress
+            options.map,
+            options.inputs,
+            pooling=options.pooling,
+            engine=engine,
+            columns=columns_or_none(options),
+            colour_by=options.colour_by,
+            progress=progress,
         )
     _say_problems(run.warnings, run.refused, errors)
     if options.json:
@@ -168,6 +178,8 @@ def _update(options: argparse.Namespace, errors: Console) -> int:
             replace=options.replace,
             steps=options.steps,
             pooling=options.pooling,
+            columns=columns_or_none(options),
+            colour_by=options.colour_by,
             overwrite=options.overwrite,
             progress=progress,
         )

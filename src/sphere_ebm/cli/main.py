@@ -21,6 +21,7 @@ from sphere_ebm.cli.entry import log_the_end
 from sphere_ebm.cli.finished import add_finished_commands
 from sphere_ebm.cli.living import add_living_commands
 from sphere_ebm.cli.options import (
+    add_columns,
     add_command,
     add_config_options,
     add_inputs,
@@ -30,6 +31,7 @@ from sphere_ebm.cli.options import (
     add_page,
     add_pooling,
     add_report,
+    columns_of,
     config_of,
 )
 from sphere_ebm.cli.output import (
@@ -209,6 +211,7 @@ def _add_label(commands: Any) -> None:
             "'in/*.safetensors' --output labels --steps 400 --seed 1",
             "huge --output labels --landmarks 50000 --jobs 4 --log log",
             "data --config labels/config.toml --output again",
+            "books.parquet --text-column title --keep year --colour-by genre --output labels",
         ],
     )
     add_inputs(labels, "INPUT", "Shard files, folders (searched recursively), or globs.")
@@ -222,6 +225,7 @@ def _add_label(commands: Any) -> None:
         action="store_true",
         help="Add the edges of *.hypergraph.db sidecars to the lateral graph.",
     )
+    add_columns(labels)
     many = add_joining(labels, "more points than fit at once")
     many.add_argument(
         "--landmarks",
@@ -280,6 +284,8 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
             landmarks=options.landmarks,
             engine=engine,
             page=options.page,
+            columns=columns_of(options, options.text_column),
+            colour_by=options.colour_by,
             progress=progress,
         )
     seconds = time.perf_counter() - begun

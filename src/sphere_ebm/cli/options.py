@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.labelling.engines import ENGINES
 from sphere_ebm.maps.config import PlacementConfig
 
@@ -117,6 +118,49 @@ def add_pooling(parser: Any) -> None:
         default="mean",
         help="How the tokens of a patch become one embedding, in shards of tokens. [mean]",
     )
+
+
+def add_columns(parser: argparse.ArgumentParser, text: bool = True) -> None:
+    """Options that say which columns of a table become what; without `text` that one is left."""
+    group = parser.add_argument_group("columns of tables")
+    group.add_argument(
+        "--embedding-column",
+        metavar="NAME",
+        help="Take embeddings from this column of .parquet, .csv, .tsv, .jsonl and .npz files;"
+        " each row is a point. [embeddings, else embedding]",
+    )
+    if text:
+        group.add_argument(
+            "--text-column", metavar="NAME", help="This column says what each row is, to be read."
+        )
+    group.add_argument(
+        "--id-column",
+        metavar="NAME",
+        help="This column names the rows. [they are counted from 0]",
+    )
+    group.add_argument(
+        "--keep",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="Keep these columns of numbers or words in label files, page and export.",
+    )
+    group.add_argument(
+        "--colour-by",
+        metavar="COLUMN",
+        help="Keep this column, and colour figure and page by it. [the document]",
+    )
+
+
+def columns_of(options: argparse.Namespace, text: str | None) -> TableColumns:
+    """The columns that the options ask for; `text` is that of the texts."""
+    return TableColumns(options.embedding_column, text, options.id_column, tuple(options.keep))
+
+
+def columns_or_none(options: argparse.Namespace) -> TableColumns | None:
+    """The same; None where nothing is asked for, and a map's own are meant."""
+    found = columns_of(options, options.text_column)
+    return None if found == ALL_FOUND else found
 
 
 def add_joining(parser: argparse.ArgumentParser, title: str) -> Any:

@@ -15,6 +15,7 @@ from rich.console import Console
 from sphere_ebm.cli.around import add_asking, around_dict, print_around
 from sphere_ebm.cli.ingested import ingest_summary, print_ingested
 from sphere_ebm.cli.options import (
+    add_columns,
     add_command,
     add_config_options,
     add_inputs,
@@ -22,6 +23,7 @@ from sphere_ebm.cli.options import (
     add_overwrite,
     add_page,
     add_report,
+    columns_of,
     config_of,
 )
 from sphere_ebm.cli.output import (
@@ -57,6 +59,8 @@ _INPUTS = (
 
 _KEPT = (
     "column",
+    "embedding_column",
+    "id_column",
     "encoding",
     "max_bytes",
     "rule",
@@ -74,7 +78,7 @@ _KEPT = (
 )
 """Options that decide which shards a text becomes."""
 
-_LISTS = ("include", "exclude")
+_LISTS = ("include", "exclude", "keep")
 """Options that decide which texts are taken, and may be given several times."""
 
 Models = tuple[AbstractEntropyModel, AbstractEmbedder]
@@ -101,6 +105,7 @@ def add_text_commands(commands: Any) -> None:
     add_overwrite(mapped, "what another run has left")
     add_page(mapped)
     add_asking(mapped)
+    add_columns(mapped, text=False)
     _add_common_options(mapped)
     add_config_options(mapped)
     mapped.set_defaults(run=_map)
@@ -116,6 +121,7 @@ def add_text_commands(commands: Any) -> None:
     add_inputs(ingested, "FILE", _INPUTS)
     add_output(ingested, "Write the shards into this folder.")
     add_overwrite(ingested, "what another run has left")
+    add_columns(ingested, text=False)
     _add_common_options(ingested)
     ingested.set_defaults(run=_ingest)
 
@@ -137,6 +143,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 def _add_reading(texts: Any) -> None:
     texts.add_argument(
         "--column",
+        "--text-column",
         metavar="NAME",
         help="Take texts from this column of .jsonl, .parquet and .csv files. [text, else content]",
     )
@@ -261,13 +268,14 @@ def make_embedder(options: argparse.Namespace) -> AbstractEmbedder:
 
 def _ingested(
     options: argparse.Namespace,
-    output: Path,
+    below: str,
     models: Models,
     progress: StageProgress | None,
 ) -> IngestRun:
+    """Shards in a folder below that of the output, or in the latter itself."""
     return ingest(
         options.inputs,
-        output,
+        options.output / below,
         patching=_patching(options),
         mean_length=options.mean_length,
         entropy=models[0],
@@ -278,6 +286,8 @@ def _ingested(
         prominence=options.prominence,
         include=options.include,
         exclude=options.exclude,
+        id_column=options.id_column,
+        keep=columns_of(options, None).colouring(options.colour_by).keep,
         overwrite=options.overwrite,
         keep_finished=os.path.lexists(options.output / MAP),
         not_searched=options.output,
@@ -289,7 +299,7 @@ def _ingest(options: argparse.Namespace, errors: Console) -> int:
     try:
         models = _models(options)
         with following(options, errors) as progress:
-            run = _ingested(options, options.output, models, progress)
+            run = _ingested(options, "", models, progress)
     except (LabelError, ShardError):
         raise
     except ValueError as error:
@@ -335,38 +345,52 @@ def _map(options: argparse.Namespace, errors: Console) -> int:
 
 
 def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any]) -> int:
-    """Make the map, and fill its summary; returns the exit code."""
+    """Make the map, and fill its summary; returns the exit code.
+
+    Tables whose embeddings are named are placed as they are, each row a point.
+    """
     begun = time.perf_counter()
     config = config_of(options)
-    if not options.overwrite:
+    rows = options.embedding_column is not None
+    if not (options.overwrite or rows):
         _refuse_another_map(options.output, config)
     with following(options, errors) as progress:
         try:
-            run = _ingested(options, options.output / SHARDS, _models(options), progress)
+            run = None if rows else _ingested(options, SHARDS, _models(options), progress)
         except (LabelError, ShardError):
             raise
         except ValueError as error:
             options.parser.error(str(error))
         labels = label(
-            run.files.values(),
+            options.inputs if run is None else run.files.values(),
             options.output,
             config,
             overwrite=options.overwrite,
             page=options.page,
+            columns=columns_of(options, options.column if rows else None),
+            colour_by=options.colour_by,
             progress=progress,
-            made_by={COMMAND: "map"}
-            | {name: vars(options)[name] or None for name in _LISTS}
-            | {name: vars(options)[name] for name in _KEPT},
+            made_by=_recipe(options),
         )
     seconds = time.perf_counter() - begun
-    _complain(run, errors)
+    summary |= run_summary(labels, seconds)
+    if run is not None:
+        _complain(run, errors)
+        summary["ingest"] = ingest_summary(run)
     _complain(labels, errors)
-    summary |= {**run_summary(labels, seconds), "ingest": ingest_summary(run)}
     if not (options.json or options.quiet):
         with printing():
-            print_ingested(run)
+            if run is not None:
+                print_ingested(run)
             print_run(labels, seconds)
-    return PARTLY if run.refused or labels.refused else OK
+    return PARTLY if labels.refused or (run is not None and run.refused) else OK
+
+
+def _recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that decide which map it is, for `config.toml`."""
+    kept = {name: vars(options)[name] for name in _KEPT}
+    lists = {name: vars(options)[name] or None for name in _LISTS}
+    return {COMMAND: "map"} | lists | kept
 
 
 def _refuse_another_map(folder: Path, config: PlacementConfig) -> None:

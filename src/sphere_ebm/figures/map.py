@@ -123,6 +123,7 @@ def plot_map(
     steps: Integer[Numbers, " records"] | None = None,
     quality: Mapping[str, float] | None = None,
     title: str = "Map on the sphere",
+    groups_are: str = "documents",
 ) -> Figure:
     """Draw a placement: world map, two globes, shells, energies.
 
@@ -154,6 +155,7 @@ def plot_map(
         quality: numbers for the line under the title, in the order given; those that are nan are
             left out.
         title: the first line of the page, shortened to 90 characters.
+        groups_are: what `document` numbers, for the line under the title.
 
     Points with non-finite coordinates are not drawn. Cost: O(n).
 
@@ -168,7 +170,7 @@ def plot_map(
     r = np.asarray(given.radius, np.float64)
     if r.shape != (len(u),):
         raise ValueError(f"`radius` must have shape ({len(u)},); got {r.shape}.")
-    coloured = _colouring(r, document, document_names, labels, values, name)
+    coloured = _colouring(r, document, document_names, groups_are, labels, values, name)
     tells = given.radius_tells is not False
     if not tells and coloured.title == "radius":
         coloured = Colouring(np.tile(to_rgb(PLAIN), (len(r), 1)), [], fact=coloured.fact)
@@ -219,6 +221,7 @@ def _colouring(
     radius: np.ndarray,
     document: Integer[Numbers, " n"] | None,
     document_names: Sequence[str] | None,
+    groups_are: str,
     labels: Sequence[Any] | Shaped[Numbers, " n"] | None,
     values: Sequence[float] | Shaped[Numbers, " n"] | None,
     name: str | None,
@@ -234,7 +237,7 @@ def _colouring(
         return coloured_by_values(np.asarray(values), len(radius), name or "value")
     groups = groups_of(None if document is None else np.asarray(document), document_names)
     documents = 0 if document is None else len(np.unique(document))
-    fact = f"{documents} documents" if documents > 1 else ""
+    fact = f"{documents} {groups_are}" if documents > 1 else ""
     if groups:
         return Colouring(group_colours(groups, len(radius)), groups, fact=fact)
     return Colouring(_radius_colours(radius), [], radius_norm(radius), "radius", fact)

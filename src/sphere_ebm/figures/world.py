@@ -19,6 +19,10 @@ FEWEST_NAMED = 10
 _MAP_BOX = (2 * np.sqrt(2), np.sqrt(2))
 
 
+DISC_MIDDLE = 1.5
+"""How far from the middle of the drawing the middles of the two discs of `lambert_pair` are."""
+
+
 def hammer(direction: Float[Numbers, "n 3"]) -> Float[np.ndarray, "n 2"]:
     """Hammer's equal-area projection of directions, centred on +x with +z up.
 
@@ -32,6 +36,19 @@ def hammer(direction: Float[Numbers, "n 3"]) -> Float[np.ndarray, "n 2"]:
     cosine = np.sqrt(1 - sine**2)
     scale = np.sqrt(2 / (1 + cosine * np.cos(half)))
     return np.stack([2 * scale * cosine * np.sin(half), scale * sine], axis=1)
+
+
+def lambert_pair(direction: Float[Numbers, "n 3"]) -> Float[np.ndarray, "n 2"]:
+    """Lambert's equal-area discs of the half spheres around +x, on the left, and -x, on the right.
+
+    Both are seen from outside with +z up. A disc has the radius √2, and its middle at x = -+1.5.
+    With u_x >= 0: (u_y, u_z) sqrt(2 / (1 + u_x)). Beside `hammer`, neighbours are torn apart at one
+    great circle instead of half of one, but shapes far from the middle are kept better.
+    """
+    x, y, z = np.asarray(direction, np.float64).T
+    side = np.where(x >= 0, 1.0, -1.0)
+    scale = np.sqrt(2 / (1 + np.abs(x)))
+    return np.stack([side * scale * y - side * DISC_MIDDLE, scale * z], axis=1)
 
 
 def _bare(axes: Axes, half_width: float, half_height: float) -> None:

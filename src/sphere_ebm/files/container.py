@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, final
 
 import ml_dtypes
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 
 from sphere_ebm.errors import ShardError
 
@@ -134,6 +134,17 @@ class Container:
                 where = _unflatten(start + bad, info.shape)
                 problem = f"{raw[bad]} is not below 2^63"
                 raise ShardError(self.path, problem, name, where, "write the file again")
+        return out
+
+    def doubles(self, name: str) -> Float64[np.ndarray, " values"]:
+        """All values of a tensor of floats, flat, as float64, whether they are finite or not.
+
+        Raises `ShardError` for any other dtype.
+        """
+        info = self.tensors[name]
+        out = np.empty(math.prod(info.shape), np.float64)
+        for start, raw in self._blocks(info, self._dtype(info, _FLOATS)):
+            out[start : start + len(raw)] = raw
         return out
 
     def octets(self, name: str) -> UInt8[np.ndarray, " values"]:

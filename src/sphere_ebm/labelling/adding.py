@@ -25,6 +25,7 @@ from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.labels import read_labels
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT
+from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
 from sphere_ebm.labelling.join import JoinOptions, JoinTask, run_tasks
@@ -35,6 +36,13 @@ from sphere_ebm.labelling.older import (
     read_old_map,
     renamed,
     unseen,
+)
+from sphere_ebm.labelling.own_columns import (
+    colour_of_map,
+    columns_to_read,
+    kept_in_map,
+    not_kept,
+    told_colour,
 )
 from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import (
@@ -77,6 +85,8 @@ def join_map(
     *,
     pooling: Pooling = "mean",
     engine: AbstractEngine | Executor | None = None,
+    columns: TableColumns | None = None,
+    colour_by: str | None = None,
     progress: StageProgress | None = None,
 ) -> JoinRun:
     """Let the points of shards join the finished map in `folder`, which does not move.
@@ -90,6 +100,8 @@ def join_map(
         inputs: files, folders (searched recursively) and globs; one, or several.
         pooling: how tokens become patches in per-token layouts.
         engine: where shards join, see `sphere_ebm.labelling.label.label`.
+        columns: of tables, see there; None: those that the map was made with.
+        colour_by: the column that figure and page are coloured by; None: as they are.
         progress: called as progress(stage, done, total), stages `"reading"`, `"writing"`,
             `"quality"` and `"figure"`.
 
@@ -100,13 +112,15 @@ def join_map(
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
-    read_map(folder)
+    held = read_map(folder)
     if isinstance(engine, Executor):
         engine = ExecutorEngine(engine)
     engine = engine or LocalEngine()
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     # what joins is read again, one shard at a time
-    sources, refused = read_sources(given, pooling, progress, lambda width: 0)
+    read = columns_to_read(held, columns, colour_by)
+    needed = not_kept(held, read)
+    sources, refused = read_sources(given, pooling, progress, lambda width: 0, read, needed)
     check_sources(sources, refused)
     if not sources:
         raise nothing_usable(refused)
@@ -117,7 +131,7 @@ def join_map(
             check_joinable(old, found)
             taken = [source.name for source in old.sources]
             new = [replace(source, joined=True) for source in renamed(found, taken)]
-            options = JoinOptions(pooling, engine, progress)
+            options = JoinOptions(pooling, engine, progress, read, colour_by)
             files, points, quality = _join(old, new, options)
     except EngineError as error:
         raise LabelError(str(error)) from error
@@ -146,7 +160,8 @@ def _join(
     Where nothing is new, nothing is written.
     """
     folder = old.folder
-    journal = _journal(old, new, options.pooling)
+    journal = _journal(old, new, options)
+    colour_by = options.colour_by or colour_of_map(old.held)
     everything = [folder / source.name for source in (*old.sources, *new)]
     if new:
         options.engine.prepare()
@@ -164,7 +179,9 @@ def _join(
     if new:
         about: dict[str, Any] = {"id": old.map_id, "joins": old.held.get("joins", 0) + len(new)}
         about |= {
-            name: old.held[name] for name in ("parent", "registered", COMMAND) if name in old.held
+            name: old.held[name]
+            for name in ("parent", "registered", "columns", COMMAND)
+            if name in old.held
         }
         write_summary(
             journal,
@@ -176,12 +193,13 @@ def _join(
             options.progress,
             about,
             page=PAGE in old.held["files"],
+            colour_by=colour_by,
         )
     journal.close()
     return {s.table.source: folder / s.name for s in new}, len(points.radius), quality
 
 
-def _journal(old: OldMap, new: list[Source], pooling: Pooling) -> Journal:
+def _journal(old: OldMap, new: list[Source], options: JoinOptions) -> Journal:
     """The journal of this very run; what another one that died left behind is removed.
 
     Raises LabelError where the run that made the map has not ended.
@@ -190,9 +208,11 @@ def _journal(old: OldMap, new: list[Source], pooling: Pooling) -> Journal:
     content = {
         "joined": old.map_id,
         "version": version("sphere-ebm"),
-        "pooling": pooling,
+        "pooling": options.pooling,
         "held": [source.digest for source in old.sources],
         "files": [[source.name, source.digest] for source in new],
+        **kept_in_map(options.columns),
+        **told_colour(options.colour_by),
     }
     join_id = identity(content)
     left = read_journal(folder)

@@ -14,11 +14,12 @@ from jaxtyping import Float
 
 from sphere_ebm.errors import LabelError, require
 from sphere_ebm.figures.page.points import NEIGHBOURS
-from sphere_ebm.figures.world import hammer
+from sphere_ebm.figures.world import hammer, lambert_pair
 from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.labels import Labels, read_labels
+from sphere_ebm.files.shards.own import OwnColumn, is_own, joined_columns
 from sphere_ebm.graph import Neighbours, nearest_neighbours
 
 ExportFormat = Literal["parquet", "csv", "embedding-atlas", "healpix"]
@@ -28,6 +29,19 @@ HEALPIX_ORDER = 29
 
 Column = np.ndarray | list[Any]
 _OWN = ("sphere_coords", "bytes", "bytes_offset", "embeddings", "direction", "radii")
+_COMPUTED = (
+    "longitude",
+    "latitude",
+    "x",
+    "y",
+    "lambert_x",
+    "lambert_y",
+    "neighbours",
+    "similarity",
+    "embeddings",
+)
+_DRAWN = ("octets", "x", "y", "lambert_x", "lambert_y")
+_NOT_IN_ATLAS = ("octets", "x", "y", "patch_start", "patch_length")
 _EVERYWHERE = ("document", "text", "r", "longitude", "latitude")
 
 
@@ -41,7 +55,10 @@ def map_table(
       labels have them;
     - `r`, `theta`, `phi`, `direction` (N, 3): as in the labels, bit for bit, and so is every other
       column that all label files have, by its own name;
+    - the columns of one's own that the map has kept, by their names; one that the map itself has
+      gets `own_` in front;
     - `longitude` in [-180, 180] and `latitude`, in degrees; `x`, `y`: Hammer's equal-area map;
+    - `lambert_x`, `lambert_y`: the half spheres around +x and -x as two discs (`lambert_pair`);
     - `neighbours` (N, k) and `similarity`: the ten nearest in the embedding and their cosines, -1
       and -inf where there are fewer;
     - `embeddings` (N, D), where they are asked for.
@@ -60,9 +77,16 @@ def map_table(
         "direction": np.concatenate([labels.direction for labels in files]),
         **_other_columns(files),
     }
+    rows = [len(labels) for labels in files]
+    own = joined_columns([labels.own.values for labels in files], rows)
+    # A name that is taken by what every map has gets `own_` in front.
+    taken = {*table, *_COMPUTED}
+    for name, column in own.items():
+        table[f"own_{name}" if name in taken else name] = _values(column)
     direction = np.asarray(table["direction"], np.float64)
     table["longitude"], table["latitude"] = _degrees(direction)
     table["x"], table["y"] = hammer(direction).T
+    table["lambert_x"], table["lambert_y"] = lambert_pair(direction).T
     whole = np.concatenate([labels.embeddings for labels in files if len(labels)] or [_NOTHING])
     if neighbours and len(whole) > 1:
         found: Neighbours = nearest_neighbours(whole, min(NEIGHBOURS, len(whole) - 1))
@@ -147,7 +171,7 @@ def _other_columns(files: list[Labels]) -> dict[str, Column]:
             and c.tensors[name].shape == (len(labels), *info.shape[1:])
             for c, labels in zip(containers, files, strict=True)
         )
-        if name in _OWN or not alike or not info.shape:
+        if name in _OWN or is_own(name) or not alike or not info.shape:
             continue
         if info.dtype == "F32":
             parts = [c.floats(name).reshape(-1, *info.shape[1:]) for c in containers]
@@ -163,6 +187,15 @@ def _other_columns(files: list[Labels]) -> dict[str, Column]:
 _INTEGERS = {"I32": np.int32, "I64": np.int64, "U8": np.uint8}
 
 
+def _is_flat(column: Column) -> bool:
+    return isinstance(column, list) or column.ndim == 1
+
+
+def _values(column: OwnColumn) -> Column:
+    """Words as a list, where every map holds them so."""
+    return column.tolist() if column.dtype == object else column
+
+
 def _degrees(
     direction: Float[np.ndarray, "n 3"],
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
@@ -171,8 +204,12 @@ def _degrees(
 
 
 def _for_embedding_atlas(table: dict[str, Column]) -> dict[str, Column]:
-    kept = [name for name in (*_EVERYWHERE, "shell", "angle_std") if name in table]
-    made = {name: table[name] for name in kept}
+    first = [name for name in (*_EVERYWHERE, "shell", "angle_std") if name in table]
+    made = {
+        name: table[name]
+        for name in dict.fromkeys((*first, *table))
+        if name not in _NOT_IN_ATLAS and _is_flat(table[name])
+    }
     made |= {"projection_x": table["x"], "projection_y": table["y"]}
     if "neighbours" in table:
         rows = zip(table["neighbours"], table["similarity"], strict=True)
@@ -193,9 +230,7 @@ def _for_astronomy(table: dict[str, Column]) -> dict[str, Column]:
     made: dict[str, Column] = {"_healpix_29": np.asarray(cell, np.int64), "ra": longitude}
     made["dec"] = table["latitude"]
     one_axis = {
-        name: column
-        for name, column in table.items()
-        if (isinstance(column, list) or column.ndim == 1) and name not in ("octets", "x", "y")
+        name: column for name, column in table.items() if _is_flat(column) and name not in _DRAWN
     }
     made |= one_axis
     order = np.argsort(made["_healpix_29"], kind="stable")

@@ -16,6 +16,7 @@ from sphere_ebm.files.atomic import clean_leftovers, sha256_of
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.columns import COLUMNS, spliced
 from sphere_ebm.files.shards.discovery import WorkItem
+from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii
@@ -120,11 +121,13 @@ def _loaded_map(path: Path, digest: str) -> FrozenMap:
 
 
 class JoinOptions(NamedTuple):
-    """How the tokens of shards become patches, where shards join, and whom to tell."""
+    """How shards are read, where they join, whom to tell, and what figures are coloured by."""
 
     pooling: Pooling
     engine: AbstractEngine
     progress: StageProgress | None
+    columns: TableColumns = ALL_FOUND
+    colour_by: str | None = None
 
 
 def join_all(

@@ -28,6 +28,7 @@ from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP, MAP_FORMAT, PLACEMENT
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.map_folder import again, label_files, read_map
+from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
@@ -36,6 +37,12 @@ from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import Claim, claim
 from sphere_ebm.labelling.join import JoinOptions, join_all
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
+from sphere_ebm.labelling.own_columns import (
+    COLOUR,
+    column_options,
+    forget_colours,
+    kept_in_map,
+)
 from sphere_ebm.labelling.recipe import COMMAND, with_config
 from sphere_ebm.labelling.sources import (
     Source,
@@ -126,6 +133,8 @@ def label(
     landmarks: int | None = None,
     engine: AbstractEngine | Executor | None = None,
     page: bool = True,
+    columns: TableColumns = ALL_FOUND,
+    colour_by: str | None = None,
     progress: StageProgress | None = None,
     made_by: Mapping[str, Any] | None = None,
 ) -> LabelRun:
@@ -151,6 +160,9 @@ def label(
             `sphere_ebm.labelling.engines.make_engine`, or an executor of the caller's, see
             `ExecutorEngine` there; None: in this process.
         page: write `map.html` too, the map to explore in a browser.
+        columns: which columns of tables become embeddings, text and names of rows, and which are
+            kept in label files, page and export.
+        colour_by: a column that is kept, by which the figure and the page are coloured.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
             `"steps"`, `"replicas"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0
             before a stage begins. Only done / total means anything.
@@ -172,16 +184,18 @@ def label(
         engine = ExecutorEngine(engine)
     options = JoinOptions(pooling, engine or LocalEngine(), progress)
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    asked = _read(given, config, pooling, sidecar_edges, landmarks, progress)
+    columns = columns.colouring(colour_by)
+    asked = _read(given, config, pooling, sidecar_edges, landmarks, columns, progress)
     map_id = _map_id(asked, config, pooling)
-    recipe = with_config(made_by or _options(asked, pooling), config)
+    recipe = with_config(made_by or _options(asked, pooling), config) | {COLOUR: colour_by}
     folder = Path(output)
     with _ready(options.engine, asked.chosen is not None), locked(folder):
         claimed = claim(folder, map_id, planned_files(asked.sources, page), overwrite)
         placement = _placement(claimed, asked, config, progress)
         journal = claimed.take_over()
+        forget_colours(journal, colour_by)
         before = journal.whole()
-        written = _write(journal, asked, placement, before, options, page, recipe)
+        written = _write(journal, asked, placement, before, options, page, colour_by, recipe)
         journal.close()
     return LabelRun.of(folder, map_id, placement, written, asked.sources, before, asked.refused)
 
@@ -190,7 +204,7 @@ class _Asked(NamedTuple):
     """What is to be mapped.
 
     `chosen`: rows of each source that are fitted, None where all are; `embeddings` and `prominence`
-    are those of the fitted points. `edges`: of sidecars.
+    are those of the fitted points. `edges`: of sidecars. `columns`: what was read of tables.
     """
 
     sources: list[Source]
@@ -199,6 +213,7 @@ class _Asked(NamedTuple):
     chosen: list[Int64[np.ndarray, " _"]] | None
     embeddings: Float32[np.ndarray, "points width"]
     prominence: Float32[np.ndarray, " points"]
+    columns: TableColumns
 
 
 def _read(
@@ -207,18 +222,19 @@ def _read(
     pooling: Pooling,
     sidecar_edges: bool,
     landmarks: int | None,
+    columns: TableColumns,
     progress: StageProgress | None,
 ) -> _Asked:
     """Read the inputs, and choose landmarks where not all points can be fitted."""
     most = most_fitted if landmarks is None else lambda width: landmarks
-    sources, refused = read_sources(given, pooling, progress, most)
+    sources, refused = read_sources(given, pooling, progress, most, columns)
     check_sources(sources, refused)
     edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
     if not sources:
         raise nothing_usable(refused)
     chosen = _landmarks(sources, config, edges, most)
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
-    return _Asked(sources, refused, edges, chosen, embeddings, prominence)
+    return _Asked(sources, refused, edges, chosen, embeddings, prominence, columns)
 
 
 def _write(
@@ -228,6 +244,7 @@ def _write(
     before: set[str],
     options: JoinOptions,
     page: bool,
+    colour_by: str | None,
     recipe: Mapping[str, Any],
 ) -> Written:
     """Write all labels but those of `before`, joining what was not fitted, and the summary."""
@@ -254,7 +271,9 @@ def _write(
         quality,
         before,
         options.progress,
+        kept_in_map(asked.columns),
         page=page,
+        colour_by=colour_by,
         recipe=recipe,
     )
     return Written(files, len(points.radius), quality, regions)
@@ -268,6 +287,7 @@ def _options(asked: _Asked, pooling: Pooling) -> dict[str, Any]:
         "pooling": pooling,
         "sidecar_edges": asked.edges is not None,
         "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
+        **column_options(asked.columns),
     }
 
 
@@ -352,6 +372,7 @@ def _map_id(asked: _Asked, config: PlacementConfig, pooling: str) -> str:
         "edges": drawn,
         "landmarks": None if chosen is None else [len(rows) for rows in chosen],
         "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in asked.sources],
+        **kept_in_map(asked.columns),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -100,6 +100,7 @@ def _table_of(labels: Labels) -> PatchTable:
         bytes_offset=labels.bytes_offset,
         text_file=labels.metadata.get(TEXT_FILE),
         parts=tuple(Path(part) for part in parts) or (source,),
+        own=labels.own,
     )
 
 

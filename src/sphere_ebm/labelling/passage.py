@@ -234,12 +234,22 @@ def texts_of(labels: Labels) -> Iterator[Text]:
         raise LabelError(
             f"{labels.path} holds no bytes: make the map from text, or from shards with bytes"
         )
+    documents = labels.named_documents
+    if labels.own.by_row:
+        documents = [(f"{labels.file_name} {name}", 1) for name in _names_of_rows(labels)]
     row = 0
-    for name, patches in labels.named_documents:
+    for name, patches in documents:
         if patches:
             offset = labels.bytes_offset[row : row + patches + 1]
             yield Text(name, labels.bytes[offset[0] : offset[-1]], offset - offset[0])
         row += patches
+
+
+def _names_of_rows(labels: Labels) -> list[str]:
+    """What the rows of a table are called: by their ids, else they are counted from 0."""
+    own = labels.own
+    ids = own.values[own.id].tolist() if own.id is not None else [""] * len(labels)
+    return [name or f"row {row}" for row, name in enumerate(ids)]
 
 
 def _held(texts: list[Text], passage: str) -> int | None:

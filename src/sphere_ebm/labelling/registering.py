@@ -24,6 +24,7 @@ from sphere_ebm.labelling.columns import placement_of_labels, write_placed
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.older import OldMap, identity, read_old_map
+from sphere_ebm.labelling.own_columns import colour_of_map
 from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import Source, planned_files
 from sphere_ebm.labelling.summary import measured_points, write_summary
@@ -161,7 +162,9 @@ def _write(
                 "apart_degrees": residual._asdict(),
             }
         }
-        about |= {name: fresh.held[name] for name in ("parent", "joins") if name in fresh.held}
+        about |= {
+            name: fresh.held[name] for name in ("parent", "joins", "columns") if name in fresh.held
+        }
         _write_files(journal, fresh, fitted, frame, about, progress)
         journal.close()
 
@@ -195,6 +198,7 @@ def _write_files(
         progress,
         about,
         page=PAGE in fresh.held["files"],
+        colour_by=colour_of_map(fresh.held),
         recipe={COMMAND: "register"},
     )
 

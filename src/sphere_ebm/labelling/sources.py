@@ -5,7 +5,7 @@ What could be read of them, what was refused, and what they say about themselves
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -18,6 +18,7 @@ from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.formats import PAGE
 from sphere_ebm.files.shards.discovery import WorkItem, discover
 from sphere_ebm.files.shards.naming import label_names
+from sphere_ebm.files.shards.own import ALL_FOUND, OwnColumns, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.files.shards.reader import read_item
 from sphere_ebm.files.shards.sidecar import read_sidecar_edges
@@ -52,19 +53,27 @@ def read_sources(
     pooling: Pooling,
     progress: StageProgress | None,
     most_points: Callable[[int], int] | None = None,
+    columns: TableColumns = ALL_FOUND,
+    needed: Collection[str] | None = None,
 ) -> tuple[list[Source], list[Refused]]:
     """Read everything that files, folders and globs stand for.
 
-    Placements found in folders are passed over.
+    Placements found in folders are passed over. Of tables, `columns` are read.
 
     Inputs that hold more than `most_points(width)` points in all keep neither embeddings nor bytes.
+
+    Raises LabelError for a `needed` column that no input has; all that are kept are needed where
+    nothing else is said.
     """
     named = {Path(given) for given in inputs}
     items = [
-        item for item in discover(inputs) if item.source in named or not is_placement(item.source)
+        item
+        for item in discover(inputs, columns)
+        if item.source in named or not is_placement(item.source)
     ]
     found: list[tuple[WorkItem, PatchTable, str, int]] = []
     refused: list[Refused] = []
+    there = set[str]()
     points = 0
     width = 1
     whole = True
@@ -77,6 +86,8 @@ def read_sources(
         except (ShardError, OSError) as problem:
             refused.append(Refused(item.source, str(problem)))
             continue
+        there |= table.own.values.keys()
+        table = _without(table, columns)
         points += len(table)
         width = max(width, table.dim) if len(table) else width
         if whole and most_points is not None and points > most_points(width):
@@ -85,15 +96,41 @@ def read_sources(
         found.append((item, table if whole else emptied(table), digest, table.dim))
     if progress is not None:
         progress("reading", len(items), len(items))
+    if found:
+        _check_columns(there, columns.kept if needed is None else needed, refused)
     names = label_names([item for item, *_ in found])
     return [Source(*parts, name, whole) for parts, name in zip(found, names, strict=True)], refused
+
+
+def _without(table: PatchTable, columns: TableColumns) -> PatchTable:
+    """The table, with a warning for each column that is asked for and that it lacks."""
+    lacking = [name for name in columns.kept if name not in table.own.values]
+    if not lacking:
+        return table
+    names = " and ".join(f"`{name}`" for name in lacking)
+    said = f"has no column {names}: its points are without a value"
+    return dataclasses.replace(table, warnings=(*table.warnings, said))
+
+
+def _check_columns(
+    there: Collection[str], needed: Collection[str], refused: Sequence[Refused]
+) -> None:
+    for name in sorted(needed):
+        if name not in there:
+            known = f"; of those that are kept there are {', '.join(sorted(there))}"
+            raise LabelError(f"no input has a column {name!r}{known if there else ''}", refused)
 
 
 def emptied(table: PatchTable) -> PatchTable:
     """A table without its large columns."""
     nothing = np.zeros((len(table), 0), np.float32)
     return dataclasses.replace(
-        table, embeddings=nothing, bytes=None, bytes_offset=None, entropy=None
+        table,
+        embeddings=nothing,
+        bytes=None,
+        bytes_offset=None,
+        entropy=None,
+        own=OwnColumns(by_row=table.own.by_row),
     )
 
 

@@ -24,6 +24,7 @@ from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.shells import occupancy
 from sphere_ebm.labelling.landmarks import choose_landmarks
+from sphere_ebm.labelling.own_columns import classes_of, kept_columns, told_colour
 from sphere_ebm.labelling.page import add_page, described
 from sphere_ebm.labelling.recipe import COMMAND, write_recipe
 from sphere_ebm.labelling.sources import Source, document_numbers
@@ -134,12 +135,14 @@ def write_summary(
     about: Mapping[str, Any] | None = None,
     *,
     page: bool = True,
+    colour_by: str | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> list[Region]:
     """Options, energy trace, figure, page and, last of all, `map.json`; returns names of regions.
 
-    `about` is what `map.json` is to say of the map besides. `recipe` is the command that makes the
-    map, and its options; None: they stay as they are.
+    `about` is what `map.json` is to say of the map besides. The figure and the page are coloured by
+    `colour_by`, a column of the label files; None: by document. `recipe` is the command that makes
+    the map, and its options; None: they stay as they are.
     """
     folder = journal.folder
     if recipe is not None:
@@ -159,10 +162,11 @@ def write_summary(
         journal.record(ENERGY, sha256_of(folder / ENERGY))
     if FIGURE not in finished:
         with stage("figure", progress):
-            _draw(folder / FIGURE, sources, placement, points, quality)
+            _draw(folder / FIGURE, sources, placement, points, quality, colour_by)
             journal.record(FIGURE, sha256_of(folder / FIGURE))
-    regions = add_page(journal, [source.name for source in sources], page, progress)
+    regions = add_page(journal, [source.name for source in sources], page, progress, colour_by)
     content = _map_content(journal, sources, placement, points, quality) | dict(about or {})
+    content |= told_colour(colour_by)
     content |= {} if recipe is None else {COMMAND: recipe[COMMAND]}
     content["regions"] = described(regions)
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
@@ -223,8 +227,16 @@ def _draw(
     placement: Placement,
     points: MapPoints,
     quality: QualityReport,
+    colour_by: str | None,
 ) -> None:
     names = [name for s in sources for name in s.table.named_documents]
+    title = (
+        f"{len(names)} documents on one sphere" if len(names) > 1 else "One document on a sphere"
+    )
+    group = document_numbers(sources)
+    if colour_by is not None:
+        files = [path.parent / source.name for source in sources]
+        group, names = classes_of(kept_columns(files)[colour_by])
     p_value = points.kept_p_value
     chance = None if p_value is None or not len(p_value) else ~better_than_chance(p_value)
     # the figure divides by the number of points it draws; the energy is that of the fitted ones
@@ -232,7 +244,7 @@ def _draw(
     figure = plot_map(
         points.direction,
         points.radius,
-        document=document_numbers(sources),
+        document=group,
         document_names=names,
         shell=points.shell,
         shells=placement.shells,
@@ -243,8 +255,7 @@ def _draw(
         quality={f"recall@{k}": v for k, v in quality.recall.items()}
         | {f"trustworthiness@{k}": v for k, v in list(quality.trustworthiness.items())[:1]}
         | ({} if chance is None else {"no better than chance": float(chance.mean())}),
-        title=f"{len(names)} documents on one sphere"
-        if len(names) > 1
-        else "One document on a sphere",
+        title=title,
+        groups_are="documents" if colour_by is None else f"classes of {colour_by}",
     )
     save_figure(figure, path)

@@ -5,28 +5,29 @@ that knows its parent; a run that dies continues with the same command and ends 
 """
 
 import dataclasses
-import heapq
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP_FORMAT, PAGE, PLACEMENT
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import Labels
+from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.label import LabelRun, Written
 from sphere_ebm.labelling.landmarks import most_fitted
+from sphere_ebm.labelling.moved import Moved, moved_by_document, moved_farthest
 from sphere_ebm.labelling.older import (
     OldMap,
     check_joinable,
@@ -34,6 +35,17 @@ from sphere_ebm.labelling.older import (
     read_old_map,
     renamed,
     unseen,
+)
+from sphere_ebm.labelling.own_columns import (
+    COLOUR,
+    colour_of_map,
+    column_options,
+    columns_of_map,
+    columns_to_read,
+    forget_colours,
+    kept_in_map,
+    not_kept,
+    told_colour,
 )
 from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.labelling.sources import (
@@ -54,17 +66,6 @@ from sphere_ebm.maps.growth import Drift, Points, degrees_moved, growing, refit
 from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress, stage
-
-FARTHEST = 10
-"""Points that are named because they moved most."""
-
-
-class Moved(NamedTuple):
-    """A point of the older map: its document, its number there, and how far it moved."""
-
-    document: str
-    patch: int
-    degrees: float
 
 
 @final
@@ -97,6 +98,8 @@ def update_map(
     replace: bool = False,
     steps: int | None = None,
     pooling: Pooling = "mean",
+    columns: TableColumns | None = None,
+    colour_by: str | None = None,
     overwrite: bool = False,
     progress: StageProgress | None = None,
 ) -> UpdateRun:
@@ -117,6 +120,8 @@ def update_map(
             patches whose embedding has not changed are held where they were.
         steps: of the fit; None: as many as the older map's.
         pooling: as for `label`.
+        columns: as for `label`; None: those that the older map was made with.
+        colour_by: as for `label`; None: as the older map is coloured.
         overwrite: as for `label`.
         progress: as for `label`.
 
@@ -133,7 +138,12 @@ def update_map(
     if output.exists() and output.samefile(folder):
         raise LabelError(f"{output} is the older map, which an update leaves alone; choose another")
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    sources, refused = read_sources(given, pooling, progress) if given else ([], [])
+    read = columns_to_read(old.held, columns, colour_by)
+    needed = not_kept(old.held, read)
+    sources: list[Source] = []
+    refused: list[Refused] = []
+    if given:
+        sources, refused = read_sources(given, pooling, progress, None, read, needed)
     if given and not sources:
         raise nothing_usable(refused)
     check_sources(sources, refused)
@@ -141,6 +151,7 @@ def update_map(
     check_joinable(old, found)
     plan = _plan(old, found, replace)
     how = {"strength": float(strength), "pooling": pooling, "replaced": list(plan.replaced)}
+    how |= kept_in_map(read) | told_colour(colour_by or colour_of_map(old.held))
     config = growing(old.config)
     config = config if steps is None else dataclasses.replace(config, steps=steps)
     run = _run(old, plan, config, output, how, overwrite, progress, refused)
@@ -149,8 +160,8 @@ def update_map(
         run,
         old.map_id,
         Drift.of(degrees[plan.held]),
-        _by_document(plan, degrees),
-        _farthest(plan, degrees),
+        moved_by_document(plan.sources, plan.held, degrees),
+        moved_farthest(plan.sources, plan.held, degrees),
         plan.added,
         plan.replaced,
         tuple(present),
@@ -283,6 +294,7 @@ def _run(
         claimed = claim(output, _map_id(old, plan, config, how), planned, overwrite)
         placement = fitted_placement(claimed, plan.embeddings, fit, joined=False)
         journal = claimed.take_over()
+        forget_colours(journal, colour_of_map(how))
         before = journal.whole()
         written = _write(journal, old, plan, placement, how, before, progress)
         journal.close()
@@ -312,8 +324,9 @@ def _write(
         quality,
         before,
         progress,
-        {"parent": _parent(old, plan, placement, how)},
+        {"parent": _parent(old, plan, placement, how), **kept_in_map(columns_of_map(how))},
         page=PAGE in old.held["files"],
+        colour_by=colour_of_map(how),
         recipe=_recipe(plan, placement.config, how),
     )
     named = {*plan.added, *plan.replaced}
@@ -331,7 +344,7 @@ def _map_id(old: OldMap, plan: _Plan, config: PlacementConfig, how: dict[str, An
         "files": [[s.name, s.digest] for s in plan.sources],
         **how,
     }
-    return identity(content)
+    return identity({name: value for name, value in content.items() if name != COLOUR})
 
 
 def _recipe(plan: _Plan, config: PlacementConfig, how: dict[str, Any]) -> dict[str, Any]:
@@ -342,6 +355,8 @@ def _recipe(plan: _Plan, config: PlacementConfig, how: dict[str, Any]) -> dict[s
         "steps": config.steps,
         "replace": bool(plan.replaced),
         "pooling": how["pooling"],
+        **column_options(columns_of_map(how)),
+        COLOUR: colour_of_map(how),
     }
 
 
@@ -362,35 +377,3 @@ def _parent(old: OldMap, plan: _Plan, placement: Placement, how: dict[str, Any])
         "held": int(plan.held.sum()),
         "moved_degrees": Drift.of(moved)._asdict() if len(moved) else None,
     }
-
-
-def _documents(
-    plan: _Plan, degrees: Float64[np.ndarray, " points"]
-) -> Iterator[tuple[str, Int64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]]:
-    """Every document's name, and of its held points the numbers and how far they moved."""
-    for source, begin in zip(plan.sources, offsets(plan.sources), strict=False):
-        table = source.table
-        for number, name in enumerate(table.named_documents):
-            rows = np.flatnonzero(table.document == number)
-            held = plan.held[begin + rows]
-            patches = np.arange(len(rows))
-            yield name, patches[held], degrees[begin + rows[held]]
-
-
-def _by_document(plan: _Plan, degrees: Float64[np.ndarray, " points"]) -> dict[str, Drift]:
-    """How far the held points of each document moved; those of one name are counted together."""
-    found: dict[str, list[np.ndarray]] = {}
-    for name, _, moved in _documents(plan, degrees):
-        if len(moved):
-            found.setdefault(name, []).append(moved)
-    return {name: Drift.of(np.concatenate(parts)) for name, parts in found.items()}
-
-
-def _farthest(plan: _Plan, degrees: Float64[np.ndarray, " points"]) -> tuple[Moved, ...]:
-    """The held points that moved most."""
-    moved = [
-        Moved(name, int(patch), float(angle))
-        for name, patches, angles in _documents(plan, degrees)
-        for patch, angle in zip(patches, angles, strict=True)
-    ]
-    return tuple(heapq.nlargest(FARTHEST, moved, key=lambda one: one.degrees))

@@ -4,7 +4,7 @@ import codecs
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, final
 
@@ -13,6 +13,8 @@ from jaxtyping import Int64, UInt8
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import open_regular
+from sphere_ebm.files.shards.lines import CELL_SUFFIXES, LINE_SUFFIXES, rows_of_cells
+from sphere_ebm.files.shards.own import OwnColumns
 from sphere_ebm.text.converting import (
     HTML_SUFFIXES,
     MARKDOWN_SUFFIXES,
@@ -22,9 +24,7 @@ from sphere_ebm.text.converting import (
     without_front_matter,
 )
 from sphere_ebm.text.delimited import (
-    DELIMITED_SUFFIXES,
     column_of_text,
-    delimited_rows,
     prose_of,
 )
 from sphere_ebm.text.finding import BINARY_SUFFIXES, MARKS, PARQUET_SUFFIX, TextItem
@@ -33,7 +33,6 @@ from sphere_ebm.text.tables import json_texts, parquet_texts
 MAX_BYTES = 64 * 2**20
 """Bytes of text that one file may hold, unless the caller says otherwise."""
 
-LINE_SUFFIXES = (".jsonl", ".ndjson")
 _SNIFFED = 8192  # bytes looked at to tell text from anything else
 _HASHED_FIRST = (PARQUET_SUFFIX, PDF_SUFFIX)
 _CHUNK = 1 << 18
@@ -53,6 +52,7 @@ class FileText:
     - `lengths` (N,): bytes of each document, positive; they add up to B.
     - `digest`: SHA-256 (hex) of the file as it was read.
     - `warnings`: one line each, for the summary shown to the user.
+    - `own`: columns of the user's own, a value per document.
     """
 
     source: Path
@@ -62,6 +62,7 @@ class FileText:
     lengths: Int64[np.ndarray, " documents"]
     digest: str
     warnings: tuple[str, ...] = ()
+    own: OwnColumns = field(default_factory=OwnColumns)
 
 
 def read_texts(
@@ -169,7 +170,7 @@ def _streamed(
         return _one(item, without_front_matter(bytes(found.octets)))
     if suffix in HTML_SUFFIXES:
         return _one(item, html_prose(path, found.octets.decode()).encode())
-    if suffix in DELIMITED_SUFFIXES:
+    if suffix in CELL_SUFFIXES:
         return _table(item, found.octets.decode(), column, max_bytes)
     return found
 
@@ -190,7 +191,7 @@ def _one(item: TextItem, octets: bytes | bytearray) -> _Gathered:
 
 def _table(item: TextItem, text: str, column: str | None, max_bytes: int) -> _Gathered:
     """Of a table its column of texts, a document for each row, or all of its prose as one."""
-    rows = delimited_rows(item.source, text)
+    rows = iter(rows_of_cells(item.source, text))
     heading = next(rows, [])
     number = column_of_text(item.source, heading, column)
     if number is None:

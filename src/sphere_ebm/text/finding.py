@@ -15,9 +15,10 @@ from typing import final
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.formats import MAP, MAP_FORMAT
+from sphere_ebm.files.shards.lines import CELL_SUFFIXES
 from sphere_ebm.files.walk import Search, natural_order
 from sphere_ebm.text.converting import PDF_SUFFIX
-from sphere_ebm.text.delimited import DELIMITED_SUFFIXES, has_prose
+from sphere_ebm.text.delimited import has_prose
 from sphere_ebm.text.folder import MANIFEST, MANIFEST_FORMAT
 
 _BINARY = (
@@ -243,4 +244,4 @@ def _may_be_text(name: str) -> bool:
         return bool(head)
     if len(head) < _SNIFFED and not head.strip():
         return False
-    return b"\0" not in head and (suffix not in DELIMITED_SUFFIXES or has_prose(head))
+    return b"\0" not in head and (suffix not in CELL_SUFFIXES or has_prose(head))

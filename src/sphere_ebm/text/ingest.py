@@ -19,6 +19,7 @@ from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.naming import unique_names
+from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.rules import checked_choice
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
@@ -78,6 +79,8 @@ def ingest(
     prominence: Prominence = "norm",
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    id_column: str | None = None,
+    keep: Sequence[str] = (),
     overwrite: bool = False,
     keep_finished: bool = False,
     not_searched: Path | str | None = None,
@@ -108,6 +111,8 @@ def ingest(
         include: shell patterns of the files that are taken of folders and globs, see `Patterns`;
             none: all.
         exclude: shell patterns of files that are not taken of them.
+        id_column: the column of files of rows that names their documents; None: `line 3`, `row 3`.
+        keep: columns of files of rows that every patch of the row carries on.
         overwrite: replace the shards that another run has left in `output`; those that would be the
             same are kept.
         keep_finished: refuse to write a finished shard again whose text has changed.
@@ -133,7 +138,7 @@ def ingest(
         mean_length,
         entropy or ByteModel(),
         embedder or StaticEmbedder(),
-        column,
+        TableColumns(text=column, id=id_column, keep=tuple(keep)),
         encoding,
         max_bytes,
         prominence,

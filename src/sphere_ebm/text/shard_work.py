@@ -11,11 +11,13 @@ from sphere_ebm.errors import LabelError, Refused, ShardError, one_line
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.layouts import TEXT_FILE
+from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.text.documents import FileText, read_texts
 from sphere_ebm.text.finding import TextItem
 from sphere_ebm.text.folder import MADE_WITH
+from sphere_ebm.text.own import with_columns
 from sphere_ebm.text.patching import Patching
 from sphere_ebm.text.prominence import Prominence
 from sphere_ebm.text.shard_writer import write_shard
@@ -34,7 +36,7 @@ class ShardSettings:
     mean_length: float
     entropy: AbstractEntropyModel
     embedder: AbstractEmbedder
-    column: str | None
+    columns: TableColumns
     encoding: str
     max_bytes: int
     prominence: Prominence
@@ -53,8 +55,10 @@ class ShardSettings:
             "mean_length": self.mean_length if self.patching.threshold is None else None,
             "entropy_model": self.entropy.name,
             "embedding_model": self.embedder.name,
-            "column": self.column,
+            "column": self.columns.text,
             "encoding": self.encoding,
+            **({"keep": self.columns.kept} if self.columns.kept else {}),
+            **({"id_column": self.columns.id} if self.columns.id is not None else {}),
             # left out where it is the default, so that shards of older versions are known again
             **({} if self.prominence == "norm" else {"prominence": self.prominence}),
         }
@@ -98,10 +102,11 @@ class ShardWork:
         settings = self.settings
         text = read_texts(
             item,
-            column=settings.column,
+            column=settings.columns.text,
             encoding=settings.encoding,
             max_bytes=settings.max_bytes,
         )
+        text = with_columns(text, settings.columns, settings.encoding)
         self.kept += _write(self.journal, name, text, settings)
         path = self.journal.folder / name
         said = (*text.warnings, *_about_length(path, settings))

@@ -77,7 +77,10 @@ def write_shard(
             _embedded(text.source, documents, lengths, embedder, norm),
         ),
     }
+    own = text.own.repeated(np.array([len(one) for one in lengths]))
+    tensors |= own.tensors()
     stored = {**metadata, **_metadata(text, readings, lengths, patching, entropy, embedder)}
+    stored |= own.metadata()
     return write_tensors(path, tensors, stored)
 
 

@@ -1,7 +1,7 @@
 """Levels of detail and names in the browser, on thirty thousand points and a small budget."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,11 @@ def many() -> PagePoints:
 
 
 @pytest.fixture(scope="module")
-def opened(opened_page: Open, many: PagePoints) -> Opened:
-    found = opened_page(many)
+def opened(open_map: Open, many: PagePoints) -> Iterator[Opened]:
+    found = open_map(many)
     found.ask("budget => { sphere.budget = budget; }", BUDGET)
-    return found
+    yield found
+    found.close()
 
 
 def looking(opened: Opened, view: str, zoom: float, centre: np.ndarray) -> dict[str, Any]:

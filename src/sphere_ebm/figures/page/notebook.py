@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from sphere_ebm.errors import require
+from sphere_ebm.figures.page.packing import columns_of
 from sphere_ebm.figures.page.page import (
-    columns_of,
     page_bytes,
     page_facts,
     viewer_markup,

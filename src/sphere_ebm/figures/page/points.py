@@ -1,6 +1,7 @@
 """What the page shows of a map: its points, their documents and texts, and numbers of each."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -11,6 +12,7 @@ from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.shards.labels import Labels, read_labels
+from sphere_ebm.files.shards.own import OwnColumn, joined_columns
 from sphere_ebm.graph import nearest_neighbours
 
 NEIGHBOURS = 10
@@ -39,6 +41,10 @@ class PagePoints:
         text: (B,) bytes of all patches in order, or None where no file has any.
         text_offset: (N + 1,) where each patch begins in `text`.
         numbers: by name, (N,) finite numbers that points can be coloured by.
+        own: by name, (N,) numbers or words of the user's own, to colour by and to read.
+        names: the column of `own` that says what each point is called, or None.
+        by_row: numbers of the documents whose points are rows of a table and no running text.
+        colour_by: the column of `own` that points are coloured by at first; None: by document.
         neighbours: (N, k) nearest in the embedding, best first, -1 where there are fewer; or None.
         modes: (N, 2, 3) two directions of a point that has two homes, and `mode_weight` (N, 2)
             their weights; or None.
@@ -51,6 +57,10 @@ class PagePoints:
     text: UInt8[np.ndarray, " bytes"] | None = None
     text_offset: Int64[np.ndarray, " offsets"] | None = None
     numbers: dict[str, Float32[np.ndarray, " points"]] = field(default_factory=dict)
+    own: dict[str, OwnColumn] = field(default_factory=dict)
+    names: str | None = None
+    by_row: tuple[int, ...] = ()
+    colour_by: str | None = None
     neighbours: Int32[np.ndarray, "points k"] | None = None
     modes: Float32[np.ndarray, "points 2 3"] | None = None
     mode_weight: Float32[np.ndarray, "points 2"] | None = None
@@ -61,9 +71,30 @@ class PagePoints:
             raise ValueError(f"`documents` must add up to {len(self)} points; got {counted}.")
         if (self.text is None) != (self.text_offset is None):
             raise ValueError("`text` and `text_offset` must be given together.")
+        for name, column in self.own.items():
+            if column.shape != (len(self),):
+                raise ValueError(
+                    f"`own` must have {len(self)} values in {name!r}; got {column.shape}."
+                )
+        for one in (self.names, self.colour_by):
+            if one is not None and one not in self.own:
+                raise ValueError(f"`own` must have the column {one!r}; it has {[*self.own]}.")
 
     def __len__(self) -> int:
         return len(self.radius)
+
+    @property
+    def borders(self) -> Int64[np.ndarray, " borders"]:
+        """Where texts begin that are read by themselves, in points, and the number of points.
+
+        A document is one text, or as many as it has rows.
+        """
+        ends = np.cumsum([0, *(count for _, count in self.documents)])
+        parts = [
+            np.arange(begin, end) if d in self.by_row else np.array([begin])
+            for d, (begin, end) in enumerate(itertools.pairwise(ends))
+        ]
+        return np.concatenate([*parts, [len(self)]]).astype(np.int64)
 
     @property
     def document(self) -> Int32[np.ndarray, " points"]:
@@ -84,6 +115,7 @@ def points_of_labels(paths: Iterable[Path], *, neighbours: bool = True) -> PageP
     texts = any(file.text is not None for file in files)
     shared = set.intersection(*(set(file.numbers) for file in files))
     modes = small and all(file.modes is not None for file in files)
+    named = {file.own.id for file in files}
     return PagePoints(
         direction=np.concatenate([file.direction for file in files]),
         radius=np.concatenate([file.radius for file in files]),
@@ -96,6 +128,9 @@ def points_of_labels(paths: Iterable[Path], *, neighbours: bool = True) -> PageP
             for name in _NUMBERS.values()
             if name in shared
         },
+        own=joined_columns([file.own.values for file in files], [file.points for file in files]),
+        names=named.pop() if len(named) == 1 else None,
+        by_row=tuple(_of_rows(files)),
         neighbours=nearest_in_embedding([file.path for file in files])
         if small and neighbours
         else None,
@@ -121,6 +156,7 @@ class _File:
         self.direction = labels.direction
         self.radius = labels.radius
         self.shell = labels.shell
+        self.own = labels.own
         self.text = labels.bytes
         self.octets, self.lengths = _text_of(labels)
         self.numbers = {
@@ -146,6 +182,15 @@ def _has(container: Container, name: str, shape: tuple[int, ...]) -> bool:
     """Whether a file has this tensor of float32, in this shape."""
     info = container.tensors.get(name)
     return info is not None and info.shape == shape and info.dtype == "F32"
+
+
+def _of_rows(files: Sequence[_File]) -> Iterator[int]:
+    """Numbers of the documents that are tables."""
+    first = 0
+    for file in files:
+        if file.own.by_row:
+            yield from range(first, first + len(file.documents))
+        first += len(file.documents)
 
 
 def _offsets(files: Sequence[_File]) -> Int64[np.ndarray, " offsets"]:

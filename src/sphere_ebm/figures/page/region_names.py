@@ -94,8 +94,7 @@ def _tokens(
     Documents take the place of words where there are several of them and no text.
     """
     if points.text is not None and points.text_offset is not None and len(points.text):
-        ends = np.cumsum([count for _, count in points.documents])
-        words = words_of(points.text, points.text_offset[ends])
+        words = words_of(points.text, points.text_offset[points.borders[1:]])
         point = np.searchsorted(points.text_offset, words.begin, side="right") - 1
         return words.vocabulary, words.word, point.astype(np.int64)
     names = [name for name, _ in points.documents]

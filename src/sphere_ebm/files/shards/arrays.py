@@ -1,4 +1,4 @@
-"""Shards that other tools write: a 2-D `.npy` or `.npz` array, or Parquet (see `parquet`).
+"""Shards that other tools write: `.npy` or `.npz` arrays, Parquet, CSV, TSV and JSON lines.
 
 One row is one point.
 
@@ -7,7 +7,7 @@ Nothing is ever unpickled. Sizes in `.npy` headers are checked before memory is 
 
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,13 +17,32 @@ from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import TensorInfo, open_regular
 from sphere_ebm.files.shards.assemble import NORM_USED, build_table, finite_float32, norms
 from sphere_ebm.files.shards.layouts import drop_leading_ones
-from sphere_ebm.files.shards.parquet import list_parquet, read_parquet
+from sphere_ebm.files.shards.lines import (
+    CELL_SUFFIXES,
+    LINE_SUFFIXES,
+    TableRows,
+    list_lines,
+    read_lines,
+)
+from sphere_ebm.files.shards.own import (
+    ALL_FOUND,
+    OwnColumn,
+    OwnColumns,
+    TableColumns,
+    absent,
+    column_of,
+    words_of,
+)
+from sphere_ebm.files.shards.parquet import list_parquet, parquet_columns, read_parquet
 from sphere_ebm.files.shards.table import PatchTable
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
+TABLE_SUFFIXES = (*CELL_SUFFIXES, *LINE_SUFFIXES)
+"""Files that are shards only where they are named, or their column of embeddings is."""
 
 _CHUNK = 1 << 20
 _NUMBERS = "fiu"  # NumPy's kinds of real numbers
+_WORDS = "bSU"  # and of what else a column may hold
 _DEFLATE_LIMIT = 1100  # deflate shrinks by 1032 at most: a larger stated size is a lie
 
 
@@ -34,43 +53,63 @@ class _Readable(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
 
-def read_array(path: Path) -> PatchTable:
-    """Read a `.npy`, `.npz` or Parquet file as a shard of P points.
+def read_array(path: Path, columns: TableColumns = ALL_FOUND) -> PatchTable:
+    """Read a file of arrays, or a table, as a shard of P points.
 
-    `patch_start` is the row, `patch_length` 1.
+    `patch_start` is the row, `patch_length` 1. The text of a row, where `columns` names its column,
+    becomes the bytes of the patch.
 
     - `.npy`: one float or integer array (P, D).
-    - `.npz`: the array `embeddings`, else the only 2-D array; `prominence` (P,) if there is one.
-    - Parquet: the column `embeddings` or `embedding`, else the only list column; `prominence` if
-      there is one.
+    - `.npz`: the array that `columns` names, else `embeddings`, else the only 2-D array;
+      `prominence` (P,) if there is one, and arrays (P,) of numbers or strings as other columns.
+    - Parquet: the column that `columns` names, else `embeddings` or `embedding`, else the only list
+      column; `prominence` if there is one.
+    - CSV, TSV and JSON lines: see `read_lines`.
 
     Raises:
         ShardError: the file cannot be used; for Parquet without pyarrow it names the extra.
     """
-    raw, prominence = _guarded(path, _READERS[path.suffix.lower()])
-    embeddings = finite_float32(path, "embeddings", raw)
+    suffix = path.suffix.lower()
+    rows = _guarded(path, lambda path: _READERS[suffix](path, columns))
+    embeddings = finite_float32(path, columns.embedding or "embeddings", rows.embeddings)
     if len(embeddings) and not embeddings.shape[1]:
         raise ShardError(path, f"shape {embeddings.shape} has no dimensions", "embeddings")
-    warnings = [] if prominence is not None else [NORM_USED]
-    if prominence is None:
+    warnings = [] if rows.prominence is not None else [NORM_USED]
+    if rows.prominence is None:
         weights = norms(path, embeddings)
     else:
-        weights = finite_float32(path, "prominence", prominence)
+        weights = finite_float32(path, "prominence", rows.prominence)
         if weights.shape != embeddings.shape[:1]:
             problem = (
                 f"shape {weights.shape} does not match the {len(embeddings)} rows of `embeddings`"
             )
             raise ShardError(path, problem, "prominence", cure="give one value per row")
+    texts = None
+    if columns.text in rows.columns:
+        texts = [word.encode("utf-8") for word in words_of(rows.columns[columns.text])]
     return build_table(
         (path,),
-        path.suffix.lower()[1:],
+        suffix[1:],
         embeddings=embeddings,
         prominence=weights,
         start=np.arange(len(embeddings)),
         length=np.ones(len(embeddings), np.int64),
         documents=(path.stem,),
         warnings=warnings,
+        octets=None if texts is None else np.frombuffer(b"".join(texts), np.uint8),
+        byte_lengths=None if texts is None else np.array([len(text) for text in texts], np.int64),
+        own=_own(columns, rows.columns),
     )
+
+
+def _own(columns: TableColumns, read: dict[str, OwnColumn]) -> OwnColumns:
+    """The columns that are kept; names of rows are words, whatever they look like."""
+    values = {
+        name: words_of(read[name].tolist()) if name == columns.id else read[name]
+        for name in columns.kept
+        if name in read
+    }
+    return OwnColumns(values, columns.id if columns.id in values else None, by_row=True)
 
 
 def array_infos(path: Path) -> tuple[TensorInfo, ...]:
@@ -129,8 +168,8 @@ def _npy_header(
     return shape, fortran, dtype
 
 
-def _check_dtype(path: Path, name: str, dtype: np.dtype[Any]) -> None:
-    if dtype.kind in _NUMBERS:
+def _check_dtype(path: Path, name: str, dtype: np.dtype[Any], kinds: str) -> None:
+    if dtype.kind in kinds:
         return
     problem = f"dtype {dtype} is no number (pickled objects are never loaded)"
     cure = "store a plain float array"
@@ -142,10 +181,12 @@ def _check_dtype(path: Path, name: str, dtype: np.dtype[Any]) -> None:
     raise ShardError(path, problem, name, cure=cure)
 
 
-def _npy_array(path: Path, name: str, file: _Readable, size: int) -> np.ndarray:
+def _npy_array(
+    path: Path, name: str, file: _Readable, size: int, kinds: str = _NUMBERS
+) -> np.ndarray:
     """The array in `file`, of which `size` bytes are known to exist."""
     shape, fortran, dtype = _npy_header(path, name, file)
-    _check_dtype(path, name, dtype)
+    _check_dtype(path, name, dtype, kinds)
     needed = math.prod(shape) * dtype.itemsize
     if needed > size:
         raise ShardError(
@@ -175,10 +216,10 @@ def _npy_array(path: Path, name: str, file: _Readable, size: int) -> np.ndarray:
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
-def _read_npy(path: Path) -> tuple[np.ndarray, None]:
+def _read_npy(path: Path, columns: TableColumns) -> TableRows:
     with open_regular(path) as file:
         array = _npy_array(path, "embeddings", file, path.stat().st_size)
-    return _two_dimensional(path, "embeddings", array), None
+    return TableRows(_two_dimensional(path, "embeddings", array), None, {})
 
 
 def _list_npy(path: Path) -> tuple[TensorInfo, ...]:
@@ -194,12 +235,15 @@ def _list_npz(path: Path) -> tuple[TensorInfo, ...]:
     )
 
 
-def _members(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]]:
+_Member = tuple[tuple[int, ...], np.dtype[Any] | None]
+
+
+def _members(path: Path) -> dict[str, _Member]:
     """Shape and dtype of every array of an archive.
 
     One whose header cannot be read has none: that is no reason to refuse the others.
     """
-    found: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {}
+    found: dict[str, _Member] = {}
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:
         for member in archive.namelist():
             if not member.endswith(".npy"):
@@ -217,25 +261,63 @@ def _members(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any] | Non
     return found
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_npz(path: Path, columns: TableColumns) -> TableRows:
     infos = _members(path)
+    name = _npz_embeddings(path, infos, columns.embedding)
+    for one in columns.wanted:
+        if one not in infos:
+            raise absent(path, one, infos)
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        embeddings = _two_dimensional(path, name, _npz_member(path, archive, name))
+        prominence = _npz_member(path, archive, "prominence") if "prominence" in infos else None
+        own = {}
+        for one in columns.wanted:
+            values = _npz_member(path, archive, one, _NUMBERS + _WORDS)
+            if values.shape != embeddings.shape[:1]:
+                problem = f"shape {values.shape} does not match the {len(embeddings)} rows"
+                raise ShardError(path, problem, one, cure="give one value per row")
+            own[one] = column_of(path, one, values.tolist())
+    return TableRows(embeddings, prominence, own)
+
+
+def npz_columns(path: Path, names: Sequence[str]) -> dict[str, OwnColumn]:
+    """Arrays of one axis, of numbers or strings. Raises ShardError for one that is not there."""
+    infos = _members(path)
+    found = {}
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        for name in names:
+            if name not in infos or len(infos[name][0]) != 1:
+                raise absent(
+                    path, name, [one for one, (shape, _) in infos.items() if len(shape) == 1]
+                )
+            values = _npz_member(path, archive, name, _NUMBERS + _WORDS)
+            found[name] = column_of(path, name, values.tolist())
+    return found
+
+
+def _npz_embeddings(path: Path, infos: Mapping[str, _Member], asked: str | None) -> str:
+    """The array of embeddings."""
+    if asked is not None and asked not in infos:
+        raise absent(path, asked, infos)
+    if asked is not None:
+        return asked
+    if "embeddings" in infos:
+        return "embeddings"
     matrices = [
         name
         for name, (shape, dtype) in infos.items()
         if len(shape) == 2 and dtype is not None and dtype.kind in _NUMBERS
     ]
-    if "embeddings" not in infos and len(matrices) != 1:
+    if len(matrices) != 1:
         found = ", ".join(matrices) or "none"
         problem = f"no array `embeddings`, and not exactly one 2-D array (2-D: {found})"
         raise ShardError(path, problem, cure="save it as np.savez(file, embeddings=...)")
-    name = "embeddings" if "embeddings" in infos else matrices[0]
-    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-        embeddings = _npz_member(path, archive, name)
-        prominence = _npz_member(path, archive, "prominence") if "prominence" in infos else None
-    return _two_dimensional(path, name, embeddings), prominence
+    return matrices[0]
 
 
-def _npz_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _npz_member(
+    path: Path, archive: zipfile.ZipFile, name: str, kinds: str = _NUMBERS
+) -> np.ndarray:
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ShardError(
@@ -249,16 +331,28 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
             cure="write it again",
         )
     with archive.open(info) as stream:
-        return _npy_array(path, name, stream, info.file_size)
+        return _npy_array(path, name, stream, info.file_size, kinds)
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {
+def _read_parquet(path: Path, columns: TableColumns) -> TableRows:
+    embeddings, prominence = read_parquet(path, columns.embedding)
+    own = parquet_columns(path, columns.wanted) if columns.wanted else {}
+    return TableRows(embeddings, prominence, own)
+
+
+def _read_lines(path: Path, columns: TableColumns) -> TableRows:
+    return read_lines(path, columns.embedding, columns.wanted)
+
+
+_READERS: dict[str, Callable[[Path, TableColumns], TableRows]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".parquet": read_parquet,
+    ".parquet": _read_parquet,
+    **dict.fromkeys(TABLE_SUFFIXES, _read_lines),
 }
 _LISTERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _list_npy,
     ".npz": _list_npz,
     ".parquet": list_parquet,
+    **dict.fromkeys(TABLE_SUFFIXES, list_lines),
 }

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from sphere_ebm.errors import ShardError, one_line
+from sphere_ebm.files.shards.own import OwnColumns
 from sphere_ebm.files.shards.table import PatchTable
 
 NORM_USED = "no stored prominence: the norm of the embedding is used"
@@ -100,10 +101,13 @@ def build_table(
     sidecar: Path | None = None,
     text_file: str | None = None,
     warnings: Sequence[str] = (),
+    byte_lengths: Int64[np.ndarray, " patches"] | None = None,
+    own: OwnColumns | None = None,
 ) -> PatchTable:
     """A table of checked columns.
 
-    `octets` must be as long as the lengths add up to; `document` is 0 if absent.
+    `octets` must be as long as `byte_lengths`, or `length` without them, add up to; `document` is 0
+    if absent.
 
     Raises:
         ShardError: a start or an end exceeds int32.
@@ -125,9 +129,12 @@ def build_table(
         bytes=octets,
         bytes_offset=None
         if octets is None
-        else np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
+        else np.concatenate(
+            [[0], np.cumsum(length if byte_lengths is None else byte_lengths)]
+        ).astype(np.int64),
         sidecar=sidecar,
         text_file=text_file,
         parts=tuple(parts),
         warnings=(*warnings, *zero_warning(embeddings)),
+        own=own or OwnColumns(),
     )

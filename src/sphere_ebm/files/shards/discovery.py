@@ -7,14 +7,15 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, final
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import Container, read_container
-from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES
+from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES, TABLE_SUFFIXES
 from sphere_ebm.files.shards.layouts import detect_layout
+from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.files.walk import Search, natural_order
 
 LABEL_SUFFIX = ".sphere.safetensors"
@@ -53,15 +54,17 @@ class WorkItem:
       there.
     - `parts`: the files, in numeric order. Empty if nothing was found.
     - `problem`: why the item cannot be read; `read_item` raises it.
+    - `columns`: what is read of it, where it is a table.
     """
 
     stem: str
     source: Path
     parts: tuple[Path, ...]
     problem: ShardError | None = None
+    columns: TableColumns = ALL_FOUND
 
 
-def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
+def discover(inputs: Iterable[Path | str], columns: TableColumns = ALL_FOUND) -> list[WorkItem]:
     """Find the shards that files, folders and globs stand for.
 
     Folders are searched recursively; hidden files and folders, label files
@@ -73,8 +76,11 @@ def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
     Nothing is raised: an input that cannot be found, matches nothing or lacks parts, and a folder
     that cannot be searched, becomes an item whose `problem` says so, in its place, so that it does
     not stop the others. Only headers are read, and only of files named as parts.
+
+    CSV, TSV and JSON lines in folders and globs are taken where `columns` names the embeddings.
     """
-    search = Search(_is_shard, "shard", _ENDINGS, follows=True)
+    endings = SHARD_SUFFIXES if columns.embedding is None else (*SHARD_SUFFIXES, *TABLE_SUFFIXES)
+    search = Search(lambda name: _is_shard(name, endings), "shard", _ENDINGS, follows=True)
     # Sorted: of two links to one file the same is taken, whatever order a folder lists them in.
     found = [sorted(_expand(str(given), search), key=natural_order) for given in inputs]
     files: dict[str, Path] = {}
@@ -83,6 +89,7 @@ def discover(inputs: Iterable[Path | str]) -> list[WorkItem]:
     problems = {problem.file: problem for problem in search.problems}
     items = [WorkItem(path.stem, path, (), problem) for path, problem in problems.items()]
     items += _group(sorted(files.values(), key=natural_order))
+    items = [replace(item, columns=columns) for item in items]
     return sorted(items, key=lambda item: natural_order(item.source))
 
 
@@ -149,14 +156,14 @@ def _expand(given: str, search: Search) -> list[Path]:
     """Shard files an input stands for; what is wrong with it goes to the problems of `search`."""
     if os.path.isdir(given) or not os.path.lexists(given):
         return search.files(given)
-    if Path(given).suffix.lower() not in SHARD_SUFFIXES:
+    if Path(given).suffix.lower() not in (*SHARD_SUFFIXES, *TABLE_SUFFIXES):
         search.refuse(given, "is not a shard", _ENDINGS)
         return []
     return [Path(given)]
 
 
-def _is_shard(name: str) -> bool:
-    return name.lower().endswith(SHARD_SUFFIXES) and not name.endswith(_NOT_SHARDS)
+def _is_shard(name: str, endings: tuple[str, ...]) -> bool:
+    return name.lower().endswith(endings) and not name.endswith(_NOT_SHARDS)
 
 
 def _group(files: Sequence[Path]) -> list[WorkItem]:

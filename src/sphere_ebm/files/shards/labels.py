@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -17,12 +17,14 @@ from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.frames import pandas_frame
 from sphere_ebm.files.shards.columns import COLUMNS, Columns
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT, TEXT_FILE, is_labels
+from sphere_ebm.files.shards.own import OWN_METADATA, OwnColumns
 from sphere_ebm.files.shards.table import PatchTable, whole_names
 from sphere_ebm.files.tensors import write_tensors
 
 RESERVED = (
     *("format", "version", "source_file", "source_sha256", "source_parts", "documents"),
     TEXT_FILE,
+    OWN_METADATA,
 )
 """Metadata that the writer of label files adds."""
 _UNIT_TOLERANCE = 1e-3
@@ -88,6 +90,8 @@ class Labels:
     bytes_offset: Int64[np.ndarray, " offsets"] | None
     metadata: dict[str, str]
     """As stored."""
+    own: OwnColumns = field(default_factory=OwnColumns)
+    """Columns of the user's own, a value per patch."""
 
     def __len__(self) -> int:
         return len(self.radius)
@@ -205,6 +209,7 @@ def write_labels(
     }
     if table.bytes is not None and table.bytes_offset is not None:
         tensors |= {"bytes": table.bytes, "bytes_offset": table.bytes_offset}
+    tensors |= table.own.tensors()
     return write_tensors(Path(path), tensors, {**metadata, **_provenance(table, source_sha256)})
 
 
@@ -261,6 +266,7 @@ def _provenance(table: PatchTable, digest: str | None) -> dict[str, str]:
         provenance["documents"] = json.dumps(named, ensure_ascii=False)
     if table.text_file is not None:
         provenance[TEXT_FILE] = one_line(table.text_file)
+    provenance |= table.own.metadata()
     if len(parts) > 1:
         provenance["source_parts"] = json.dumps([one_line(part.name) for part in parts])
     return provenance
@@ -300,6 +306,7 @@ def read_labels(path: Path | str) -> Labels:
         bytes=octets,
         bytes_offset=offset,
         metadata=container.metadata,
+        own=OwnColumns.of_file(container, patches),
         **angle,
         **columns,
     )

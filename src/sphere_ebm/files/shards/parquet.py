@@ -1,6 +1,7 @@
 """A Parquet column of embeddings, read batch by batch into one float32 matrix."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxtyping import Float32
 from sphere_ebm.errors import MissingPackageError, ShardError, require
 from sphere_ebm.files.container import TensorInfo, open_regular
 from sphere_ebm.files.shards.assemble import finite_float32
+from sphere_ebm.files.shards.own import OwnColumn, absent, column_of
 
 _NAMES = ("embeddings", "embedding")
 _ROWS = 1024  # in memory besides the matrix
@@ -38,12 +40,13 @@ def list_parquet(path: Path) -> tuple[TensorInfo, ...]:
 
 
 def read_parquet(
-    path: Path,
+    path: Path, embedding: str | None = None
 ) -> tuple[Float32[np.ndarray, "rows width"], Float32[np.ndarray, " rows"] | None]:
     """The column of embeddings as a matrix, and the column `prominence` where there is one.
 
-    Embeddings are the column `embeddings` or `embedding`, else the only column of lists: lists,
-    large or of one size, views of lists, or tensors of one axis. Other columns are not read.
+    Embeddings are the column `embedding` where one is named, else `embeddings` or `embedding`, else
+    the only column of lists: lists, large or of one size, views of lists, or tensors of one axis.
+    Other columns are not read.
 
     Memory: the matrix, and on top of it a thousand rows and a megabyte of the file.
 
@@ -54,7 +57,7 @@ def read_parquet(
     arrow, file = _opened(path)
     with file:
         schema = file.schema_arrow
-        name = _column(path, arrow, schema)
+        name = _column(path, arrow, schema, embedding)
         weighed = "prominence" in schema.names
         wanted = [name, "prominence"] if weighed else [name]
         rows = file.metadata.num_rows
@@ -85,6 +88,32 @@ def read_parquet(
     return matrix, prominence if weighed else None
 
 
+def parquet_columns(path: Path, names: Sequence[str]) -> dict[str, OwnColumn]:
+    """Columns of numbers or words. Raises ShardError for one that is not there or holds lists."""
+    _, file = _opened(path)
+    with file:
+        for name in names:
+            if name not in file.schema_arrow.names:
+                raise absent(path, name, file.schema_arrow.names)
+        table = file.read(columns=list(dict.fromkeys(names)), use_threads=False)
+        return {name: column_of(path, name, table[name].to_pylist()) for name in names}
+
+
+def list_columns(path: Path) -> dict[str, int]:
+    """Columns of lists of numbers, and how long the first list is."""
+    arrow, file = _opened(path)
+    with file:
+        found = {}
+        for one in file.schema_arrow:
+            kind = _vector(arrow, one.type)
+            if kind is None or not arrow.types.is_primitive(kind.value_type):
+                continue
+            batch = next(file.iter_batches(1, columns=[one.name], use_threads=False), None)
+            first = batch.column(0)[0].as_py() if batch is not None and batch.num_rows else None
+            found[one.name] = 0 if first is None else len(first)
+        return found
+
+
 def _opened(path: Path) -> tuple[Any, Any]:
     """The module `pyarrow` and an open ParquetFile."""
     arrow, parquet = parquet_library(path)
@@ -94,8 +123,15 @@ def _opened(path: Path) -> tuple[Any, Any]:
     return arrow, parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
 
 
-def _column(path: Path, arrow: Any, schema: Any) -> str:
+def _column(path: Path, arrow: Any, schema: Any, asked: str | None) -> str:
     """The column that holds the embeddings."""
+    if asked is not None and asked not in schema.names:
+        raise absent(path, asked, schema.names)
+    if asked is not None and _vector(arrow, schema.field(asked).type) is None:
+        problem = f"type {schema.field(asked).type} is no list of numbers"
+        raise ShardError(path, problem, asked, cure="store one list of numbers per row")
+    if asked is not None:
+        return asked
     lists = [field.name for field in schema if _vector(arrow, field.type) is not None]
     named = [name for name in _NAMES if name in lists]
     if named:
@@ -110,7 +146,7 @@ def _column(path: Path, arrow: Any, schema: Any) -> str:
         "no column `embeddings`, and not exactly one list column (lists:"
         f" {', '.join(lists) or 'none'})"
     )
-    raise ShardError(path, problem, cure="name the list column `embeddings`")
+    raise ShardError(path, problem, cure="name the list column with --embedding-column")
 
 
 def _vector(arrow: Any, kind: Any) -> Any:

@@ -1,6 +1,8 @@
 """Layouts F and H: one row per patch."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,11 @@ from sphere_ebm.files.container import Container
 from sphere_ebm.files.shards.assemble import NORM_USED, build_table, find_sidecar, norms
 from sphere_ebm.files.shards.boundaries import check_agreement, starts_from_lengths
 from sphere_ebm.files.shards.layouts import TEXT_FILE, drop_leading_ones, require_length
+from sphere_ebm.files.shards.own import OwnColumns, tensors_kept
 from sphere_ebm.files.shards.table import PatchTable
 
 
-def read_per_patch(container: Container, layout: str) -> PatchTable:
+def read_per_patch(container: Container, layout: str, keep: Sequence[str] = ()) -> PatchTable:
     """Read a shard of layout F or H.
 
     Without `patch_lengths`, patches are numbered by row: start i, length 1, and no bytes can be
@@ -22,7 +25,9 @@ def read_per_patch(container: Container, layout: str) -> PatchTable:
 
     A file of several documents (H) tells them apart by the metadata key `documents`: a JSON list of
     `[name, patches]` in the order of the rows. Upstream writes no such key; without it the file is
-    one document, named as its text (`text_file`), else by its stem.
+    one document, named as its text (`text_file`), else by its stem. Tensors named in `keep` that
+    have one number for each patch are carried along, as are columns that `sphere_ebm.text` has put
+    into the shard.
 
     Raises:
         ShardError: a tensor is missing, damaged or does not fit the others.
@@ -37,6 +42,7 @@ def read_per_patch(container: Container, layout: str) -> PatchTable:
     warnings: list[str] = []
     start, length, octets = _spans(container, patches, warnings)
     documents, document = _documents(container, patches, warnings)
+    own = OwnColumns.of_file(container, patches)
     embeddings = np.empty(shape, np.float32)
     container.floats_into("embeddings", embeddings.reshape(-1))
     return build_table(
@@ -55,6 +61,7 @@ def read_per_patch(container: Container, layout: str) -> PatchTable:
         sidecar=find_sidecar(path, path.stem, container.metadata.get("metadata_file")),
         text_file=container.metadata.get(TEXT_FILE),
         warnings=warnings,
+        own=replace(own, values=own.values | dict(tensors_kept(container, keep, patches))),
     )
 
 

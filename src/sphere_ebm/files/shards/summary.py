@@ -6,7 +6,7 @@ from typing import final
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import Container, TensorInfo, read_container
-from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES, array_infos
+from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES, TABLE_SUFFIXES, array_infos
 from sphere_ebm.files.shards.discovery import discover, part_name
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.files.shards.layouts import (
@@ -55,7 +55,7 @@ def inspect_shard(path: Path | str) -> ShardSummary:
         ShardError: only if not even the header can be read; every other problem is in the summary.
     """
     path = Path(path)
-    if path.suffix.lower() in ARRAY_SUFFIXES:
+    if path.suffix.lower() in (*ARRAY_SUFFIXES, *TABLE_SUFFIXES):
         return _with_table(path, path.suffix.lower()[1:], array_infos(path), {})
     container = read_container(path)
     tensors = tuple(sorted(container.tensors.values(), key=lambda info: info.begin))

@@ -1,12 +1,14 @@
 """`PatchTable`: what every shard becomes, whatever its layout was."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
+
+from sphere_ebm.files.shards.own import OwnColumns
 
 
 def whole_names(documents: Sequence[str], file: str) -> tuple[str, ...]:
@@ -27,7 +29,8 @@ class PatchTable:
     **Fields:** (P patches, D dimensions, B bytes)
 
     - `source`: the file; of a document in several files, the first part.
-    - `layout`: `"A-C"`, `"D"`, `"F"`, `"G"`, `"H"`, `"npy"`, `"npz"` or `"parquet"`.
+    - `layout`: `"A-C"`, `"D"`, `"F"`, `"G"`, `"H"`, `"npy"`, `"npz"`, `"parquet"`,
+      `"csv"`, `"tsv"`, `"jsonl"` or `"ndjson"`.
     - `embeddings` (P, D), finite; a zero row carries no direction.
     - `prominence` (P,), finite: the stored value, else the embedding's norm.
     - `documents`, `document` (P,): names, and for each patch the index of its document in
@@ -43,6 +46,7 @@ class PatchTable:
     - `sidecar`: the hypergraph file beside the shard, if there is one. Not opened.
     - `parts`: the files the table was read from, in numeric order.
     - `warnings`: one line each, for the summary shown to the user.
+    - `own`: columns of the user's own, a value per patch.
 
     Raises:
         ValueError: the shapes do not agree.
@@ -63,6 +67,7 @@ class PatchTable:
     text_file: str | None = None
     parts: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
+    own: OwnColumns = field(default_factory=OwnColumns)
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2:
@@ -83,6 +88,11 @@ class PatchTable:
                 f"`document` must index `documents`, 0 to {len(self.documents) - 1}; "
                 f"got {self.document.min()} to {self.document.max()}."
             )
+        for name, column in self.own.values.items():
+            if column.shape != rows:
+                raise ValueError(
+                    f"`own` must have one value per patch, {rows}; {name!r} has {column.shape}."
+                )
         self._check_bytes()
 
     def _check_bytes(self) -> None:

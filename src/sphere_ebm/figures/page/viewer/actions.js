@@ -1,5 +1,6 @@
 /** What a user, a link or a program may do with the map. */
 
+import { nameOf } from "./decode.js";
 import { dragged, lookingAt, turned, turnedBack, unproject } from "./sphere.js";
 import { nearestOnMap, pointAt } from "./picking.js";
 
@@ -18,7 +19,8 @@ export function openActions(viewer) {
   viewer.isShown = (i) => {
     const shell = state.shells && data.shell ? data.shell[i] : -1;
     const out = shell >= 0 && (shell < state.shells[0] || shell > state.shells[1]);
-    return !out && !state.hidden.has(data.document[i]);
+    if (out || state.hidden.has(data.document[i])) return false;
+    return !state.out.size || !state.out.has(data.classes[state.colour]?.[i]);
   };
 
   /** The direction of the world at a place of the screen; null beside the map. */
@@ -51,9 +53,13 @@ export function openActions(viewer) {
     viewer.legend.redraw();
     state.changed("points");
     if (state.selected >= 0 && !viewer.isShown(state.selected)) viewer.select(-1);
-    const hidden = facts.documents.filter((_, d) => state.hidden.has(d)).length;
-    const count = facts.documents.length;
-    viewer.say(hidden ? `${hidden} of ${count} documents hidden` : "All documents shown");
+    const said = [];
+    const classes = facts.columns[state.colour]?.names ?? [];
+    if (state.out.size) said.push(`${state.out.size} of ${classes.length} classes hidden`);
+    if (state.hidden.size) {
+      said.push(`${state.hidden.size} of ${facts.documents.length} documents hidden`);
+    }
+    viewer.say(said.join(", ") || "Everything shown");
   };
 
   /** Chooses point i, or none (-1); with `bring` the map turns to it where it is out of sight. */
@@ -88,9 +94,12 @@ export function openActions(viewer) {
       tip.hidden = true;
       return;
     }
-    const text = data.text ? await data.text.patch(i) : `point ${i + 1}`;
+    const name = await nameOf(data, i);
+    const text = data.text ? await data.text.patch(i) : name;
     if (mine !== hovering) return;
-    part("tip-document").textContent = facts.documents[data.document[i]][0];
+    const d = data.document[i];
+    const row = data.text && data.rows.has(d) ? ` · ${name}` : "";
+    part("tip-document").textContent = facts.documents[d][0] + row;
     part("tip-text").textContent = text;
     tip.hidden = false;
     const left = Math.min(x + 14, viewer.frame.width - tip.offsetWidth - 6);

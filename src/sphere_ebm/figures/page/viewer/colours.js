@@ -1,4 +1,6 @@
-/** Colours of points: by document, or by a number. */
+/** Colours of points: by document, by a class, or by a number. */
+
+import { stepsOf } from "./decode.js";
 
 /* Paul Tol's "muted" scheme, safe for the common kinds of colour blindness; lighter for dark. */
 const TOL_LIGHT = [
@@ -16,6 +18,10 @@ const VIRIDIS = [
 ];
 const VIRIDIS_DARK_START = 2;
 const CUT = 0.02;
+/* So many groups are told apart by three degrees of lightness, too. */
+const FEW = 60;
+/* Points without a number. */
+const NONE = { light: [176, 172, 166], dark: [92, 98, 104] };
 
 function rgbOf(hex) {
   return [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
@@ -39,19 +45,34 @@ export function oklch(lightness, chroma, hue) {
   });
 }
 
-/** A colour for each document: of a scheme up to ten, beyond by where the document lies. */
+/** A colour for each document. */
 export function documentColours(data, dark) {
-  const count = data.facts.documents.length;
+  return groupColours(data, data.document, data.facts.documents.length, dark);
+}
+
+/** A colour for each class of a column of words. */
+export function classColours(data, name, dark) {
+  return groupColours(data, data.classes[name], data.facts.columns[name].names.length, dark);
+}
+
+/** A colour for each group of points: of a scheme up to ten, beyond by where it lies around. */
+function groupColours(data, group, count, dark) {
   if (count <= TOL_LIGHT.length) return (dark ? TOL_DARK : TOL_LIGHT).slice(0, count).map(rgbOf);
   const sums = new Float64Array(3 * count);
   for (let i = 0; i < data.n; i++) {
-    for (let k = 0; k < 3; k++) sums[3 * data.document[i] + k] += data.direction[3 * i + k];
+    for (let k = 0; k < 3; k++) sums[3 * group[i] + k] += data.direction[3 * i + k];
   }
-  return Array.from({ length: count }, (_, d) => {
+  const azimuths = Array.from(
+    { length: count }, (_, d) => Math.atan2(sums[3 * d + 1], sums[3 * d]));
+  const order = azimuths.map((_, d) => d).sort((a, b) => azimuths[a] - azimuths[b]);
+  const colours = [];
+  // Hues in equal steps, since groups that lie all over the map have almost one direction.
+  order.forEach((d, rank) => {
     const [x, y, z] = sums.subarray(3 * d, 3 * d + 3);
-    const height = z / (Math.hypot(x, y, z) || 1);
-    return oklch((dark ? 0.74 : 0.6) + 0.09 * height, 0.13, Math.atan2(y, x));
+    const height = count > FEW ? z / (Math.hypot(x, y, z) || 1) : (rank % 3) - 1;
+    colours[d] = oklch((dark ? 0.74 : 0.6) + 0.09 * height, 0.13, (2 * Math.PI * rank) / count);
   });
+  return colours;
 }
 
 /** The colour at a share of [0, 1] of a scale of numbers. */
@@ -65,12 +86,15 @@ export function scaleColour(share, dark) {
 
 /**
  * The ends of the scale of a column: least and largest stored value but for a fiftieth of the
- * points on either side, so that a few far ones do not take all colours.
+ * points on either side, so that a few far ones do not take all colours. Values beyond `most` are
+ * those of points that have none.
  */
 export function endsOf(values, most) {
-  const counts = new Uint32Array(most + 1);
+  const counts = new Uint32Array(65536);
   for (const value of values) counts[value]++;
-  const few = values.length * CUT;
+  let known = 0;
+  for (let value = 0; value <= most; value++) known += counts[value];
+  const few = known * CUT;
   let low = 0;
   let high = most;
   for (let below = counts[0]; below <= few && low < most; below += counts[low]) low++;
@@ -78,13 +102,18 @@ export function endsOf(values, most) {
   return high > low ? [low, high] : [0, most];
 }
 
-/** Values of the chosen column as shares of [0, 1]; null when points are coloured by document. */
-export function shareOf(data, colour) {
+/**
+ * Values of the chosen column as shares of [0, 1], -1 for a point without one; null when points are
+ * coloured by document or class.
+ */
+function shareOf(data, colour) {
   const values = colour === "shell" ? data.shell : data.numbers[colour];
   if (!values) return null;
-  const most = colour === "shell" ? Math.max(1, largest(values)) : 65535;
-  const [low, high] = colour === "shell" ? [0, most] : endsOf(values, most);
-  return (i) => Math.min(1, Math.max(0, (values[i] - low) / (high - low)));
+  const shell = colour === "shell";
+  const most = shell ? Math.max(1, largest(values)) : stepsOf(data.facts.columns[colour]);
+  const [low, high] = shell ? [0, most] : endsOf(values, most);
+  const within = (value) => Math.min(1, Math.max(0, (value - low) / (high - low)));
+  return (i) => (values[i] > most ? -1 : within(values[i]));
 }
 
 export function largest(values) {
@@ -95,11 +124,13 @@ export function largest(values) {
 export function pointColours(data, colour, dark) {
   const out = new Uint8Array(3 * data.n);
   const share = shareOf(data, colour);
-  const table = share
-    ? Array.from({ length: 256 }, (_, k) => scaleColour(k / 255, dark))
-    : documentColours(data, dark);
+  const table = share ? Array.from({ length: 256 }, (_, k) => scaleColour(k / 255, dark))
+    : data.classes[colour] ? classColours(data, colour, dark) : documentColours(data, dark);
+  const group = data.classes[colour] ?? data.document;
+  if (share) table.push(dark ? NONE.dark : NONE.light);
+  const placeOf = (value) => (value < 0 ? 256 : Math.round(255 * value));
   for (let i = 0; i < data.n; i++) {
-    const rgb = table[share ? Math.round(255 * share(i)) : data.document[i]];
+    const rgb = table[share ? placeOf(share(i)) : group[i]];
     out[3 * i] = rgb[0];
     out[3 * i + 1] = rgb[1];
     out[3 * i + 2] = rgb[2];

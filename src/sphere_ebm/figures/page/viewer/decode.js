@@ -51,8 +51,14 @@ export async function openData(facts, packed) {
   const direction = new Float32Array(3 * n);
   for (let i = 0; i < n; i++) directionOfKey(key[i], direction, 3 * i);
   const numbers = {};
+  const classes = {};
+  const words = {};
   for (const name of Object.keys(columns)) {
     if (name === "radius" || name.startsWith("number")) numbers[name] = await read(name);
+    else if (/^class\d+$/.test(name)) classes[name] = await read(name);
+    else if (/^words\d+$/.test(name)) {
+      words[name] = openText(columns[name], packed.get(name), await read(`${name}_length`));
+    }
   }
   const data = {
     facts,
@@ -60,6 +66,8 @@ export async function openData(facts, packed) {
     key,
     direction,
     numbers,
+    classes,
+    words,
     shell: await read("shell"),
     neighbours: await read("neighbours"),
     modes: await read("modes"),
@@ -68,6 +76,8 @@ export async function openData(facts, packed) {
     firsts: firstsOf(facts),
     text: columns.text ? openText(columns.text, packed.get("text"), await read("length")) : null,
   };
+  data.rows = new Set(facts.rows ?? []);
+  data.borders = bordersOf(data);
   data.reach = reachesOf(data);
   return data;
 }
@@ -76,6 +86,30 @@ function firstsOf(facts) {
   const firsts = new Uint32Array(facts.documents.length + 1);
   facts.documents.forEach(([, count], d) => { firsts[d + 1] = firsts[d] + count; });
   return firsts;
+}
+
+/** Where texts begin that are read by themselves: documents, or rows of a table. */
+function bordersOf({ facts, firsts, n, rows }) {
+  if (!rows.size) return firsts;
+  const borders = [];
+  facts.documents.forEach(([, count], d) => {
+    for (let i = 0; i < (rows.has(d) ? count : 1); i++) borders.push(firsts[d] + i);
+  });
+  return Uint32Array.from([...borders, n]);
+}
+
+/** The points of the text that point i belongs to: [first, behind the last]. */
+export function textAround({ document, firsts, rows }, i) {
+  const d = document[i];
+  return rows.has(d) ? [i, i + 1] : [firsts[d], firsts[d + 1]];
+}
+
+/** What point i is called where it has no text: its own name, or its number in its document. */
+export async function nameOf(data, i) {
+  const d = data.document[i];
+  const own = data.facts.ids ? (await data.words[data.facts.ids].patch(i)).trim() : "";
+  if (own) return own;
+  return data.rows.has(d) ? `row ${i - data.firsts[d]}` : `point ${i - data.firsts[d] + 1}`;
 }
 
 function documentsOf(facts, n) {
@@ -98,14 +132,23 @@ function reachesOf({ facts, numbers, n }) {
   return out;
 }
 
-/** The number of a column at a point, in its own unit. */
+/** The highest code that stands for a number; beyond it is the code of points without one. */
+export function stepsOf(column) {
+  return column.missing ? 65534 : 65535;
+}
+
+/** The number of a column at a point, in its own unit; NaN where the point has none. */
 export function numberAt(data, name, i) {
-  const { low, high } = data.facts.columns[name];
-  return low + ((high - low) * data.numbers[name][i]) / 65535;
+  const column = data.facts.columns[name];
+  const code = data.numbers[name][i];
+  const steps = stepsOf(column);
+  return code > steps ? NaN : column.low + ((column.high - column.low) * code) / steps;
 }
 
 /** A number of a column in words: angles, which are stored in radians, in degrees. */
 export function inWords(column, value) {
+  if (Number.isNaN(value)) return "unknown";
+  if (column.own) return String(Number(value.toPrecision(6)));
   if (column.label === "spread") return `${Number(((value * 180) / Math.PI).toPrecision(3))}°`;
   return String(Number(value.toPrecision(3)));
 }

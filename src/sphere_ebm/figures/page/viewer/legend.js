@@ -1,7 +1,9 @@
 /** The choice of colours, the legend, and the filters that it is. */
 
-import { css, documentColours, endsOf, largest, scaleColour } from "./colours.js";
-import { inWords } from "./decode.js";
+import {
+  classColours, css, documentColours, endsOf, largest, scaleColour,
+} from "./colours.js";
+import { inWords, stepsOf } from "./decode.js";
 
 const MOST_LISTED = 300;
 
@@ -17,7 +19,7 @@ export function colourChoices(facts) {
   const choices = [["document", "document"]];
   for (const [name, column] of Object.entries(facts.columns)) {
     if (name === "shell") choices.push([name, "shell"]);
-    else if (column.label) choices.push([name, column.label]);
+    else if (column.label && !/^words/.test(name)) choices.push([name, column.label]);
   }
   return choices;
 }
@@ -33,74 +35,102 @@ export function openLegend(viewer) {
   }
   choice.addEventListener("change", () => {
     state.colour = choice.value;
+    // Classes that are no longer listed could not be shown again.
+    state.out.clear();
     state.changed("points");
     viewer.say(`Coloured by ${choice.selectedOptions[0].textContent}`);
   });
   openShells(viewer);
-  part("all").addEventListener("click", () => {
-    state.hidden.clear();
-    viewer.filtered();
+  const documents = listGroups(viewer, facts.documents, "hidden", {
+    list: part("documents"), more: part("more"), all: part("all"), none: part("none"),
   });
-  part("none").addEventListener("click", () => {
-    state.hidden = new Set(facts.documents.map((_, d) => d));
-    viewer.filtered();
-  });
-  const boxes = listDocuments(viewer);
+  part("choices").hidden = facts.documents.length < 2;
+  let listed = "document";
+  let classes = null;
+
+  function listClasses() {
+    listed = state.colour;
+    classes = null;
+    const { names } = facts.columns[listed] ?? {};
+    part("classes").hidden = !names;
+    part("class-list").replaceChildren();
+    if (!names) return;
+    const counts = new Uint32Array(names.length);
+    for (const code of viewer.data.classes[listed]) counts[code]++;
+    part("class-label").textContent = facts.columns[listed].label;
+    const buttons = ["all-classes", "no-class"].map((name) => {
+      // A new button hears of this column alone.
+      const fresh = part(name).cloneNode(true);
+      part(name).replaceWith(fresh);
+      return fresh;
+    });
+    classes = listGroups(viewer, names.map((name, k) => [name, counts[k]]), "out", {
+      list: part("class-list"), more: part("more-classes"), all: buttons[0], none: buttons[1],
+    });
+  }
 
   function redraw() {
     choice.value = state.colour;
-    const colours = state.colour === "document" ? documentColours(viewer.data, viewer.dark) : null;
-    boxes.forEach(({ box, swatch }, d) => {
-      box.checked = !state.hidden.has(d);
-      swatch.style.background = colours ? css(colours[d]) : "transparent";
-      swatch.hidden = !colours;
-    });
+    const { data, dark } = viewer;
+    if (listed !== state.colour) listClasses();
+    classes?.(classColours(data, listed, dark));
+    documents(state.colour === "document" ? documentColours(data, dark) : null);
     drawScale(viewer);
   }
 
   return { redraw };
 }
 
-/** A check box for each document, the largest first where there are many. */
-function listDocuments(viewer) {
-  const { part, state, facts } = viewer;
+/**
+ * A check box for each of `groups`, [name, points], the largest first where there are many; those
+ * that are not checked are in the set `state[filter]`. Returns what shows the state in colours.
+ */
+function listGroups(viewer, groups, filter, { list, more, all, none }) {
+  const { state } = viewer;
   const boxes = new Map();
-  let order = facts.documents.map((_, d) => d);
+  let order = groups.map((_, d) => d);
+  more.textContent = "";
   if (order.length > MOST_LISTED) {
-    order.sort((a, b) => facts.documents[b][1] - facts.documents[a][1]);
+    order.sort((a, b) => groups[b][1] - groups[a][1]);
     order = order.slice(0, MOST_LISTED);
-    const rest = facts.documents.length - MOST_LISTED;
-    part("more").textContent = `and ${rest.toLocaleString("en")} smaller ones`;
+    const rest = groups.length - MOST_LISTED;
+    more.textContent = `and ${rest.toLocaleString("en")} smaller ones`;
   }
-  const list = part("documents");
+  list.replaceChildren();
+  const only = (kept) => {
+    state[filter] = new Set(groups.keys());
+    for (const d of kept) state[filter].delete(d);
+    viewer.filtered();
+  };
+  all.addEventListener("click", () => only(groups.keys()));
+  none.addEventListener("click", () => only([]));
   for (const d of order) {
-    const [name, count] = facts.documents[d];
+    const [name, count] = groups[d];
     const label = made("label", "document");
     const box = made("input");
     box.type = "checkbox";
     const swatch = made("span", "swatch");
-    const only = made("button", "only", "only");
-    only.type = "button";
-    only.setAttribute("aria-label", `show only ${name}`);
+    const alone = made("button", "only", "only");
+    alone.type = "button";
+    alone.setAttribute("aria-label", `show only ${name}`);
     label.append(box, swatch, made("span", "title", name));
     label.title = name;
     const row = made("li");
-    row.append(label, made("span", "count", count.toLocaleString("en")), only);
+    row.append(label, made("span", "count", count.toLocaleString("en")), alone);
     list.append(row);
     box.addEventListener("change", () => {
-      if (box.checked) state.hidden.delete(d);
-      else state.hidden.add(d);
+      if (box.checked) state[filter].delete(d);
+      else state[filter].add(d);
       viewer.filtered();
     });
-    only.addEventListener("click", () => {
-      state.hidden = new Set(facts.documents.keys());
-      state.hidden.delete(d);
-      viewer.filtered();
-    });
+    alone.addEventListener("click", () => only([d]));
     boxes.set(d, { box, swatch });
   }
-  part("choices").hidden = facts.documents.length < 2;
-  return boxes;
+  return (colours) => boxes.forEach(({ box, swatch }, d) => {
+    box.checked = !state[filter].has(d);
+    swatch.style.background = colours ? css(colours[d]) : "transparent";
+    swatch.hidden = !colours;
+  });
 }
 
 function openShells(viewer) {
@@ -132,10 +162,12 @@ function openShells(viewer) {
 /** The bar that tells which colour is which number. */
 function drawScale(viewer) {
   const { part, state, facts, data, dark } = viewer;
-  part("scale").hidden = state.colour === "document";
-  if (state.colour === "document") return;
+  const grouped = state.colour === "document" || state.colour in data.classes;
+  part("scale").hidden = grouped;
+  if (grouped) return;
   const stops = [0, 0.2, 0.4, 0.6, 0.8, 1].map((share) => css(scaleColour(share, dark)));
   part("bar").style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+  part("unknown").hidden = true;
   if (state.colour === "shell") {
     part("low").textContent = "0";
     part("high").textContent = String(largest(data.shell));
@@ -143,8 +175,10 @@ function drawScale(viewer) {
   }
   const column = facts.columns[state.colour];
   const { low, high } = column;
-  const [first, last] = endsOf(data.numbers[state.colour], 65535)
-    .map((value) => low + ((high - low) * value) / 65535);
+  const steps = stepsOf(column);
+  const [first, last] = endsOf(data.numbers[state.colour], steps)
+    .map((value) => low + ((high - low) * value) / steps);
+  part("unknown").hidden = !column.missing;
   part("low").textContent = (first > low ? "≤ " : "") + inWords(column, first);
   part("high").textContent = (last < high ? "≥ " : "") + inWords(column, last);
 }

@@ -1,7 +1,7 @@
 /** What is written beside the map: the search and its results, and the chosen point. */
 
-import { inWords, numberAt } from "./decode.js";
-import { css, documentColours } from "./colours.js";
+import { inWords, nameOf, numberAt, textAround } from "./decode.js";
+import { css } from "./colours.js";
 import { findDocuments, openSearch } from "./search.js";
 import { nearestInEmbedding, nearestOnMap } from "./picking.js";
 
@@ -9,6 +9,8 @@ const AROUND = 350;
 const SNIPPET = 36;
 const NEAREST = 10;
 const WAIT = 180;
+/* Per cent of the runs, below which a second place of a point is not drawn either. */
+const LEAST_SHARE = 2;
 
 function made(tag, name, text) {
   const element = document.createElement(tag);
@@ -17,16 +19,16 @@ function made(tag, name, text) {
   return element;
 }
 
-/** Bytes of the document of point i: [first, behind the last]. */
-function bytesOfDocument({ text, firsts, document }, i) {
-  return [text.offset[firsts[document[i]]], text.offset[firsts[document[i] + 1]]];
+/** Bytes of the text of point i: [first, behind the last]. */
+function bytesOfDocument(data, i) {
+  return textAround(data, i).map((point) => data.text.offset[point]);
 }
 
 /** The patch with a little text around it, as an element. */
 async function snippet(data, i) {
   const line = made("span", "snippet");
   if (!data.text) {
-    line.textContent = `point ${i - data.firsts[data.document[i]] + 1}`;
+    line.textContent = await nameOf(data, i);
     return line;
   }
   const passage = await data.text.passage(i, SNIPPET, ...bytesOfDocument(data, i));
@@ -139,10 +141,14 @@ export function openSelection(viewer) {
       neighbourRows(viewer, viewer.near.map.map(({ point }) => point), viewer.near.embedding),
       neighbourRows(viewer, viewer.near.embedding, viewer.near.map.map(({ point }) => point)),
     ]);
+    const place = placeInWords(viewer, i);
+    const own = await ownInWords(viewer, i);
+    const said = passage?.patch.trim() || await nameOf(data, i);
     if (mine !== asked) return;
     panel.hidden = false;
     part("chosen-document").textContent = viewer.facts.documents[d][0];
-    part("chosen-place").textContent = placeInWords(viewer, i);
+    part("chosen-place").textContent = place;
+    part("chosen-own").replaceChildren(...own.map((line) => made("li", "", line)));
     writePassage(part("passage"), passage);
     part("near-map").replaceChildren(...lists[0]);
     part("near-embedding").replaceChildren(...lists[1]);
@@ -151,7 +157,6 @@ export function openSelection(viewer) {
     part("shared").textContent = data.neighbours
       ? `${both.length} of ${viewer.near.map.length} are in both lists (⇄)` : "";
     if (quietly) return;
-    const said = passage ? passage.patch.trim() : `point ${i + 1}`;
     viewer.say(`Selected in ${viewer.facts.documents[d][0]}: ${said}`);
   }
 
@@ -160,17 +165,42 @@ export function openSelection(viewer) {
 
 function placeInWords(viewer, i) {
   const { data, facts } = viewer;
-  const first = data.firsts[data.document[i]];
-  const count = facts.documents[data.document[i]][1];
-  const words = [`patch ${(i - first + 1).toLocaleString("en")} of ${count.toLocaleString("en")}`];
+  const d = data.document[i];
+  const count = facts.documents[d][1].toLocaleString("en");
+  const first = data.firsts[d];
+  // Rows are counted from 0, as data frames count them.
+  const words = data.rows.has(d)
+    ? [`row ${i - first} of ${count}`]
+    : [`patch ${(i - first + 1).toLocaleString("en")} of ${count}`];
   words.push(`radius ${numberAt(data, "radius", i).toFixed(2)}`);
   if (data.shell) words.push(`shell ${data.shell[i]}`);
   for (const [name, column] of Object.entries(facts.columns)) {
-    if (name.startsWith("number")) {
+    if (name.startsWith("number") && !column.own) {
       words.push(`${column.label} ${inWords(column, numberAt(data, name, i))}`);
     }
   }
+  if (data.modes) {
+    const shares = [0, 1].map((k) => Math.round((100 * data.modeWeight[2 * i + k]) / 255));
+    if (Math.min(...shares) >= LEAST_SHARE) {
+      words.push(`two places (■): ${shares[0]} % and ${shares[1]} %`);
+    }
+  }
   return words.join(" · ");
+}
+
+/** What the user's own columns say of a point, a line each. */
+async function ownInWords({ data, facts }, i) {
+  const lines = [];
+  for (const [name, column] of Object.entries(facts.columns)) {
+    let said = "";
+    if (column.own) said = inWords(column, numberAt(data, name, i));
+    else if (data.words[name]) said = (await data.words[name].patch(i)).trim();
+    else if (data.classes[name] && !facts.columns[name.replace("class", "words")]) {
+      said = column.names[data.classes[name][i]];
+    }
+    if (said) lines.push(`${column.label}: ${said}`);
+  }
+  return lines;
 }
 
 function writePassage(element, passage) {
@@ -184,17 +214,19 @@ function writePassage(element, passage) {
 }
 
 async function neighbourRows(viewer, points, others) {
-  const { data, facts } = viewer;
-  const colours = documentColours(data, viewer.dark);
+  const { data, facts, rgb } = viewer;
   const lines = await Promise.all(points.map((i) => snippet(data, i)));
+  const names = await Promise.all(points.map((i) => nameOf(data, i)));
   return points.map((i, k) => {
     const row = made("li");
     const button = made("button", "neighbour");
     button.type = "button";
     const swatch = made("span", "swatch");
-    swatch.style.background = css(colours[data.document[i]]);
+    swatch.style.background = css(rgb.subarray(3 * i, 3 * i + 3));
     const head = made("span", "from");
-    head.append(swatch, facts.documents[data.document[i]][0]);
+    const d = data.document[i];
+    const called = data.text && data.rows.has(d) ? ` · ${names[k]}` : "";
+    head.append(swatch, facts.documents[d][0] + called);
     if (others.includes(i)) {
       const both = made("span", "both", "⇄");
       both.setAttribute("aria-label", "in both lists");

@@ -1,7 +1,7 @@
 /**
- * Search over the running text: across patches, not across documents. Bytes are searched, so that
- * text that is no UTF-8 keeps its places: each becomes one character, letters are folded where
- * upper and lower case take equally many bytes, and white space is white space.
+ * Search over the running text: across patches, not across documents or rows. Bytes are searched,
+ * so that text that is no UTF-8 keeps its places: each becomes one character, letters are folded
+ * where upper and lower case take equally many bytes, and white space is white space.
  */
 
 const single = new TextDecoder("windows-1252");
@@ -80,13 +80,12 @@ export function openSearch(data) {
     if (!pattern || !data.text) return found;
     if (running === null) await fill();
     const { offset } = data.text;
-    let document = 0;
     let point = 0;
     let marked = -1;
-    // One document at a time, so that no match reaches over the border between two.
-    for (; document < data.firsts.length - 1; document++) {
-      const from = offset[data.firsts[document]];
-      const part = running.slice(from, offset[data.firsts[document + 1]]);
+    // One text at a time, so that no match reaches over the border between two.
+    for (let text = 0; text < data.borders.length - 1; text++) {
+      const from = offset[data.borders[text]];
+      const part = running.slice(from, offset[data.borders[text + 1]]);
       pattern.lastIndex = 0;
       for (let match = pattern.exec(part); match; match = pattern.exec(part)) {
         found.count++;

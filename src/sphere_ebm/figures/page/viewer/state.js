@@ -5,10 +5,14 @@ import { lookingAt } from "./sphere.js";
 export const VIEWS = ["globe", "flat", "ball"];
 export const LARGEST_ZOOM = 4096;
 
-/** A new state. `kinds` of change are "camera", "points" and "marks". */
-export function newState() {
+/**
+ * A new state of a map that is coloured by `first` when it opens. `kinds` of change are "camera",
+ * "points" and "marks".
+ */
+export function newState(first = "document") {
   const listeners = [];
   const state = {
+    first,
     listen(listener) {
       listeners.push(listener);
     },
@@ -25,8 +29,9 @@ export function reset(state) {
     view: "globe",
     turn: lookingAt([1, 0, 0]),
     zoom: 1,
-    colour: "document",
+    colour: state.first,
     hidden: new Set(),
+    out: new Set(),
     shells: null,
     selected: -1,
     hovered: -1,
@@ -34,6 +39,10 @@ export function reset(state) {
     matches: [],
     matchCount: 0,
   });
+}
+
+function inOrder(numbers) {
+  return [...numbers].sort((a, b) => a - b).join(",");
 }
 
 /** The part of a link behind "#" that brings the state back; empty for the first view. */
@@ -47,8 +56,9 @@ export function linkOf(state) {
     parts.set("turn", state.turn.slice(0, 6).map((value) => value.toFixed(5)).join(","));
   }
   if (state.zoom !== 1) parts.set("zoom", state.zoom.toPrecision(5));
-  if (state.colour !== "document") parts.set("colour", state.colour);
-  if (state.hidden.size) parts.set("hide", [...state.hidden].sort((a, b) => a - b).join(","));
+  if (state.colour !== state.first) parts.set("colour", state.colour);
+  if (state.hidden.size) parts.set("hide", inOrder(state.hidden));
+  if (state.out.size) parts.set("out", inOrder(state.out));
   if (state.shells) parts.set("shells", state.shells.join("-"));
   if (state.query) parts.set("find", state.query);
   if (state.selected >= 0) parts.set("point", String(state.selected));
@@ -67,11 +77,13 @@ export function follow(state, link, facts) {
   const zoom = Number(parts.get("zoom"));
   if (zoom >= 0.5 && zoom <= LARGEST_ZOOM) state.zoom = zoom;
   const colour = parts.get("colour");
-  if (colour === "radius" || colour === "shell" || /^number\d+$/.test(colour ?? "")) {
+  if (/^(radius|shell|(number|class)\d+)$/.test(colour ?? "")) {
     if (facts.columns[colour]) state.colour = colour;
-  }
-  const hidden = (parts.get("hide") ?? "").split(",").filter(Boolean).map(Number);
-  state.hidden = new Set(hidden.filter((d) => Number.isInteger(d) && facts.documents[d]));
+  } else if (colour === "document") state.colour = colour;
+  const listed = (name) => (parts.get(name) ?? "").split(",").filter(Boolean).map(Number);
+  const known = (groups) => (d) => Number.isInteger(d) && groups[d] !== undefined;
+  state.hidden = new Set(listed("hide").filter(known(facts.documents)));
+  state.out = new Set(listed("out").filter(known(facts.columns[state.colour]?.names ?? [])));
   const shells = (parts.get("shells") ?? "").split("-").map(Number);
   if (shells.length === 2 && shells.every(Number.isInteger) && parts.get("shells")) {
     state.shells = shells;

@@ -22,7 +22,7 @@ const WAIT = 250;
 export async function openViewer(root, facts, packed, options = {}) {
   const data = await openData(facts, packed);
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
-  const state = newState();
+  const state = newState(facts.colour);
   const link = options.link ?? "";
   follow(state, link, facts);
   const viewer = {
@@ -31,7 +31,8 @@ export async function openViewer(root, facts, packed, options = {}) {
     near: { map: [], embedding: [] },
     keyboard: false,
   };
-  const spread = Object.entries(facts.columns).find(([, column]) => column.label === "spread");
+  const spread = Object.entries(facts.columns)
+    .find(([, column]) => column.label === "spread" && !column.own);
   viewer.spreadOf = (i) => (spread ? numberAt(data, spread[0], i) : 0);
   openActions(viewer);
   openScene(viewer, options.plain);
