@@ -208,7 +208,9 @@ def test_other_rows_are_another_map_even_if_they_are_as_many(
         [np.arange(1), np.arange(2), np.arange(1)],
     )
     found = read_sources([path.parent for path in sources[:1]], "mean", None)[0]
-    ids = {labelling._map_id(found, CONFIG, "mean", None, rows) for rows in chosen}
+    nothing = np.zeros((0, 5), np.float32)
+    asked = [labelling._Asked(found, [], None, rows, nothing, nothing[:, 0]) for rows in chosen]
+    ids = {labelling._map_id(each, CONFIG, "mean") for each in asked}
     assert len(ids) == 2
 
 
