@@ -8,7 +8,11 @@
 # is 0 where every step passes, else that of the first which does not. Takes minutes, and 2 GB of disk.
 set -eu
 
-python=${1:-python3}
+python=$(command -v "${1:-python3}")
+case $python in
+/*) ;;
+*) python=$PWD/$python ;;
+esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -64,8 +68,8 @@ check "two files of one name stay two" \
 step "ask it"
 run map --output map --show-neighbours "lighthouse burns" --json >asked.json
 check "the passage is found, and every neighbour has its cosine" \
-    'held["surroundings"]["found"]["document"] == "b.html"
-and all(-1.001 <= one["cosine"] <= 1.001 for one in held["surroundings"]["neighbours"])' <asked.json
+    'held["surroundings"]["found"]["document"] == "b.html" and all(
+        -1.001 <= one["cosine"] <= 1.001 for one in held["surroundings"]["neighbours"])' <asked.json
 run map --output map --show-neighbours "lighthouse burns" --rank cosine --count 3 >asked.txt
 test "$(grep -c '°' asked.txt)" = 3
 

@@ -476,6 +476,7 @@ def test_radii_that_order_nothing_colour_nothing() -> None:
     assert "radius scale" not in [axes.get_label() for axes in plot_map(flat).axes]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_map_is_coloured_by_one_thing_of_the_right_length() -> None:
     u = uniform_directions(5)
     with pytest.raises(ValueError, match="coloured by one thing; got `labels` and `values`"):

@@ -80,10 +80,15 @@ def test_numbers_take_the_precision_in_force(block):
         assert EnergyFactor(block, given).term.field.dtype == jnp.float64
 
 
-def test_functions_make_factors_and_what_makes_none_is_refused(block):
+def test_functions_make_factors(block):
     made = made_factors([FIELD, lambda at: GravityFactor(at, np.ones(len(at)))], block)
     assert [type(factor).__name__ for factor in made] == ["EnergyFactor", "GravityFactor"]
     assert all(factor.node_groups[0] is block for factor in made)
-    for wrong in (made[1], "field", lambda at: 3):
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_makes_no_factor_is_refused(block):
+    factor = GravityFactor(block, np.ones(len(block)))
+    for wrong in (factor, "field", lambda at: 3):
         with pytest.raises(ValueError, match="`extra_factors` must hold terms"):
             made_factors([wrong], block)

@@ -18,7 +18,7 @@ def test_what_length_explains_is_taken_out():
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 200, 500)
     own = rng.standard_normal(500)
-    norm = (5 - 2 * np.log(lengths) + 0.3 * np.log(lengths) ** 2 + own).astype(np.float32)
+    norm = (5 - 2 * np.log(lengths) + 0.1 * np.log(lengths) ** 2 + own).astype(np.float32)
     found = prominence_of("length-corrected", norm, lengths, [])
     assert abs(np.corrcoef(norm, np.log(lengths))[0, 1]) > 0.2
     assert abs(np.corrcoef(found, np.log(lengths))[0, 1]) < 1e-5
@@ -54,5 +54,9 @@ def test_a_shard_holds_the_prominence_that_was_asked_for_and_is_made_with_it(tmp
     np.testing.assert_allclose(entropy.prominence, entropy.entropy, rtol=1e-6)
     assert "prominence" not in shards["norm"][1], "shards of older versions are known again"
     assert shards["entropy"][1]["prominence"] == "entropy"
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_another_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`prominence` must be one of norm, length-corrected"):
-        made(tmp_path / "a.txt", tmp_path / "other", prominence="weight")
+        made(tmp_path, tmp_path / "out", prominence="weight")

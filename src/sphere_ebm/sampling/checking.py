@@ -2,7 +2,6 @@
 
 from typing import NamedTuple, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,19 +94,13 @@ def _check_shapes(factor: AbstractSphereFactor, state: SphereState) -> None:
             f"`state` must have shapes ({nodes}, 3) and ({nodes},), those of the factor's block;"
             f" got {state.direction.shape} and {state.radius.shape}."
         )
-    for group in factor.to_interaction_groups():
-        nodes = len(group.head_nodes)
-        wrong = [
-            leaf.shape
-            for leaf in jax.tree.leaves(group.interaction)
-            if eqx.is_array(leaf) and leaf.shape[:1] != (nodes,)
-        ]
-        if wrong:
-            raise ValueError(
-                f"every array of {type(group.interaction).__name__} must have one row for each of"
-                f" its {nodes} head nodes; got shape {wrong[0]}. Wrap what belongs to the whole"
-                " term in `Shared`."
-            )
+    try:
+        factor.to_interaction_groups()
+    except RuntimeError as error:
+        raise ValueError(
+            f"THRML refuses the interactions of {type(factor).__name__} ({error}): every array must"
+            " have one row for each head node. Wrap what belongs to the whole term in `Shared`."
+        ) from error
 
 
 def _check_energies(
