@@ -312,7 +312,7 @@ def _map_id(
     pooling: str,
     edges: ExtraEdges | None,
     chosen: Sequence[Int64[np.ndarray, " _"]] | None,
-    columns: TableColumns,
+    columns: TableColumns = ALL_FOUND,
 ) -> str:
     """Identity of the map: what was asked for, of which inputs, by which version.
 
