@@ -209,7 +209,10 @@ def test_other_rows_are_another_map_even_if_they_are_as_many(
     )
     found = read_sources([path.parent for path in sources[:1]], "mean", None)[0]
     nothing = np.zeros((0, 5), np.float32)
-    asked = [labelling._Asked(found, [], None, rows, nothing, nothing[:, 0]) for rows in chosen]
+    asked = [
+        labelling._Asked(found, [], None, rows, nothing, nothing[:, 0], labelling.ALL_FOUND)
+        for rows in chosen
+    ]
     ids = {labelling._map_id(each, CONFIG, "mean") for each in asked}
     assert len(ids) == 2
 
