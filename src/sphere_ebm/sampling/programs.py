@@ -245,7 +245,7 @@ def energies(program: BlockSamplingProgram, state: SphereState) -> dict[str, Flo
     not known here.
     """
     total: dict[str, Array] = {}
-    for here, terms in _terms_by_block(program, state):
+    for here, terms in terms_by_block(program, state):
         for interaction, there, active in terms:
             value = interaction.energy(here, there, active)
             total[interaction.name] = (
@@ -261,7 +261,7 @@ def point_energies(program: BlockSamplingProgram, state: SphereState) -> Float[A
     for a program with a clamped block.
     """
     owned = []
-    for here, terms in _terms_by_block(program, state):
+    for here, terms in terms_by_block(program, state):
         total = jnp.zeros_like(here.radius)
         for interaction, there, active in terms:
             total = total + interaction.point_energy(here, there, active)
@@ -272,7 +272,7 @@ def point_energies(program: BlockSamplingProgram, state: SphereState) -> Float[A
     return jnp.zeros(len(order), owned[0].dtype).at[order].set(jnp.concatenate(owned))
 
 
-def _terms_by_block(
+def terms_by_block(
     program: BlockSamplingProgram, state: SphereState
 ) -> Iterator[tuple[SphereState, Terms]]:
     """The configuration of each free block, and the energy terms with their tails."""
