@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Float32, Int, Int32, UInt8
 from numpy.typing import ArrayLike
 
 from sphere_ebm.geometry.arrays import matrix
@@ -73,10 +73,12 @@ class NeighbourIndex:
         search: str = "auto",
         seed: int = 0,
         progress: SearchProgress | None = None,
+        trained: UInt8[np.ndarray, " bytes"] | None = None,
     ) -> "NeighbourIndex":
         """Index `embeddings`; `search`, `seed` and the errors are those of `nearest_neighbours`.
 
         `progress` is called where the search is approximate; building an exact one is immediate.
+        `trained` is what the property of this name was of the same index.
         """
         if search not in ("auto", "exact", "approximate"):
             raise ValueError(f"`search` must be 'auto', 'exact' or 'approximate'; got {search!r}.")
@@ -90,7 +92,7 @@ class NeighbourIndex:
             note = _indistinct(common, len(pointing))
         groups = DistinctDirections(unit, seed)
         unit = unit if len(groups) == len(unit) else unit[groups.first]
-        found = _search_of(faiss, unit, seed, progress, centred=common is not None)
+        found = _search_of(faiss, unit, seed, progress, trained, centred=common is not None)
         return cls(found, pointing, groups, common, len(given), note)
 
     @classmethod
@@ -124,13 +126,18 @@ class NeighbourIndex:
             rows = groups.first[start : start + _MOVED]
             # the first of a group never lies before its own new place
             unit[start : start + len(rows)] = unit[rows]
-        found = _search_of(faiss, unit[:distinct], seed, progress, centred=False)
+        found = _search_of(faiss, unit[:distinct], seed, progress, None, centred=False)
         return cls(found, pointing, groups, None, n_points, note)
 
     @property
     def pointing(self) -> Int[np.ndarray, " pointing"]:
         """Positions of the points that may be neighbours: all but zero vectors."""
         return self._pointing
+
+    @property
+    def trained(self) -> UInt8[np.ndarray, " bytes"] | None:
+        """What takes long to build of an approximate search, for `build`; None of an exact one."""
+        return self._search.trained if isinstance(self._search, ListedSearch) else None
 
     @property
     def approximate(self) -> bool:
@@ -291,6 +298,7 @@ def _search_of(
     unit: Float32[np.ndarray, "points width"],
     seed: int,
     progress: SearchProgress | None,
+    trained: UInt8[np.ndarray, " bytes"] | None,
     *,
     centred: bool,
 ) -> ExactSearch | ListedSearch | None:
@@ -298,7 +306,7 @@ def _search_of(
     if not len(unit):
         return None
     if faiss is not None and len(unit) >= MIN_LISTED:
-        return ListedSearch(faiss, unit, seed, progress)
+        return ListedSearch(faiss, unit, seed, progress, trained)
     return ExactSearch(unit, seed, centred=centred)
 
 

@@ -85,6 +85,8 @@ class FrozenPressureFactor(AbstractFieldFactor):
     """The direction of the lowest potential, to a few degrees."""
     rows: int = eqx.field(static=True)
     """Colatitudes of the grid."""
+    tabulated: "Tabulated"
+    """The field and S, for another factor of the same points."""
 
     def __init__(
         self,
@@ -93,8 +95,9 @@ class FrozenPressureFactor(AbstractFieldFactor):
         *,
         sharpness: float,
         strength: float = 1.0,
+        tabulated: "Tabulated | None" = None,
     ):
-        """Check the points and tabulate their field.
+        """Check the points and tabulate their field, unless it is `tabulated` already.
 
         Raises ValueError for fewer than two fixed points, a strength < 0, or a sharpness no grid
         resolves.
@@ -108,7 +111,8 @@ class FrozenPressureFactor(AbstractFieldFactor):
             )
         if not strength >= 0:
             raise ValueError(f"`strength` must be >= 0; got {strength}.")
-        made = FrozenField.tabulate(sharpness, n, fixed.dtype).of(fixed)
+        made = tabulated or FrozenField.tabulate(sharpness, n, fixed.dtype).of(fixed)
+        self.tabulated = made
         self.grid = made.grid
         self.strength = 2 * strength * n / made.repulsion
         places = jnp.asarray(fibonacci_lattice(_PLACES), fixed.dtype)
