@@ -44,10 +44,10 @@ def edges_of(blocks: Blocks, config: PlacementConfig) -> Callable[[int], Arrays]
 
 
 @pytest.fixture(scope="module")
-def landmarks() -> Landmarks:
+def landmarks() -> list[Landmarks]:
     rng = np.random.default_rng(0)
     places = unit(rng.standard_normal((2, len(ROWS), 3))).astype(np.float32)
-    return Landmarks(ROWS, places)
+    return [Landmarks(ROWS, places[0]), Landmarks(ROWS + 1, places[1])]
 
 
 @pytest.fixture(scope="module")
@@ -57,23 +57,22 @@ def thirds() -> Sweeper:
 
 
 @pytest.fixture(scope="module")
-def once(thirds: Sweeper, landmarks: Landmarks) -> np.ndarray:
+def once(thirds: Sweeper, landmarks: list[Landmarks]) -> np.ndarray:
     return thirds.run(landmarks)
 
 
-def test_sweeps_without_noise_are_the_dynamics_of_the_whole_map(landmarks: Landmarks) -> None:
+def test_sweeps_without_noise_are_the_dynamics_of_the_whole_map(landmarks: list[Landmarks]) -> None:
     blocks = Blocks(POINTS, 500)
     sweeper = Sweeper(COLD, blocks, edges_of(blocks, COLD))
     found: list[SweepState] = []
-    one = Landmarks(landmarks.rows, landmarks.places[:1])
-    first = sweeper.run(one, keep=found.append)
+    first = sweeper.run(landmarks[:1], keep=found.append)
     graph = build_graph(mixed(POINTS), neighbours=5, max_degree=64, search="exact")
     block = sphere_block(POINTS)
     ideal = np.ones(POINTS, np.float32)
     program = build_program(
         block, hamiltonian_factors(block, ideal, graph, COLD), make_sampler(POINTS, COLD)
     )
-    start = sweeper.start(*(part[0] if part.ndim == 3 else part for part in one))
+    start = sweeper.start(landmarks[0])
     state = SphereState(jnp.asarray(start), jnp.asarray(ideal))
     carried: list[Any] = [program.samplers[0].init()]
     total = np.zeros_like(start)
@@ -109,10 +108,10 @@ def test_what_points_own_of_the_energy_is_what_they_own_of_a_fitted_map(
 
 
 def test_landmarks_start_at_their_places_and_the_others_amid_their_neighbours(
-    thirds: Sweeper, landmarks: Landmarks
+    thirds: Sweeper, landmarks: list[Landmarks]
 ) -> None:
-    start = thirds.start(landmarks.rows, landmarks.places[0])
-    np.testing.assert_array_equal(start[ROWS], landmarks.places[0])
+    start = thirds.start(landmarks[0])
+    np.testing.assert_array_equal(start[ROWS], landmarks[0].places)
     np.testing.assert_allclose(np.linalg.norm(start, axis=1), 1, atol=1e-6)
     graph = build_graph(mixed(POINTS), neighbours=5, max_degree=64, search="exact")
     held = np.zeros(POINTS, bool)
@@ -128,7 +127,7 @@ def test_landmarks_start_at_their_places_and_the_others_amid_their_neighbours(
 
 
 def test_sweeps_go_on_from_any_state_that_was_kept(
-    thirds: Sweeper, landmarks: Landmarks, once: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    thirds: Sweeper, landmarks: list[Landmarks], once: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sphere_ebm.maps.sweeps._EVERY", 2)
     kept: list[SweepState] = []
@@ -145,11 +144,11 @@ def test_sweeps_go_on_from_any_state_that_was_kept(
     np.testing.assert_allclose(in_frame(once[0], once[1]), once[1], atol=1e-6)
 
 
-def test_a_point_that_flies_off_is_named(thirds: Sweeper, landmarks: Landmarks) -> None:
+def test_a_point_that_flies_off_is_named(thirds: Sweeper, landmarks: list[Landmarks]) -> None:
     state = SweepState(
         np.zeros((0, POINTS, 3), np.float32),
         0,
-        thirds.start(landmarks.rows, landmarks.places[0]),
+        thirds.start(landmarks[0]),
         np.zeros((POINTS, 3), np.float32),
         thirds.carried(),
     )

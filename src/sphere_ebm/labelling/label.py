@@ -8,6 +8,7 @@ there is a journal of finished files, and a checkpoint of the sampler. Every fil
 the inputs and the configuration, so an interrupted run ends with the same bytes.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,10 +49,13 @@ from sphere_ebm.labelling.sources import (
     take_sidecar_edges,
 )
 from sphere_ebm.labelling.summary import MapPoints, measured_points, write_summary
+from sphere_ebm.labelling.sweeping import SWEPT, Swept, sweep_all
+from sphere_ebm.labelling.work import discard
 from sphere_ebm.maps.checks import ExtraEdges
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
+from sphere_ebm.maps.sweeps import SWEEPS
 from sphere_ebm.progress import StageProgress, stage
 from sphere_ebm.quality.report import QualityReport
 
@@ -122,6 +126,7 @@ def label(
     sidecar_edges: bool = False,
     overwrite: bool = False,
     landmarks: int | None = None,
+    sweeps: int = SWEEPS,
     engine: AbstractEngine | Executor | None = None,
     page: bool = True,
     progress: StageProgress | None = None,
@@ -130,8 +135,9 @@ def label(
     """Place the patches of all shards on one sphere and write their labels.
 
     All points are fitted together where there are at most `landmarks` of them. Beyond, so many,
-    drawn at random from every shard, are fitted; then the shards' points join their map, shard by
-    shard (see `FrozenMap`).
+    drawn at random from every shard, are fitted. The others then start amid their neighbours, and
+    all move in sweeps, block by block (see `sphere_ebm.maps.sweeps`); without sweeps they join the
+    landmarks' map, which does not move, shard by shard (see `FrozenMap`).
 
     Args:
         inputs: files, folders (searched recursively) and globs; one, or several.
@@ -145,13 +151,14 @@ def label(
             belong to that map are removed.
         landmarks: the most points that are fitted; None: as many as suit this machine's memory
             (`most_fitted`).
-        engine: where shards join a map of landmarks, see
+        sweeps: of a map of landmarks; 0: the others join it.
+        engine: where shards of a map of landmarks join it or are written, see
             `sphere_ebm.labelling.engines.make_engine`, or an executor of the caller's, see
             `ExecutorEngine` there; None: in this process.
         page: write `map.html` too, the map to explore in a browser.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
-            `"steps"`, `"replicas"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0
-            before a stage begins. Only done / total means anything.
+            `"steps"`, `"replicas"`, `"sweeps"`, `"quality"`, `"writing"`, `"figure"`, `"page"`;
+            with done = 0 before a stage begins. Only done / total means anything.
         made_by: the command that made the shards as well (`command`), and its options by their
             names, for `config.toml`; None: `sphere-ebm label` with the options given here.
 
@@ -166,6 +173,8 @@ def label(
     config = PlacementConfig() if config is None else config
     if landmarks is not None and landmarks < 1:
         raise ValueError(f"`landmarks` must be at least 1; got {landmarks}.")
+    if sweeps < 0:
+        raise ValueError(f"`sweeps` must be at least 0; got {sweeps}.")
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     most = most_fitted if landmarks is None else lambda width: landmarks
     sources, refused = read_sources(given, pooling, progress, most)
@@ -173,19 +182,25 @@ def label(
     edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
     if not sources:
         raise nothing_usable(refused)
-    chosen = _landmarks(sources, config, edges, most)
+    chosen = _landmarks(sources, config, edges, most, sweeps)
+    sweeps = 0 if chosen is None else sweeps
     if isinstance(engine, Executor):
         engine = ExecutorEngine(engine)
     engine = engine or LocalEngine()
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
-    map_id = _map_id(sources, config, pooling, edges, chosen)
+    map_id = _map_id(sources, config, pooling, edges, chosen, sweeps)
     folder = Path(output)
     joined = chosen is not None
     with _ready(engine, joined), locked(folder):
         planned = [*(s.name for s in sources), *([PAGE] if page else [])]
         claimed = claim(folder, map_id, planned, overwrite)
-        placement = _placement(claimed, embeddings, prominence, config, edges, joined, progress)
+        # replicas of a swept map have landmarks of their own
+        own = dataclasses.replace(config, replicas=0) if sweeps else config
+        placement = _placement(claimed, embeddings, prominence, own, edges, joined, progress)
+        placement = dataclasses.replace(placement, config=config)
         journal = claimed.take_over()
+        if not sweeps:
+            discard(folder)  # what another run may have left
         before = {name for name in journal.finished if journal.holds(name)}
         with stage("quality", progress):
             quality = placement.quality()
@@ -195,10 +210,15 @@ def label(
             files = write_all_labels(journal, sources, placement, told, before, progress)
             points = MapPoints.of(placement)
         else:
-            fitted = folder / PLACEMENT
             metadata["landmarks"] = str(len(placement))
             options = JoinOptions(pooling, engine, progress)
-            files = join_all(journal, sources, chosen, fitted, config, metadata, before, options)
+            if sweeps:
+                metadata[SWEPT] = str(sweeps)
+                swept = Swept(sources, chosen, placement, sweeps)
+                files, placement = sweep_all(journal, swept, metadata, before, options)
+            else:
+                at = folder / PLACEMENT
+                files = join_all(journal, sources, chosen, at, config, metadata, before, options)
             points, quality = measured_points(files.values(), config)
         regions = write_summary(
             journal,
@@ -208,8 +228,9 @@ def label(
             quality,
             before,
             progress,
+            {SWEPT: sweeps} if sweeps else {},
             page=page,
-            recipe=with_config(made_by or _options(pooling, edges, chosen), config),
+            recipe=with_config(made_by or _options(pooling, edges, chosen, sweeps), config),
         )
         journal.close()
     written = Written(files, len(points.radius), quality, regions)
@@ -217,7 +238,10 @@ def label(
 
 
 def _options(
-    pooling: Pooling, edges: ExtraEdges | None, chosen: Sequence[Int64[np.ndarray, " _"]] | None
+    pooling: Pooling,
+    edges: ExtraEdges | None,
+    chosen: Sequence[Int64[np.ndarray, " _"]] | None,
+    sweeps: int,
 ) -> dict[str, Any]:
     """The options of `sphere-ebm label` that the map's bytes depend on, but for its placement's."""
     return {
@@ -225,6 +249,7 @@ def _options(
         "pooling": pooling,
         "sidecar_edges": edges is not None,
         "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
+        "sweeps": None if chosen is None else sweeps,
     }
 
 
@@ -250,6 +275,7 @@ def _landmarks(
     config: PlacementConfig,
     edges: ExtraEdges | None,
     most: Callable[[int], int],
+    sweeps: int,
 ) -> list[Int64[np.ndarray, " _"]] | None:
     """Rows of each source that are fitted; None where all are."""
     if all(source.whole for source in sources):
@@ -261,10 +287,11 @@ def _landmarks(
             f"edges of sidecars need a map that fits all of its points, and {sum(counts)} are more"
             f" than {number}; raise the number of landmarks, or label without sidecars"
         )
-    if (rows := grid_rows(config.sharpness(number))) > MAX_PYRAMID_ROWS:
+    sharpness = config.sharpness(sum(counts) if sweeps else number)
+    if (rows := grid_rows(sharpness)) > MAX_PYRAMID_ROWS:
         raise LabelError(
             "points cannot join a map with an interaction length of"
-            f" {1 / config.sharpness(number):.4g}, whose field needs {rows} rows of a grid and may"
+            f" {1 / sharpness:.4g}, whose field needs {rows} rows of a grid and may"
             f" have {MAX_PYRAMID_ROWS}; raise --interaction-length or --landmarks"
         )
     return choose_landmarks(counts, number, config.seed)
@@ -296,6 +323,7 @@ def _map_id(
     pooling: str,
     edges: ExtraEdges | None,
     chosen: Sequence[Int64[np.ndarray, " _"]] | None,
+    sweeps: int,
 ) -> str:
     """Identity of the map: what was asked for, of which inputs, by which version.
 
@@ -313,6 +341,7 @@ def _map_id(
         "edges": drawn,
         "landmarks": None if chosen is None else [len(rows) for rows in chosen],
         "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in sources],
+        **({"sweeps": sweeps} if sweeps else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

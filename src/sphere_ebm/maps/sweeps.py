@@ -6,7 +6,8 @@ has found them (`sphere_ebm.sampling.sweeps`). So a sweep is a step of the whole
 dynamics, and the sweeps are the annealing of `PlacementConfig`, in fewer steps than a map takes
 that begins at its principal components: the landmarks know where regions lie.
 
-The same is done from the landmarks' places on each replica, which tells how sure the labels are.
+The same is done from other landmarks, fitted by themselves, for each replica. That tells how sure
+the labels are: which points are landmarks decides more of a map than the noise of its runs does.
 
 Memory: one block, its edges and the field; and some sixty bytes for every point of the map.
 """
@@ -14,7 +15,7 @@ Memory: one block, its edges and the field; and some sixty bytes for every point
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -59,10 +60,10 @@ _EVERY = 10
 
 
 class Landmarks(NamedTuple):
-    """Points that have places: their rows, and their directions on the map and its replicas."""
+    """Points that have places before a run: their rows, and their directions."""
 
     rows: Int64[np.ndarray, " landmarks"]
-    places: Float32[np.ndarray, "runs landmarks 3"]
+    places: Float32[np.ndarray, "landmarks 3"]
 
 
 class SweepState(NamedTuple):
@@ -115,7 +116,7 @@ class Sweeper:
 
     def run(
         self,
-        landmarks: Landmarks,
+        landmarks: Sequence[Landmarks],
         saved: SweepState | None = None,
         keep: Callable[[SweepState], None] | None = None,
         progress: StageProgress | None = None,
@@ -123,7 +124,7 @@ class Sweeper:
         """Directions of all points on the map, then on each of its replicas in the map's frame.
 
         Args:
-            landmarks: where they lie on the map, and on as many replicas as are to be run.
+            landmarks: of the map, and of each replica that is to be run.
             saved: to continue from.
             keep: called with what a checkpoint is to hold, every `_EVERY` sweeps and after a run.
             progress: called as progress("sweeps", done, total).
@@ -131,8 +132,8 @@ class Sweeper:
         Raises:
             NonFiniteEnergyError: directions that are not finite.
         """
-        runs = len(landmarks.places)
-        state = self._begun(landmarks, 0) if saved is None else saved
+        runs = len(landmarks)
+        state = self._begun(landmarks[0]) if saved is None else saved
         steps = self.config.steps
         while len(state.finished) < runs:
             number = len(state.finished)
@@ -149,7 +150,7 @@ class Sweeper:
             place = place if number == 0 else in_frame(state.finished[0], place)
             finished = np.concatenate([state.finished, place[None].astype(np.float32)])
             state = (
-                self._begun(landmarks, number + 1)._replace(finished=finished)
+                self._begun(landmarks[number + 1])._replace(finished=finished)
                 if number + 1 < runs
                 else state._replace(finished=finished)
             )
@@ -181,9 +182,9 @@ class Sweeper:
             energy += np.float32(config.osmotic_strength * (math.log(mean) - 1))
         return PointMeasures(energy, spread)
 
-    def _begun(self, landmarks: Landmarks, number: int) -> SweepState:
+    def _begun(self, landmarks: Landmarks) -> SweepState:
         """Before the first sweep of a run."""
-        start = self.start(landmarks.rows, landmarks.places[number])
+        start = self.start(landmarks)
         carried = self.carried()
         nothing = np.zeros((0, *start.shape), np.float32)
         return SweepState(nothing, 0, start, np.zeros_like(start), carried)
@@ -192,11 +193,7 @@ class Sweeper:
         """What the sampler of each block carries before its first step."""
         return [host(self._sampler.init()) for _ in range(len(self.blocks))]
 
-    def start(
-        self,
-        rows: Int64[np.ndarray, " landmarks"],
-        places: Float32[np.ndarray, "landmarks 3"],
-    ) -> Float32[np.ndarray, "points 3"]:
+    def start(self, landmarks: Landmarks) -> Float32[np.ndarray, "points 3"]:
         """Landmarks at their places, each other point at the mean direction of its neighbours.
 
         Those are asked that have a place already, so that places spread along the graph, 30 edges
@@ -204,8 +201,8 @@ class Sweeper:
         """
         start = random_directions(self.blocks.points, self.config.seed)
         placed = np.zeros(len(start), bool)
-        start[rows] = places
-        placed[rows] = True
+        start[landmarks.rows] = landmarks.places
+        placed[landmarks.rows] = True
         for _ in range(_ROUNDS):
             before = placed.copy()
             for block in range(len(self.blocks)):
