@@ -1,6 +1,9 @@
 """From shards to labels at scale, and new points on a finished map.
 
 python -m benchmarks.scale [--points N ...] [--output FILE]
+python -m benchmarks.scale --repeats 0 --points 50000 --landmarks 10000 --ways full joined swept
+
+With several `--ways` each set is labelled in each of them, one after the other in one run.
 """
 
 import argparse
@@ -17,11 +20,13 @@ from jaxtyping import Float32, Int
 from scipy.spatial import cKDTree
 
 from benchmarks.arguments import parser_of
+from benchmarks.datasets import load
 from benchmarks.mixtures import mixture, mixture_chunks
 from benchmarks.process import peak_mb, run_apart
 from benchmarks.report import Check, check_table, finish, machine, markdown_table, say
 from sphere_ebm import FrozenMap, PlacementConfig, place, read_shard
 from sphere_ebm.graph.index import NeighbourIndex
+from sphere_ebm.maps.sweeps import SWEEPS
 
 WIDTH = 256
 SHARDS = 16
@@ -30,6 +35,13 @@ NEW = 50_000
 K = 15
 SAMPLE = 2_000
 REAL = Path(__file__).parents[1] / "data"
+FULL = "full"
+JOINED = "joined"
+SWEPT = "swept"
+WAYS = (FULL, JOINED, SWEPT)
+"""How a set is labelled: all points are fitted, or the others join the landmarks, or all move."""
+KEPT = 0.93
+"""Share of a full fit's recall that a swept map keeps."""
 LIMITS = {100_000: (3.0, 3.0), 1_000_000: (30.0, 12.0)}
 """Points -> minutes and GB (10^9 bytes) that `label` may take."""
 
@@ -39,9 +51,11 @@ class Labelled:
     """One run of `sphere-ebm label` in a process of its own."""
 
     case: str
+    way: str
     points: int
     fitted: int
     minutes: float
+    processor_minutes: float
     peak_gb: float
     recall: float
     trustworthiness: float
@@ -50,9 +64,11 @@ class Labelled:
         """One row of the table."""
         return [
             self.case,
+            self.way,
             f"{self.points}",
             f"{self.fitted}",
             f"{self.minutes:.2f}",
+            f"{self.processor_minutes:.2f}",
             f"{self.peak_gb:.2f}",
             f"{self.recall:.3f}",
             f"{self.trustworthiness:.3f}",
@@ -104,42 +120,62 @@ def write_shards(
             written = written + 1
 
 
-def label(case: str, points: int, landmarks: int | None, jobs: int = 1) -> Labelled:
+def chunks_of(
+    case: str, points: int, data: Path | None
+) -> tuple[Iterator[Float32[np.ndarray, "chunk width"]], int]:
+    """The points of a case, and how many there are: sets of `data` have their own number."""
+    if case == "mixture":
+        return mixture_chunks(points, WIDTH, seed=0), points
+    if case == "repeated":
+        return repeated_chunks(points, seed=0), points
+    if data is None:
+        raise SystemExit(f"the set {case} is in a folder that --data names")
+    held = load(case, data).embeddings
+    return iter([held]), len(held)
+
+
+def label(
+    case: str,
+    points: int,
+    landmarks: int | None,
+    jobs: int = 1,
+    way: str = SWEPT,
+    data: Path | None = None,
+) -> Labelled:
     """Write the shards of a case to a temporary folder and label them by the command."""
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "shards"
         inputs.mkdir()
-        chunks = (
-            mixture_chunks(points, WIDTH, seed=0)
-            if case == "mixture"
-            else repeated_chunks(points, seed=0)
-        )
+        chunks, points = chunks_of(case, points, data)
         write_shards(chunks, points, inputs)
-        say(f"label: {case}, {points} points" + (f", {landmarks} landmarks" if landmarks else ""))
-        options = [] if landmarks is None else ["--landmarks", str(landmarks), "--jobs", str(jobs)]
+        few = landmarks is not None and way != FULL
+        say(f"label: {case}, {points} points" + (f", {landmarks} landmarks, {way}" if few else ""))
+        options = ["--jobs", str(jobs)] + (["--landmarks", str(landmarks)] if few else [])
+        options += ["--sweeps", "0"] if way == JOINED else []
         begun = time.perf_counter()
         printed = run_apart("scale", "--measured", str(inputs), f"{folder}/labels", *options)
         minutes = (time.perf_counter() - begun) / 60
     found = json.loads(printed)
-    name = case if landmarks is None else f"{case}, by landmarks"
     quality = found["quality"]
     return Labelled(
-        name, found["points"], found["fitted"], minutes, found["peak_mb"] / 1000,
+        case, way if few else FULL, found["points"], found["fitted"], minutes,
+        found["processor_seconds"] / 60, found["peak_mb"] / 1000,
         quality["recall"][str(K)], quality["trustworthiness"][str(K)],
     )  # fmt: skip
 
 
-def label_here(inputs: str, output: str, landmarks: int | None, jobs: int) -> None:
+def label_here(inputs: str, output: str, landmarks: int | None, jobs: int, sweeps: int) -> None:
     """What `sphere-ebm label` does, with the peak memory of the process, as JSON on stdout."""
     from sphere_ebm import label
     from sphere_ebm.labelling.engines import LocalEngine
 
-    run = label(inputs, output, landmarks=landmarks, engine=LocalEngine(jobs))
+    run = label(inputs, output, landmarks=landmarks, sweeps=sweeps, engine=LocalEngine(jobs))
     facts = {
         "points": run.points,
         "fitted": len(run.placement),
         "quality": run.quality.to_dict(),
         "peak_mb": peak_mb(),
+        "processor_seconds": time.process_time(),
     }
     print(json.dumps(facts))
 
@@ -198,6 +234,7 @@ def checks(labelled: Sequence[Labelled], joined: Joined | None) -> list[Check]:
                     f"label {run.case}, {run.points} points: memory", run.peak_gb, "<", memory, "GB"
                 )
             )
+    found += sweep_checks(labelled)
     if joined is not None:
         found += [
             Check("transform: new points a second", joined.per_second, ">=", 5000),
@@ -214,15 +251,37 @@ def checks(labelled: Sequence[Labelled], joined: Joined | None) -> list[Check]:
     return found
 
 
+def sweep_checks(labelled: Sequence[Labelled]) -> list[Check]:
+    """Of swept maps beside the full fits of the same sets in the same run."""
+    full = {(run.case, run.points): run for run in labelled if run.way == FULL}
+    found = []
+    for run in labelled:
+        beside = full.get((run.case, run.points))
+        if run.way == SWEPT and beside is not None:
+            name = f"swept {run.case}, {run.points} points, {run.fitted} landmarks"
+            found += [
+                Check(f"{name}: recall@15 / full fit's", run.recall / beside.recall, ">=", KEPT),
+                Check(
+                    f"{name}: processor time / full fit's",
+                    run.processor_minutes / beside.processor_minutes,
+                    "<=",
+                    1,
+                ),
+            ]
+    return found
+
+
 def report(labelled: Sequence[Labelled], joined: Joined | None) -> str:
     """Tables and targets as Markdown."""
     parts = ["# Scale", machine(["jax", "faiss-cpu", "thrml"])]
     if labelled:
         head = [
             "shards",
+            "way",
             "points",
             "fitted",
             "minutes",
+            "processor minutes",
             "peak GB",
             "recall@15",
             "trustworthiness@15",
@@ -245,8 +304,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = parser_of("scale", __doc__)
     parser.add_argument("--points", type=int, nargs="*", default=[100_000, 1_000_000], metavar="N")
     parser.add_argument(
-        "--cases", nargs="+", choices=("mixture", "repeated"), default=["mixture", "repeated"]
+        "--cases",
+        nargs="+",
+        default=["mixture", "repeated"],
+        metavar="CASE",
+        help="mixture, repeated, or a set in the folder that --data names",
     )
+    parser.add_argument("--data", type=Path, metavar="DIR")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[SWEPT])
+    parser.add_argument("--sweeps", type=int, default=SWEEPS, help=argparse.SUPPRESS)
     parser.add_argument("--landmarks", type=int, metavar="N", help="fit at most N points")
     parser.add_argument("--jobs", type=int, default=1, metavar="N")
     parser.add_argument(
@@ -255,13 +321,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--measured", nargs=2, metavar=("INPUTS", "LABELS"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measured:
-        label_here(*options.measured, options.landmarks, options.jobs)
+        label_here(*options.measured, options.landmarks, options.jobs, options.sweeps)
         return 0
     joined = join(options.repeats) if options.repeats else None
     labelled = [
-        label(case, n, options.landmarks, options.jobs)
+        label(case, n, options.landmarks, options.jobs, way, options.data)
         for n in options.points
         for case in options.cases
+        for way in options.ways
     ]
     return finish(report(labelled, joined), options.output, checks(labelled, joined))
 

@@ -14,7 +14,9 @@ from thrml import Block
 
 from sphere_ebm import Placement, PlacementConfig, ShardError, read_shard
 from sphere_ebm.geometry.sphere import normalise
-from sphere_ebm.graph import NeighbourGraph, Neighbours
+from sphere_ebm.graph import NeighbourGraph, Neighbours, blockwise
+from sphere_ebm.graph.blockwise import Arrays, Blocks, Rule
+from sphere_ebm.graph.index import Nearest
 from sphere_ebm.hamiltonian import GravityFactor, LateralFactor, OsmoticFactor, SphereState
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.langevin import AbstractInertial
@@ -298,3 +300,26 @@ def dying_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **options)
 
     return dying
+
+
+def edges_in_blocks(
+    neighbours_of: Callable[[np.ndarray, int], Nearest], blocks: Blocks, rule: Rule, k: int
+) -> list[Arrays]:
+    """The passes of `sphere_ebm.graph.blockwise` in memory: the slots of every block."""
+    held: dict[tuple[str, int], Arrays] = {}
+    numbers = range(len(blocks))
+
+    def read(stage: str, block: int) -> Arrays:
+        return held[stage, block]
+
+    for b in numbers:
+        rows = np.arange(blocks.rows(b).start, blocks.rows(b).stop)
+        found = neighbours_of(rows, k)
+        held[blockwise.NEIGHBOURS, b] = blockwise.list_neighbours(found, blocks, rule)
+    for b in numbers:
+        held[blockwise.MET, b] = blockwise.meet(read, blocks, b, rule)
+    cuts = blockwise.cuts_of(read, blocks)
+    for b in numbers:
+        held[blockwise.BOUNDED, b] = blockwise.bound(read, blocks, b, cuts, rule)
+    scale = blockwise.scale_of(read, blocks)
+    return [blockwise.settle_edges(read, blocks, b, scale) for b in numbers]

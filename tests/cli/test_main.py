@@ -55,14 +55,12 @@ def test_json_is_one_object(command: Command, source: Path, tmp_path: Path) -> N
 
 
 def test_landmarks_and_jobs_reach_the_run(command: Command, source: Path, tmp_path: Path) -> None:
-    done = command(
-        "label", source, "-o", tmp_path / "out", "--landmarks", "8", "--jobs", "2", *SMALL
-    )
+    few = ["--landmarks", "8", "--sweeps", "2", *SMALL]
+    done = command("label", source, "-o", tmp_path / "out", "--jobs", "2", *few)
     assert done.code == 0
     assert "8 landmarks" in done.out
-    held = json.loads(
-        command("label", source, "-o", tmp_path / "out", "--landmarks", "8", "--json", *SMALL).out
-    )
+    assert json.loads((tmp_path / "out" / "map.json").read_text())["sweeps"] == 2
+    held = json.loads(command("label", source, "-o", tmp_path / "out", "--json", *few).out)
     assert (held["points"], held["fitted"], held["kept"]) == (12, 8, 1)
 
 
@@ -95,6 +93,7 @@ def test_options_reach_the_configuration(command: Command, source: Path, tmp_pat
         (["--inner-radius", "9", "--outer-radius", "8"], "inner_radius"),
         (["--affinity", "perplexity", "--perplexity", "99"], "perplexity"),
         (["--landmarks", "0"], "landmarks"),
+        (["--sweeps", "-1"], "sweeps"),
         (["--jobs", "0"], "jobs"),
         (["--engine", "slurm"], "--engine"),
         (["--ray-address", "auto"], "ray_address"),

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from sphere_ebm.errors import ShardError
-from sphere_ebm.files.tensors import Blocks, read_tensors, write_tensors
+from sphere_ebm.files.tensors import Blocks, mapped_tensors, read_tensors, write_tensors
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -197,3 +197,21 @@ def test_blocks_that_do_not_add_up_are_a_value_error_and_leave_the_file_as_it_wa
                 tmp_path / name, {"a": Blocks((4, 3), np.dtype(np.float32), blocks), "b": BLOCK}, {}
             )
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"old")]
+
+
+def test_arrays_are_mapped_as_they_were_written(tmp_path: Path) -> None:
+    tensors = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.arange(5, dtype=np.int64),
+        "none": np.zeros((0, 4), np.int32),
+    }
+    write_tensors(tmp_path / "x.safetensors", tensors, {})
+    found = mapped_tensors(tmp_path / "x.safetensors")
+    assert set(found) == set(tensors)
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+    assert isinstance(found["a"], np.memmap)
+    (tmp_path / "x.safetensors").write_bytes(b"short")
+    with pytest.raises(ShardError):
+        mapped_tensors(tmp_path / "x.safetensors")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from builders import mixed, same_neighbours, sorted_cosines, unit
+from sphere_ebm.graph.directions import pointing_directions
 from sphere_ebm.graph.index import NeighbourIndex, nearest_neighbours
 from sphere_ebm.graph.search import ListedSearch
 
@@ -160,3 +161,25 @@ def test_lists_serve_every_width(width):
         cosine, np.einsum("nd,nkd->nk", directions[:40], directions[index]), atol=1e-6
     )
     assert not (index == np.arange(40)[:, None]).any()
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("copies", [False, True])
+def test_some_points_find_what_all_find_and_directions_may_lie_on_the_disk(
+    search, copies, tmp_path
+):
+    embeddings = mixed(1500)
+    embeddings[[3, 800]] = 0
+    if copies:
+        embeddings[1100:1130] = embeddings[5]
+        embeddings[40] = embeddings[1400]
+    whole = NeighbourIndex.build(embeddings, search=search).self_neighbours(15)
+    unit, pointing = pointing_directions(embeddings)
+    (tmp_path / "unit").write_bytes(unit.data)
+    mapped = np.memmap(tmp_path / "unit", np.float32, "r+", shape=unit.shape)
+    index = NeighbourIndex.of_directions(mapped, pointing, 1500, search=search)
+    assert index.approximate is (search == "approximate")
+    for rows in (np.arange(700), np.asarray([3, 5, 40, 800, 1100, 1129, 1400, 1499])):
+        found = index.neighbours_of(rows, 15)
+        np.testing.assert_array_equal(found.index, whole.index[rows])
+        np.testing.assert_array_equal(found.similarity, whole.similarity[rows])

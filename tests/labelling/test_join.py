@@ -44,7 +44,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, shard: Callable[..., Path])
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> LabelRun:
-    return label([inputs], tmp_path_factory.mktemp("finished") / "out", CONFIG, landmarks=LANDMARKS)
+    return label(
+        [inputs], tmp_path_factory.mktemp("finished") / "out", CONFIG, landmarks=LANDMARKS, sweeps=0
+    )
 
 
 def test_landmarks_keep_their_places_and_the_others_join_them(
@@ -104,7 +106,7 @@ def test_the_summary_counts_all_points_and_the_fitted_ones(finished: LabelRun) -
 def test_several_processes_write_the_same_bytes(
     finished: LabelRun, inputs: Path, tmp_path: Path
 ) -> None:
-    label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, engine=LocalEngine(2))
+    label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, sweeps=0, engine=LocalEngine(2))
     assert contents(tmp_path) == contents(finished.output)
 
 
@@ -114,7 +116,7 @@ def test_an_executor_of_the_caller_writes_the_same_bytes_and_is_left_open(
 ) -> None:
     workers = ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(2, ready_made())
     with workers as pool:
-        label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, engine=pool)
+        label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, sweeps=0, engine=pool)
         assert pool.submit(int).result() == 0
     assert contents(tmp_path) == contents(finished.output)
 
@@ -125,7 +127,7 @@ def test_an_executor_that_cannot_work_is_refused_before_anything_is_fitted(
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
     with pytest.raises(LabelError, match="the executor cannot work: cannot schedule new futures"):
-        label([inputs], tmp_path / "out", CONFIG, landmarks=LANDMARKS, engine=pool)
+        label([inputs], tmp_path / "out", CONFIG, landmarks=LANDMARKS, sweeps=0, engine=pool)
     assert not (tmp_path / "out").exists()
 
 
@@ -146,7 +148,7 @@ class LosingEngine(AbstractEngine):
 def test_what_a_killed_worker_has_half_written_does_not_remain(
     finished: LabelRun, inputs: Path, tmp_path: Path
 ) -> None:
-    label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, engine=LosingEngine())
+    label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, sweeps=0, engine=LosingEngine())
     assert contents(tmp_path) == contents(finished.output)
 
 
@@ -157,10 +159,10 @@ def test_a_run_that_died_is_continued(
     write = columns.write_labels
     monkeypatch.setattr(columns, "write_labels", dying_after(written, write))
     with pytest.raises(Died):
-        label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
+        label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, sweeps=0)
     assert not (tmp_path / "map.json").exists()
     monkeypatch.setattr(columns, "write_labels", write)
-    again = label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS)
+    again = label([inputs], tmp_path, CONFIG, landmarks=LANDMARKS, sweeps=0)
     assert again.kept == written
     assert contents(tmp_path) == contents(finished.output)
 
@@ -168,12 +170,12 @@ def test_a_run_that_died_is_continued(
 def test_a_map_of_landmarks_is_another_map_than_that_of_all_points(
     finished: LabelRun, inputs: Path, tmp_path: Path
 ) -> None:
-    whole = label([inputs], tmp_path / "whole", CONFIG, landmarks=sum(SIZES))
+    whole = label([inputs], tmp_path / "whole", CONFIG, landmarks=sum(SIZES), sweeps=0)
     assert len(whole.placement) == whole.points == sum(SIZES)
     assert whole.map_id == label([inputs], tmp_path / "default", CONFIG).map_id
     with pytest.raises(LabelError, match="holds another map"):
-        label([inputs], finished.output, CONFIG, landmarks=sum(SIZES))
-    other = label([inputs], tmp_path / "other", CONFIG, landmarks=LANDMARKS - 3)
+        label([inputs], finished.output, CONFIG, landmarks=sum(SIZES), sweeps=0)
+    other = label([inputs], tmp_path / "other", CONFIG, landmarks=LANDMARKS - 3, sweeps=0)
     assert len({whole.map_id, finished.map_id, other.map_id}) == 3
 
 
@@ -194,7 +196,7 @@ def test_a_shard_that_changes_while_others_are_labelled_is_named(
         ShardError,
         match=r"y\.safetensors: has changed since it was first read; repeat .* with --overwrite",
     ):
-        label([tmp_path / "in"], tmp_path / "out", CONFIG, landmarks=10)
+        label([tmp_path / "in"], tmp_path / "out", CONFIG, landmarks=10, sweeps=0)
 
 
 def test_other_rows_are_another_map_even_if_they_are_as_many(
@@ -210,7 +212,7 @@ def test_other_rows_are_another_map_even_if_they_are_as_many(
     found = read_sources([path.parent for path in sources[:1]], "mean", None)[0]
     nothing = np.zeros((0, 5), np.float32)
     asked = [
-        labelling._Asked(found, [], None, rows, nothing, nothing[:, 0], labelling.ALL_FOUND)
+        labelling._Asked(found, [], None, rows, nothing, nothing[:, 0], labelling.ALL_FOUND, 0)
         for rows in chosen
     ]
     ids = {labelling._map_id(each, CONFIG, "mean") for each in asked}
@@ -234,7 +236,7 @@ def test_a_field_that_cannot_be_tabulated_is_refused_before_anything_is_fitted(
 ) -> None:
     sharp = dataclasses.replace(CONFIG, interaction_length=0.0005)
     with pytest.raises(LabelError, match="raise --interaction-length or --landmarks"):
-        label([inputs], tmp_path / "out", sharp, landmarks=LANDMARKS)
+        label([inputs], tmp_path / "out", sharp, landmarks=LANDMARKS, sweeps=0)
     assert not (tmp_path / "out").exists()
 
 

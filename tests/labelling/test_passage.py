@@ -76,7 +76,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     )
     shards = list(run.files.values())
     label(shards, folder / "all", CONFIG)
-    label(shards, folder / "landmarks", CONFIG, landmarks=20)
+    label(shards, folder / "landmarks", CONFIG, landmarks=20, sweeps=0)
     return World(shards, {"all": folder / "all", "landmarks": folder / "landmarks"})
 
 

@@ -55,13 +55,13 @@ def test_a_lost_worker_loses_nothing(tmp_path: Path, shard: Callable[..., Path])
         shard(tmp_path / "in" / f"s{i:02d}.safetensors", 10 + i % 5, seed=i)
     local = tmp_path / "local"
     output = tmp_path / "ray"
-    label([tmp_path / "in"], local, CONFIG, landmarks=LANDMARKS)
+    label([tmp_path / "in"], local, CONFIG, landmarks=LANDMARKS, sweeps=0)
     killed: list[int] = []
     killer = threading.Thread(target=kill_a_worker, args=(output, 5, killed))
     killer.start()
     engine = make_engine("ray", jobs=2)
     assert isinstance(engine, RayEngine)
-    run = label([tmp_path / "in"], output, CONFIG, landmarks=LANDMARKS, engine=engine)
+    run = label([tmp_path / "in"], output, CONFIG, landmarks=LANDMARKS, sweeps=0, engine=engine)
     killer.join()
     assert killed
     assert 5 <= killed[0] < SHARDS
@@ -69,5 +69,6 @@ def test_a_lost_worker_loses_nothing(tmp_path: Path, shard: Callable[..., Path])
     assert contents(output) == contents(local)
     # and the same command keeps all of it
     assert (
-        label([tmp_path / "in"], output, CONFIG, landmarks=LANDMARKS, engine=engine).kept == SHARDS
+        label([tmp_path / "in"], output, CONFIG, landmarks=LANDMARKS, sweeps=0, engine=engine).kept
+        == SHARDS
     )

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from thrml import FactorSamplingProgram
+from thrml import BlockGibbsSpec, FactorSamplingProgram
 
-from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.base import SphereState, unwrap_shared
 from sphere_ebm.hamiltonian.gravity import GravityFactor
+from sphere_ebm.sampling.assembly import ClampedSpec
 from sphere_ebm.sampling.clamped import (
     advance_clamped,
     attraction_by_fitted,
@@ -23,7 +24,8 @@ from sphere_ebm.sampling.clamped import (
 )
 from sphere_ebm.sampling.coefficients import Coefficients
 from sphere_ebm.sampling.leimkuhler_matthews import LeimkuhlerMatthews
-from sphere_ebm.sampling.programs import SphereBlock
+from sphere_ebm.sampling.programs import SphereBlock, node_template
+from sphere_ebm.sampling.terms import own_state_group
 from sphere_ebm.sampling.underdamped import Underdamped
 
 N_FREE = 6
@@ -49,6 +51,28 @@ def program_of(
     return build_clamped_program(
         free, clamped, groups, Underdamped(Coefficients(0.0, 0.1), len(fitted))
     )
+
+
+def test_the_program_is_the_one_that_thrml_builds_and_nodes_are_not_looked_at() -> None:
+    free = SphereBlock(N_FREE)
+    clamped = SphereBlock(N_FITTED)
+    groups = GravityFactor(free, IDEAL).to_interaction_groups()
+    groups.append(attraction_by_fitted(free, clamped, FITTED, WEIGHT, sharpness=3.0))
+    sampler = Underdamped(Coefficients(0.0, 0.1), N_FREE)
+    ours = build_clamped_program(free, clamped, groups, sampler)
+    assert isinstance(ours.gibbs_spec, ClampedSpec)
+    assert "_made" not in vars(clamped.nodes), "a map of millions makes no nodes"
+    spec = BlockGibbsSpec([free], [clamped], node_template())
+    theirs = FactorSamplingProgram(spec, [sampler], [], [own_state_group(free), *groups])
+    leaves = [jax.tree.leaves(unwrap_shared(program)) for program in (ours, theirs)]
+    assert len(leaves[0]) == len(leaves[1])
+    for own, other in zip(*leaves, strict=True):
+        if isinstance(other, BlockGibbsSpec):
+            for name, value in vars(other).items():
+                assert getattr(own, name) == value, name
+        elif eqx.is_array(other):
+            np.testing.assert_array_equal(own, other)
+            assert own.dtype == other.dtype
 
 
 def test_a_bound_program_is_the_one_that_thrml_builds_with_these_neighbours() -> None:

@@ -63,6 +63,7 @@ from sphere_ebm.heuristics.compare import METHODS
 from sphere_ebm.labelling.compare import COMPARISON_FIGURE, COMPARISON_TABLE, compare_shards
 from sphere_ebm.labelling.engines import make_engine
 from sphere_ebm.labelling.label import label
+from sphere_ebm.maps.sweeps import SWEEPS
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -232,8 +233,18 @@ def _add_label(commands: Any) -> None:
         type=int,
         metavar="N",
         help=(
-            "Fit at most N points, drawn from all shards, and let the others join their map shard"
-            " by shard. [as many as suit the machine's memory]"
+            "Fit at most N points, drawn from all shards, and let the others find their places"
+            " around them. [as many as suit the machine's memory]"
+        ),
+    )
+    many.add_argument(
+        "--sweeps",
+        type=int,
+        default=SWEEPS,
+        metavar="N",
+        help=(
+            "Where there are landmarks, move all points N times, block by block; with 0 the others"
+            f" join the landmarks' map, which does not move. [{SWEEPS}]"
         ),
     )
     add_report(labels)
@@ -270,6 +281,8 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
         engine = make_engine(options.engine, options.jobs, options.ray_address)
         if options.landmarks is not None and options.landmarks < 1:
             raise ValueError(f"`landmarks` must be at least 1; got {options.landmarks}.")
+        if options.sweeps < 0:
+            raise ValueError(f"`sweeps` must be at least 0; got {options.sweeps}.")
     except (ValueError, MissingPackageError) as error:
         options.parser.error(str(error))
     begun = time.perf_counter()
@@ -282,6 +295,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
             sidecar_edges=options.sidecar_edges,
             overwrite=options.overwrite,
             landmarks=options.landmarks,
+            sweeps=options.sweeps,
             engine=engine,
             page=options.page,
             columns=columns_of(options, options.text_column),

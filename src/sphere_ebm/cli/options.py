@@ -167,13 +167,13 @@ def add_joining(parser: argparse.ArgumentParser, title: str) -> Any:
     """Options of commands that let shards join a map; returns their group."""
     group = parser.add_argument_group(title)
     group.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="So many shards join at a time. [1]"
+        "--jobs", type=int, default=1, metavar="N", help="Work on so many shards at a time. [1]"
     )
     group.add_argument(
         "--engine",
         choices=ENGINES,
         default="local",
-        help="Shards join on this machine, or on Ray. [local]",
+        help="Work on shards on this machine, or on Ray. [local]",
     )
     group.add_argument(
         "--ray-address",

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.atomic import atomic_write
+from sphere_ebm.files.container import read_container
 
 _DTYPES = {
     "float32": "F32",
@@ -95,6 +96,32 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise ShardError(
             path, str(error), cure="check the path, or write the file again"
         ) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file, without its arrays.
+
+    Raises ShardError or OSError when there is none, or it is damaged.
+    """
+    return read_container(path).metadata
+
+
+def mapped_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a file that this very run has written, mapped and not read.
+
+    Raises ShardError when there is none, or it is damaged.
+    """
+    container = read_container(path)
+    kinds = {code: np.dtype(name) for name, code in _DTYPES.items()}
+    found: dict[str, np.ndarray] = {}
+    for name, info in container.tensors.items():
+        dtype = kinds[info.dtype]
+        if not math.prod(info.shape):
+            found[name] = np.zeros(info.shape, dtype)
+            continue
+        start = container.data_start + info.begin
+        found[name] = np.memmap(path, dtype, "r", start, info.shape)
+    return found
 
 
 def _blocks(name: str, tensor: np.ndarray | Blocks) -> Iterator[memoryview]:

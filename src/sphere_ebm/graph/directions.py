@@ -97,24 +97,36 @@ class DistinctDirections:
         place in its own.
         """
         n = len(self.group)
-        # a group's nearest group is itself, at cosine 1; a row is not its own neighbour
-        near = np.concatenate([np.arange(len(self), dtype=np.int32)[:, None], local], axis=1)
-        level = np.concatenate([np.ones((len(self), 1), np.float32), cosine], axis=1)
         index = np.empty((n, k), np.int32)
         similarity = np.empty((n, k), np.float32)
         for begin in range(0, n, _CHUNK):
             row = np.arange(begin, min(begin + _CHUNK, n))
-            groups = near[self.group[row]]
-            available = self._count[groups]
-            available[:, 0] -= 1
-            which, chosen, step = _taken(groups, available, k)
-            # 0, 1, 2, 3, ... becomes +1, -1, +2, -2, ...
-            place = self._place[row, None]
-            circle = place + np.where(step % 2, -1, 1) * (step // 2 + 1)
-            member = np.where(which == 0, circle, place + step) % self._count[chosen]
-            index[row] = self._members[self._start[chosen] + member]
-            similarity[row] = np.take_along_axis(level[self.group[row]], which, axis=1)
+            group = self.group[row]
+            index[row], similarity[row] = self.rows_with_duplicates(
+                row, local[group], cosine[group], k
+            )
         return index, similarity
+
+    def rows_with_duplicates(
+        self,
+        row: Int[np.ndarray, " rows"],
+        local: Int32[np.ndarray, "rows near"],
+        cosine: Float32[np.ndarray, "rows near"],
+        k: int,
+    ) -> Hits:
+        """As `with_duplicates`, of some rows; `local` and `cosine` are those of their groups."""
+        # a group's nearest group is itself, at cosine 1; a row is not its own neighbour
+        groups = np.concatenate([self.group[row][:, None], local], axis=1)
+        level = np.concatenate([np.ones((len(row), 1), np.float32), cosine], axis=1)
+        available = self._count[groups]
+        available[:, 0] -= 1
+        which, chosen, step = _taken(groups, available, k)
+        # 0, 1, 2, 3, ... becomes +1, -1, +2, -2, ...
+        place = self._place[row, None]
+        circle = place + np.where(step % 2, -1, 1) * (step // 2 + 1)
+        member = np.where(which == 0, circle, place + step) % self._count[chosen]
+        index = self._members[self._start[chosen] + member].astype(np.int32)
+        return index, np.take_along_axis(level, which, axis=1)
 
     def members_of(
         self,

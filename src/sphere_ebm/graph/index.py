@@ -4,10 +4,10 @@ Small inputs are searched exactly, large ones by faiss; nothing is ever N x N.
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Float32, Int, Int32, UInt8
 from numpy.typing import ArrayLike
 
 from sphere_ebm.geometry.arrays import matrix
@@ -24,6 +24,9 @@ from sphere_ebm.graph.search import (
 
 EXACT_LIMIT = 16_384
 """`search="auto"` is exact up to this many points and approximate above it."""
+
+_MOVED = 16_384
+"""Directions that are moved at once."""
 
 
 @final
@@ -70,10 +73,12 @@ class NeighbourIndex:
         search: str = "auto",
         seed: int = 0,
         progress: SearchProgress | None = None,
+        trained: UInt8[np.ndarray, " bytes"] | None = None,
     ) -> "NeighbourIndex":
         """Index `embeddings`; `search`, `seed` and the errors are those of `nearest_neighbours`.
 
         `progress` is called where the search is approximate; building an exact one is immediate.
+        `trained` is what the property of this name was of the same index.
         """
         if search not in ("auto", "exact", "approximate"):
             raise ValueError(f"`search` must be 'auto', 'exact' or 'approximate'; got {search!r}.")
@@ -87,20 +92,52 @@ class NeighbourIndex:
             note = _indistinct(common, len(pointing))
         groups = DistinctDirections(unit, seed)
         unit = unit if len(groups) == len(unit) else unit[groups.first]
-        if not len(unit):
-            return cls(None, pointing, groups, common, len(given), note)
-        listed = faiss is not None and len(unit) >= MIN_LISTED
-        found = (
-            ListedSearch(faiss, unit, seed, progress)
-            if listed
-            else ExactSearch(unit, seed, centred=common is not None)
-        )
+        found = _search_of(faiss, unit, seed, progress, trained, centred=common is not None)
         return cls(found, pointing, groups, common, len(given), note)
+
+    @classmethod
+    def of_directions(
+        cls,
+        unit: Float32[np.ndarray, "pointing width"],
+        pointing: Int[np.ndarray, " pointing"],
+        n_points: int,
+        *,
+        search: str = "auto",
+        seed: int = 0,
+        progress: SearchProgress | None = None,
+    ) -> "NeighbourIndex":
+        """The index that `build` makes of points whose directions are known, perhaps on a disk.
+
+        Args:
+            unit: of the points that are not zero vectors, as `pointing_directions` makes them. An
+                array that is mapped from a file is neither copied nor read at once, unless the
+                search is exact. Where directions occur twice it is overwritten: the distinct ones
+                come first.
+            pointing: which points these are, rising.
+            n_points: how many there are with the zero vectors.
+            search: as for `build`.
+            seed: as for `build`.
+            progress: as for `build`.
+        """
+        faiss, note = index_library(search, len(pointing), EXACT_LIMIT)
+        groups = DistinctDirections(unit, seed)
+        distinct = len(groups)
+        for start in range(0, distinct if distinct < len(unit) else 0, _MOVED):
+            rows = groups.first[start : start + _MOVED]
+            # the first of a group never lies before its own new place
+            unit[start : start + len(rows)] = unit[rows]
+        found = _search_of(faiss, unit[:distinct], seed, progress, None, centred=False)
+        return cls(found, pointing, groups, None, n_points, note)
 
     @property
     def pointing(self) -> Int[np.ndarray, " pointing"]:
         """Positions of the points that may be neighbours: all but zero vectors."""
         return self._pointing
+
+    @property
+    def trained(self) -> UInt8[np.ndarray, " bytes"] | None:
+        """What takes long to build of an approximate search, for `build`; None of an exact one."""
+        return self._search.trained if isinstance(self._search, ListedSearch) else None
 
     @property
     def approximate(self) -> bool:
@@ -133,6 +170,35 @@ class NeighbourIndex:
             index[pointing, :columns] = pointing[local]
             similarity[pointing, :columns] = np.clip(cosine, -1, 1)
         return Neighbours(index, similarity, self.note)
+
+    def neighbours_of(self, rows: Int[np.ndarray, " rows"], k: int) -> Nearest:
+        """What `self_neighbours` lists of some points, bit for bit, without those of all others.
+
+        `rows` rise. Raises `ValueError` for k < 1.
+        """
+        _check_k(k)
+        index = np.full((len(rows), min(k, max(self.n_points - 1, 0))), -1, np.int32)
+        similarity = np.full(index.shape, -np.inf, np.float32)
+        columns = min(k, len(self._pointing) - 1)
+        place = np.minimum(np.searchsorted(self._pointing, rows), len(self._pointing) - 1)
+        if columns < 1 or self._search is None:
+            return Nearest(index, similarity)
+        asking = np.flatnonzero(self._pointing[place] == rows)
+        place = place[asking]
+        groups = self._groups
+        # copies of one direction are searched once
+        group, same = np.unique(groups.group[place], return_inverse=True)
+        near = min(k, len(groups) - 1)
+        local = np.empty((len(group), 0), np.int32)
+        cosine = np.empty((len(group), 0), np.float32)
+        if near > 0:
+            local, cosine = self._search.nearest(
+                self._search.unit[group], group.astype(np.int32), near
+            )
+        local, cosine = groups.rows_with_duplicates(place, local[same], cosine[same], columns)
+        index[asking, :columns] = self._pointing[local]
+        similarity[asking, :columns] = np.clip(cosine, -1, 1)
+        return Nearest(index, similarity)
 
     def query(
         self,
@@ -225,6 +291,23 @@ def nearest_neighbours(
 
     index = NeighbourIndex.build(embeddings, search=search, seed=seed, progress=built)
     return index.self_neighbours(k, progress=searched)
+
+
+def _search_of(
+    faiss: Any,
+    unit: Float32[np.ndarray, "points width"],
+    seed: int,
+    progress: SearchProgress | None,
+    trained: UInt8[np.ndarray, " bytes"] | None,
+    *,
+    centred: bool,
+) -> ExactSearch | ListedSearch | None:
+    """A search among distinct directions: by `faiss`, where it is given, or exact."""
+    if not len(unit):
+        return None
+    if faiss is not None and len(unit) >= MIN_LISTED:
+        return ListedSearch(faiss, unit, seed, progress, trained)
+    return ExactSearch(unit, seed, centred=centred)
 
 
 def _indistinct(common: Common, count: int) -> str | None:

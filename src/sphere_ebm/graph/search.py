@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt8
 from typing_extensions import override
 
 from sphere_ebm.errors import MissingPackageError, require
@@ -201,13 +201,31 @@ class ListedSearch(AbstractSearch):
         unit: Float32[np.ndarray, "points width"],
         seed: int,
         progress: SearchProgress | None,
+        trained: UInt8[np.ndarray, " bytes"] | None = None,
     ) -> None:
+        """Train and fill the lists, or take over what `trained` was for the same directions."""
         self.unit = unit
         self._seed = seed
         self._ties = Ties(unit, seed)
         self.rows = _CHUNK
         self._faiss = faiss
         self._exact: ExactSearch | None = None
+        if trained is not None:
+            self._index = faiss.deserialize_index(np.ascontiguousarray(trained))
+            self._quantizer = self._index.quantizer
+            return
+        self._train(progress)
+
+    @property
+    def trained(self) -> UInt8[np.ndarray, " bytes"]:
+        """Lists and codes, as faiss writes them: an eighth of a byte a component."""
+        found: UInt8[np.ndarray, " bytes"] = self._faiss.serialize_index(self._index)
+        return found
+
+    def _train(self, progress: SearchProgress | None) -> None:
+        faiss = self._faiss
+        unit = self.unit
+        seed = self._seed
         n = len(unit)
         width = unit.shape[1] + -unit.shape[1] % _CODE_WIDTH
         rng = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ Its gradient is the force that the points of the map feel themselves. Newcomers 
 other.
 """
 
-from typing import ClassVar, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -85,6 +85,8 @@ class FrozenPressureFactor(AbstractFieldFactor):
     """The direction of the lowest potential, to a few degrees."""
     rows: int = eqx.field(static=True)
     """Colatitudes of the grid."""
+    tabulated: "Tabulated"
+    """The field and S, for another factor of the same points."""
 
     def __init__(
         self,
@@ -93,8 +95,9 @@ class FrozenPressureFactor(AbstractFieldFactor):
         *,
         sharpness: float,
         strength: float = 1.0,
+        tabulated: "Tabulated | None" = None,
     ):
-        """Check the points and tabulate their field.
+        """Check the points and tabulate their field, unless it is `tabulated` already.
 
         Raises ValueError for fewer than two fixed points, a strength < 0, or a sharpness no grid
         resolves.
@@ -108,16 +111,10 @@ class FrozenPressureFactor(AbstractFieldFactor):
             )
         if not strength >= 0:
             raise ValueError(f"`strength` must be >= 0; got {strength}.")
-        if rows > MAX_PYRAMID_ROWS:
-            raise ValueError(
-                f"an interaction length of {1 / sharpness:.4g} needs more than {MAX_PYRAMID_ROWS}"
-                " rows of a grid: the field of this map cannot be tabulated. Fit it with a longer"
-                " `interaction_length`."
-            )
-        field = PyramidField.tabulate(sharpness, rows, fixed.dtype)
-        pairs = DirectField(sharpness) if n <= DIRECT_SUM else field
-        self.grid = _tabulated(field, fixed)
-        self.strength = 2 * strength * n / _repulsion(pairs, fixed)
+        made = tabulated or FrozenField.tabulate(sharpness, n, fixed.dtype).of(fixed)
+        self.tabulated = made
+        self.grid = made.grid
+        self.strength = 2 * strength * n / made.repulsion
         places = jnp.asarray(fibonacci_lattice(_PLACES), fixed.dtype)
         self.emptiest = places[jnp.argmin(interpolate(self.grid, rows, places)[:, 0])]
         self.rows = rows
@@ -127,6 +124,49 @@ class FrozenPressureFactor(AbstractFieldFactor):
         return FrozenPressure(
             Shared(self.strength), Shared(self.emptiest), Shared(self.grid), self.rows
         )
+
+
+class Tabulated(NamedTuple):
+    """The field that points make: Q and its gradient on a grid, and S, the sum over all pairs."""
+
+    grid: Float[Array, "cells 4"]
+    repulsion: Float[Array, ""]
+
+
+@final
+class FrozenField(eqx.Module):
+    """What tabulates the fields of maps of one size, again and again.
+
+    `field` makes the grid, `pairs` sums over all pairs.
+    """
+
+    field: PyramidField
+    pairs: DirectField | PyramidField
+
+    @classmethod
+    def tabulate(cls, sharpness: float, n_points: int, dtype: Any) -> "FrozenField":
+        """For maps of `n_points`.
+
+        Raises ValueError for a sharpness that no grid resolves.
+        """
+        rows = grid_rows(sharpness)
+        if rows > MAX_PYRAMID_ROWS:
+            raise ValueError(
+                f"an interaction length of {1 / sharpness:.4g} needs more than {MAX_PYRAMID_ROWS}"
+                " rows of a grid: the field of this map cannot be tabulated. Fit it with a longer"
+                " `interaction_length`."
+            )
+        field = PyramidField.tabulate(sharpness, rows, dtype)
+        return cls(field, DirectField(sharpness) if n_points <= DIRECT_SUM else field)
+
+    @property
+    def rows(self) -> int:
+        """Colatitudes of the grid."""
+        return self.field.rows
+
+    def of(self, fixed: Float[Array, "points 3"]) -> Tabulated:
+        """The field of points in these directions."""
+        return Tabulated(_tabulated(self.field, fixed), _repulsion(self.pairs, fixed))
 
 
 @jax.jit

@@ -154,12 +154,20 @@ class WholeAttraction(AbstractAttraction):
 
 
 def attract(
-    part: DegreeClass, columns: tuple[Array, ...], stretch: Float[Array, ""], kernel: str
+    part: DegreeClass,
+    columns: tuple[Array, ...],
+    stretch: Float[Array, ""],
+    kernel: str,
+    others: tuple[Array, ...] | None = None,
 ) -> tuple[Float[Array, " heads"], ...]:
-    """Σ_j w_ij φ and the three components of Σ_j w_ij (dφ/dx) u_j for the heads of one class."""
+    """Σ_j w_ij φ and the three components of Σ_j w_ij (dφ/dx) u_j for the heads of one class.
+
+    Heads are positions in `columns`, tails in those of the `others`; None: in the same.
+    """
     value, slope = _POTENTIALS[kernel]
     heads = [column[part.head][:, None] for column in columns]
-    tails = [column.at[part.tail].get(mode="promise_in_bounds") for column in columns]
+    there = columns if others is None else others
+    tails = [column.at[part.tail].get(mode="promise_in_bounds") for column in there]
     x = stretch * sum((a - b) ** 2 for a, b in zip(heads, tails, strict=True))
     pull = part.weight * slope(x)
     zero = jnp.zeros((), pull.dtype)

@@ -53,6 +53,7 @@ from sphere_ebm.labelling.sources import (
     read_sources,
 )
 from sphere_ebm.labelling.summary import measured_points, write_summary
+from sphere_ebm.labelling.sweeping import SWEPT
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress, stage
 from sphere_ebm.quality.report import QualityReport
@@ -180,7 +181,7 @@ def _join(
         about: dict[str, Any] = {"id": old.map_id, "joins": old.held.get("joins", 0) + len(new)}
         about |= {
             name: old.held[name]
-            for name in ("parent", "registered", "columns", COMMAND)
+            for name in ("parent", "registered", "columns", COMMAND, SWEPT)
             if name in old.held
         }
         write_summary(
@@ -267,5 +268,5 @@ def _task(old: OldMap, source: Source, pooling: Pooling, metadata: dict[str, str
 def _metadata(old: OldMap) -> dict[str, str]:
     """What label files of joined points tell about the map: what the others tell."""
     first = read_labels(old.folder / old.sources[0].name).metadata
-    told = ("map_id", "config", "seed", "energy", "quality", "landmarks")
+    told = ("map_id", "config", "seed", "energy", "quality", "landmarks", SWEPT)
     return {name: first[name] for name in told if name in first} | {"joined": "true"}

@@ -17,6 +17,7 @@ from sphere_ebm.files.formats import (
     CHECKPOINT,
     ENERGY,
     FIGURE,
+    FROZEN,
     MAP,
     PAGE,
     PLACEMENT,
@@ -26,20 +27,25 @@ from sphere_ebm.files.formats import (
 from sphere_ebm.files.journal import JOURNAL, Journal, read_journal
 from sphere_ebm.files.map_folder import read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
-from sphere_ebm.files.shards.layouts import LABEL_FORMAT, PLACEMENT_FORMAT, PYRAMID_FORMAT
+from sphere_ebm.files.shards.layouts import (
+    FROZEN_FORMAT,
+    LABEL_FORMAT,
+    PLACEMENT_FORMAT,
+    PYRAMID_FORMAT,
+)
 from sphere_ebm.labelling.recipe import is_recipe
 
 NEXT = ".sphere-next"
 
 
 def is_placement(path: Path) -> bool:
-    """Whether a file found in a folder is a placement, or the pyramid of a map, and no shard.
+    """Whether a file found in a folder is a placement, or made from one, and no shard.
 
     Damaged placements in a map's folder count as placements.
     """
     if path.name == PLACEMENT and any((path.parent / name).is_file() for name in (MAP, JOURNAL)):
         return True
-    return _format_of(path) in (PLACEMENT_FORMAT, PYRAMID_FORMAT)
+    return _format_of(path) in (PLACEMENT_FORMAT, PYRAMID_FORMAT, FROZEN_FORMAT)
 
 
 def _format_of(path: Path) -> str | None:
@@ -200,5 +206,6 @@ def _remove_map(folder: Path, names: frozenset[str]) -> None:
     for name in (ENERGY, FIGURE, PAGE, RECIPE, *labels, CHECKPOINT, PLACEMENT, MAP, JOURNAL):
         if name in names or name in (CHECKPOINT, JOURNAL):
             (folder / name).unlink(missing_ok=True)
-    if _format_of(folder / PYRAMID) == PYRAMID_FORMAT:
-        (folder / PYRAMID).unlink(missing_ok=True)
+    for name, known in ((PYRAMID, PYRAMID_FORMAT), (FROZEN, FROZEN_FORMAT)):
+        if _format_of(folder / name) == known:
+            (folder / name).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int64
 
 from sphere_ebm.errors import EngineError, LabelError, ShardError
 from sphere_ebm.files.atomic import clean_leftovers, sha256_of
+from sphere_ebm.files.formats import FROZEN
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.columns import COLUMNS, spliced
 from sphere_ebm.files.shards.discovery import WorkItem
@@ -21,10 +22,11 @@ from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii
 from sphere_ebm.labelling.columns import write_placed
-from sphere_ebm.labelling.engines import AbstractEngine
+from sphere_ebm.labelling.engines import AbstractEngine, Task, Work
 from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.frozen_map import FrozenMap
+from sphere_ebm.maps.kept import kept_frozen_map
 from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress
@@ -117,7 +119,7 @@ def _loaded_map(path: Path, digest: str) -> FrozenMap:
     placement = Placement.load(path)
     # of a map that fitted all of its points, the label files hold the embeddings
     held = placement if placement.embeddings is not None else load_placement(path.parent)
-    return FrozenMap(held)
+    return kept_frozen_map(held, path.parent / FROZEN)
 
 
 class JoinOptions(NamedTuple):
@@ -177,17 +179,35 @@ def run_tasks(
 
     Raises LabelError when workers are lost again and again, and what `join_shard` raises.
     """
+    try:
+        run_stage(journal, join_shard, tasks, [task.output for task in tasks], shards, options)
+    finally:
+        _loaded_map.cache_clear()
+
+
+def run_stage(
+    journal: Journal,
+    work: Work[Task, str],
+    tasks: Sequence[Task],
+    outputs: Sequence[Path],
+    shards: int,
+    options: JoinOptions,
+) -> None:
+    """Let the engine write `outputs`, a label file for each task, of `shards` with finished ones.
+
+    `work` returns the SHA-256 of the file.
+
+    Raises LabelError when workers are lost again and again, and what `work` raises.
+    """
     kept = shards - len(tasks)
     progress = options.progress
     if progress is not None:
         progress("writing", kept, shards)
     try:
-        for done, (number, digest) in enumerate(options.engine.run(join_shard, tasks), start=1):
-            journal.record(tasks[number].output.name, digest)
+        for done, (number, digest) in enumerate(options.engine.run(work, tasks), start=1):
+            journal.record(outputs[number].name, digest)
             if progress is not None:
                 progress("writing", kept + done, shards)
     except EngineError as error:
         raise LabelError(str(error)) from error
-    finally:
-        _loaded_map.cache_clear()
     clean_leftovers(journal.folder)  # of workers that were killed while they wrote

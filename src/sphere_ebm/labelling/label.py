@@ -8,6 +8,7 @@ there is a journal of finished files, and a checkpoint of the sampler. Every fil
 the inputs and the configuration, so an interrupted run ends with the same bytes.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,10 +58,13 @@ from sphere_ebm.labelling.sources import (
     take_sidecar_edges,
 )
 from sphere_ebm.labelling.summary import MapPoints, measured_points, write_summary
+from sphere_ebm.labelling.sweeping import SWEPT, Swept, sweep_all
+from sphere_ebm.labelling.work import discard
 from sphere_ebm.maps.checks import ExtraEdges
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
+from sphere_ebm.maps.sweeps import SWEEPS
 from sphere_ebm.progress import StageProgress, stage
 from sphere_ebm.quality.report import QualityReport
 
@@ -131,6 +135,7 @@ def label(
     sidecar_edges: bool = False,
     overwrite: bool = False,
     landmarks: int | None = None,
+    sweeps: int = SWEEPS,
     engine: AbstractEngine | Executor | None = None,
     page: bool = True,
     columns: TableColumns = ALL_FOUND,
@@ -141,8 +146,9 @@ def label(
     """Place the patches of all shards on one sphere and write their labels.
 
     All points are fitted together where there are at most `landmarks` of them. Beyond, so many,
-    drawn at random from every shard, are fitted; then the shards' points join their map, shard by
-    shard (see `FrozenMap`).
+    drawn at random from every shard, are fitted. The others then start amid their neighbours, and
+    all move in sweeps, block by block (see `sphere_ebm.maps.sweeps`); without sweeps they join the
+    landmarks' map, which does not move, shard by shard (see `FrozenMap`).
 
     Args:
         inputs: files, folders (searched recursively) and globs; one, or several.
@@ -156,7 +162,8 @@ def label(
             belong to that map are removed.
         landmarks: the most points that are fitted; None: as many as suit this machine's memory
             (`most_fitted`).
-        engine: where shards join a map of landmarks, see
+        sweeps: of a map of landmarks; 0: the others join it.
+        engine: where shards of a map of landmarks join it or are written, see
             `sphere_ebm.labelling.engines.make_engine`, or an executor of the caller's, see
             `ExecutorEngine` there; None: in this process.
         page: write `map.html` too, the map to explore in a browser.
@@ -164,8 +171,8 @@ def label(
             kept in label files, page and export.
         colour_by: a column that is kept, by which the figure and the page are coloured.
         progress: called as progress(stage, done, total), stages `"reading"`, `"neighbours"`,
-            `"steps"`, `"replicas"`, `"quality"`, `"writing"`, `"figure"`, `"page"`; with done = 0
-            before a stage begins. Only done / total means anything.
+            `"steps"`, `"replicas"`, `"sweeps"`, `"quality"`, `"writing"`, `"figure"`, `"page"`;
+            with done = 0 before a stage begins. Only done / total means anything.
         made_by: the command that made the shards as well (`command`), and its options by their
             names, for `config.toml`; None: `sphere-ebm label` with the options given here.
 
@@ -180,12 +187,14 @@ def label(
     config = PlacementConfig() if config is None else config
     if landmarks is not None and landmarks < 1:
         raise ValueError(f"`landmarks` must be at least 1; got {landmarks}.")
+    if sweeps < 0:
+        raise ValueError(f"`sweeps` must be at least 0; got {sweeps}.")
     if isinstance(engine, Executor):
         engine = ExecutorEngine(engine)
     options = JoinOptions(pooling, engine or LocalEngine(), progress)
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     columns = columns.colouring(colour_by)
-    asked = _read(given, config, pooling, sidecar_edges, landmarks, columns, progress)
+    asked = _read(given, config, pooling, sidecar_edges, landmarks, sweeps, columns, progress)
     map_id = _map_id(asked, config, pooling)
     recipe = with_config(made_by or _options(asked, pooling), config) | {COLOUR: colour_by}
     folder = Path(output)
@@ -194,6 +203,8 @@ def label(
         placement = _placement(claimed, asked, config, progress)
         journal = claimed.take_over()
         forget_colours(journal, colour_by)
+        if not asked.sweeps:
+            discard(folder)  # what another run may have left
         before = journal.whole()
         written = _write(journal, asked, placement, before, options, page, colour_by, recipe)
         journal.close()
@@ -205,6 +216,7 @@ class _Asked(NamedTuple):
 
     `chosen`: rows of each source that are fitted, None where all are; `embeddings` and `prominence`
     are those of the fitted points. `edges`: of sidecars. `columns`: what was read of tables.
+    `sweeps`: how many there will be; 0 where all points are fitted.
     """
 
     sources: list[Source]
@@ -214,6 +226,7 @@ class _Asked(NamedTuple):
     embeddings: Float32[np.ndarray, "points width"]
     prominence: Float32[np.ndarray, " points"]
     columns: TableColumns
+    sweeps: int
 
 
 def _read(
@@ -222,6 +235,7 @@ def _read(
     pooling: Pooling,
     sidecar_edges: bool,
     landmarks: int | None,
+    sweeps: int,
     columns: TableColumns,
     progress: StageProgress | None,
 ) -> _Asked:
@@ -232,9 +246,10 @@ def _read(
     edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
     if not sources:
         raise nothing_usable(refused)
-    chosen = _landmarks(sources, config, edges, most)
+    chosen = _landmarks(sources, config, edges, most, sweeps)
+    sweeps = 0 if chosen is None else sweeps
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
-    return _Asked(sources, refused, edges, chosen, embeddings, prominence, columns)
+    return _Asked(sources, refused, edges, chosen, embeddings, prominence, columns, sweeps)
 
 
 def _write(
@@ -258,10 +273,15 @@ def _write(
         points = MapPoints.of(placement)
     else:
         metadata["landmarks"] = str(len(placement))
-        fitted = journal.folder / PLACEMENT
-        files = join_all(
-            journal, asked.sources, asked.chosen, fitted, config, metadata, before, options
-        )
+        if asked.sweeps:
+            metadata[SWEPT] = str(asked.sweeps)
+            swept = Swept(asked.sources, asked.chosen, placement, asked.sweeps)
+            files, placement = sweep_all(journal, swept, metadata, before, options)
+        else:
+            fitted = journal.folder / PLACEMENT
+            files = join_all(
+                journal, asked.sources, asked.chosen, fitted, config, metadata, before, options
+            )
         points, quality = measured_points(files.values(), config)
     regions = write_summary(
         journal,
@@ -271,7 +291,7 @@ def _write(
         quality,
         before,
         options.progress,
-        kept_in_map(asked.columns),
+        kept_in_map(asked.columns) | ({SWEPT: asked.sweeps} if asked.sweeps else {}),
         page=page,
         colour_by=colour_by,
         recipe=recipe,
@@ -287,6 +307,7 @@ def _options(asked: _Asked, pooling: Pooling) -> dict[str, Any]:
         "pooling": pooling,
         "sidecar_edges": asked.edges is not None,
         "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
+        "sweeps": None if chosen is None else asked.sweeps,
         **column_options(asked.columns),
     }
 
@@ -313,6 +334,7 @@ def _landmarks(
     config: PlacementConfig,
     edges: ExtraEdges | None,
     most: Callable[[int], int],
+    sweeps: int,
 ) -> list[Int64[np.ndarray, " _"]] | None:
     """Rows of each source that are fitted; None where all are."""
     if all(source.whole for source in sources):
@@ -324,10 +346,11 @@ def _landmarks(
             f"edges of sidecars need a map that fits all of its points, and {sum(counts)} are more"
             f" than {number}; raise the number of landmarks, or label without sidecars"
         )
-    if (rows := grid_rows(config.sharpness(number))) > MAX_PYRAMID_ROWS:
+    sharpness = config.sharpness(sum(counts) if sweeps else number)
+    if (rows := grid_rows(sharpness)) > MAX_PYRAMID_ROWS:
         raise LabelError(
             "points cannot join a map with an interaction length of"
-            f" {1 / config.sharpness(number):.4g}, whose field needs {rows} rows of a grid and may"
+            f" {1 / sharpness:.4g}, whose field needs {rows} rows of a grid and may"
             f" have {MAX_PYRAMID_ROWS}; raise --interaction-length or --landmarks"
         )
     return choose_landmarks(counts, number, config.seed)
@@ -373,6 +396,7 @@ def _map_id(asked: _Asked, config: PlacementConfig, pooling: str) -> str:
         "landmarks": None if chosen is None else [len(rows) for rows in chosen],
         "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in asked.sources],
         **kept_in_map(asked.columns),
+        **({SWEPT: asked.sweeps} if asked.sweeps else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -407,6 +431,8 @@ def _placement(
 
     One that others join is saved with its embeddings.
     """
+    # replicas of a swept map have landmarks of their own
+    own = dataclasses.replace(config, replicas=0) if asked.sweeps else config
 
     def fit(checkpoint: Path) -> Placement:
         if progress is not None:
@@ -415,11 +441,12 @@ def _placement(
         return place(
             asked.embeddings,
             asked.prominence,
-            config,
+            own,
             extra_edges=asked.edges,
             progress=progress,
             checkpoint=checkpoint,
         )
 
     joined = asked.chosen is not None
-    return fitted_placement(claimed, asked.embeddings, fit, joined=joined)
+    placement = fitted_placement(claimed, asked.embeddings, fit, joined=joined)
+    return dataclasses.replace(placement, config=config)

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from sphere_ebm.errors import LabelError
+from sphere_ebm.files.formats import FROZEN
 from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.labels import Labels, read_labels
-from sphere_ebm.maps.frozen_map import FrozenMap
+from sphere_ebm.maps.kept import kept_frozen_map
 from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.rules import checked_choice
 from sphere_ebm.text.base import AbstractEmbedder
@@ -272,7 +273,7 @@ def _joined(
     placement = load_placement(folder)
     octets = np.frombuffer(passage.encode(), np.uint8)
     (embeddings, prominence), *_ = embedder.embed(octets, np.array([len(octets)]))
-    joined = FrozenMap(placement).place(embeddings, prominence)
+    joined = kept_frozen_map(placement, folder / FROZEN).place(embeddings, prominence)
     return joined.direction[0], _unit(embeddings)[0]
 
 

@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from numpy.typing import ArrayLike
 
+from sphere_ebm.files.formats import FROZEN
 from sphere_ebm.maps.anchors import STRENGTH
 from sphere_ebm.maps.checks import checked_embeddings
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.frames import OUTPUTS, column_names, framed, refuse_other_names, wanted_output
 from sphere_ebm.maps.frozen_map import FrozenMap
 from sphere_ebm.maps.growth import grow, growing
+from sphere_ebm.maps.kept import kept_frozen_map
 from sphere_ebm.maps.loading import load_placement
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
@@ -241,11 +243,11 @@ class SphereMap:
                 " load the folder of the map."
             )
         loaded = cls(**dataclasses.asdict(placement.config))
-        loaded._take(placement)
+        loaded._take(placement, Path(path) if Path(path).is_dir() else None)
         return loaded
 
-    def _take(self, placement: Placement) -> None:
-        self._fitted = _Fitted(placement, None)
+    def _take(self, placement: Placement, folder: Path | None = None) -> None:
+        self._fitted = _Fitted(placement, None, folder)
 
     def _need(self) -> "_Fitted":
         """What was fitted. Raises ValueError before `fit`."""
@@ -302,16 +304,30 @@ class SphereMap:
 
 @final
 class _Fitted:
-    """A fitted map; `names` are those of the columns that it was fitted to, where they have any."""
+    """A fitted map.
 
-    def __init__(self, placement: Placement, names: Shaped[np.ndarray, " columns"] | None) -> None:
+    `names` are those of the columns that it was fitted to, where they have any; `folder` the one
+    that it was loaded from.
+    """
+
+    folder: Path | None = None
+
+    def __init__(
+        self,
+        placement: Placement,
+        names: Shaped[np.ndarray, " columns"] | None,
+        folder: Path | None = None,
+    ) -> None:
         self.placement = placement
         self.names = names
+        self.folder = folder
 
     @cached_property
     def frozen(self) -> FrozenMap:
         """The map for others to join."""
-        return FrozenMap(self.placement)
+        if self.folder is None:
+            return FrozenMap(self.placement)
+        return kept_frozen_map(self.placement, self.folder / FROZEN)
 
     def __getstate__(self) -> dict[str, Any]:
         # the frozen map is made again when it is needed: its program and its index do not pickle

@@ -26,7 +26,7 @@ from sphere_ebm.geometry.shells import assign_shells, radii_at_ranks
 from sphere_ebm.graph.graph import affinities
 from sphere_ebm.graph.index import Nearest, NeighbourIndex
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor
+from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor, Tabulated
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.maps.checks import checked_embeddings, checked_numbers, checked_prominence
 from sphere_ebm.maps.copies import distinct
@@ -76,13 +76,15 @@ class FrozenMap:
         placement: the finished map, of at least one point; copies count as one.
         embeddings: (N, D) of its points; or an `index` of them.
         index: nearest neighbours among them, when there is one already.
+        batch: newcomers that are worked on together.
+        field: of the map, where it is tabulated already (`field`).
 
     Raises:
         ValueError: no points, embeddings of another number of points, or an interaction length so
             short that the field of the map cannot be tabulated.
 
-    Cost: the index, one evaluation of the osmotic field, and a THRML program of `batch` + N nodes,
-    built in Python.
+    Cost: the index, one evaluation of the osmotic field, and a THRML program of `batch` nodes
+    beside N clamped ones, which are not looked at one by one.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class FrozenMap:
         *,
         index: NeighbourIndex | None = None,
         batch: int = BATCH,
+        field: Tabulated | None = None,
     ) -> None:
         if len(placement) == 0:
             raise ValueError("`placement` must have at least one point for others to join; got 0.")
@@ -114,6 +117,7 @@ class FrozenMap:
         self._once = once
         self.index = index
         self.batch = batch
+        self._tabulated = field
         self._prominence = np.sort(once.prominence.astype(np.float64))
 
     def place(
@@ -313,7 +317,13 @@ class FrozenMap:
             self._clamped.direction,
             sharpness=config.sharpness(points),
             strength=config.osmotic_strength,
+            tabulated=self._tabulated,
         )
+
+    @property
+    def field(self) -> Tabulated | None:
+        """The osmotic field of the map; None where it has none."""
+        return None if self._pressure is None else self._pressure.tabulated
 
     @functools.cached_property
     def _level(self) -> float:

@@ -280,12 +280,17 @@ def hamiltonian_factors(
 
 
 def make_sampler(
-    n_points: int, config: PlacementConfig, minimum_radius: float = 0.0
+    n_points: int,
+    config: PlacementConfig,
+    minimum_radius: float = 0.0,
+    *,
+    nodes: int | None = None,
 ) -> AbstractLangevin:
     """The sampler that `config` describes, with its schedules.
 
     Mobilities are 1/s² for directions, less where the terms are strong, and 1/κ for radii, so that
-    one step size suits maps of every size and strength.
+    one step size suits maps of every size and strength. It moves a block of so many `nodes` of the
+    `n_points`; None: all.
     """
     ramp = config.cooling * config.steps
     coefficients = Coefficients(
@@ -296,7 +301,8 @@ def make_sampler(
         radius_mobility=1.0 / config.radius_stiffness,
         minimum_radius=minimum_radius,
     )
-    return build_sampler(config.scheme, n_points, coefficients, friction=config.friction)
+    moved = n_points if nodes is None else nodes
+    return build_sampler(config.scheme, moved, coefficients, friction=config.friction)
 
 
 def _start(

@@ -1,4 +1,4 @@
-"""THRML's program of one free block, built by array operations instead of loops.
+"""THRML's program of one free block, and perhaps a clamped one, built by array operations.
 
 THRML lists, for every node of a block, the entries of every interaction group whose head it is, in
 their order, and pads the lists to the longest of them. That is a stable sort by head node, then one
@@ -21,6 +21,7 @@ Source: `thrml.BlockSamplingProgram.__init__` of THRML 0.1.4.
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
@@ -96,6 +97,44 @@ class OneBlockSpec(BlockGibbsSpec):
         return {node: (0, i) for i, node in enumerate(self.blocks[0])}
 
 
+@final
+class ClampedSpec(BlockGibbsSpec):
+    """THRML's specification of one free and one clamped block, as `OneBlockSpec` of one free."""
+
+    def __init__(
+        self, free: Block, clamped: Block, node_shape_dtypes: Mapping[type[AbstractNode], Any]
+    ):
+        stand_in = [Block([block.node_type()]) for block in (free, clamped)]
+        super().__init__([stand_in[0]], [stand_in[1]], node_shape_dtypes)
+        self.blocks = [free, clamped]
+        self.free_blocks = [free]
+        self.clamped_blocks = [clamped]
+        self.superblocks = [(free,)]
+        del self.node_global_location_map
+
+    @functools.cached_property
+    def node_global_location_map(  # type: ignore[override]
+        self,
+    ) -> dict[AbstractNode, tuple[int, int]]:
+        """A node's place in the global state, which holds the free block first."""
+        nodes = itertools.chain(*self.blocks)
+        return {node: (0, i) for i, node in enumerate(nodes)}
+
+
+def clamped_spec(
+    free: Block,
+    clamped: Block,
+    node_shape_dtypes: Mapping[type[AbstractNode], Any],
+    *,
+    distinct: bool = False,
+) -> BlockGibbsSpec:
+    """The specification of a free and a clamped block; see `one_block_spec`."""
+    usual = len(free) and len(clamped) and free.node_type in node_shape_dtypes
+    if distinct and usual and layout_is_known():
+        return ClampedSpec(free, clamped, node_shape_dtypes)
+    return BlockGibbsSpec([free], [clamped], node_shape_dtypes)
+
+
 def one_block_spec(
     block: Block, node_shape_dtypes: Mapping[type[AbstractNode], Any], *, distinct: bool = False
 ) -> BlockGibbsSpec:
@@ -114,14 +153,14 @@ def one_block_spec(
 def program_of_groups(
     spec: BlockGibbsSpec, sampler: AbstractConditionalSampler, groups: Sequence[InteractionGroup]
 ) -> FactorSamplingProgram:
-    """`FactorSamplingProgram(spec, [sampler], [], groups)` for a specification of one free block.
+    """`FactorSamplingProgram(spec, [sampler], [], groups)` of one free block, one clamped at most.
 
-    Cost: O(entries + nodes · largest degree) in NumPy when every group lists its nodes as the block
-    itself or as a `SelectedBlock` of it; otherwise THRML's loops in Python. Raises what THRML
+    Cost: O(entries + nodes · largest degree) in NumPy when every group lists its nodes as a block
+    itself or as a `SelectedBlock` of one; otherwise THRML's loops in Python. Raises what THRML
     raises.
     """
-    if len(spec.free_blocks) == 1 and not spec.clamped_blocks and layout_is_known():
-        placed = [_placed(group, spec.free_blocks[0]) for group in groups]
+    if len(spec.free_blocks) == 1 and len(spec.clamped_blocks) < 2 and layout_is_known():
+        placed = [_placed(group, *spec.free_blocks, *spec.clamped_blocks) for group in groups]
         known = [group for group in placed if group is not None]
         if len(known) == len(placed):
             return _assembled(spec, [sampler], known)
@@ -188,15 +227,26 @@ class _Slots:
         return self._seen[-1][1]
 
 
-def _placed(group: InteractionGroup, block: Block) -> _Placed | None:
+def _placed(group: InteractionGroup, block: Block, clamped: Block | None = None) -> _Placed | None:
     heads = _positions(group.head_nodes, block)
-    tails = [_positions(tail, block) for tail in group.tail_nodes]
+    tails = [_everywhere(tail, block, clamped) for tail in group.tail_nodes]
     known = [tail for tail in tails if tail is not None]
     return (
         None
         if heads is None or len(known) < len(tails)
         else _Placed(group.interaction, heads, known)
     )
+
+
+def _everywhere(
+    nodes: Block, block: Block, clamped: Block | None
+) -> Int[np.ndarray, " entries"] | None:
+    """Positions in the global state, which holds the free block first."""
+    free = _positions(nodes, block)
+    if free is not None or clamped is None:
+        return free
+    held = _positions(nodes, clamped)
+    return None if held is None else held + len(block)
 
 
 def _positions(nodes: Block, block: Block) -> Int[np.ndarray, " entries"] | None:
@@ -310,8 +360,19 @@ def _layout_is_known(
             return False
         theirs = program_class(spec_class([block], [], _PROBE_SHAPES), [nobody], [], groups)
         known = [placed for group in groups if (placed := _placed(group, block)) is not None]
-        return set(vars(theirs.gibbs_spec)) == _SPEC_FIELDS and _agree(
+        if set(vars(theirs.gibbs_spec)) != _SPEC_FIELDS or not _agree(
             _assembled(OneBlockSpec(block, _PROBE_SHAPES), [nobody], known), theirs
+        ):
+            return False
+        clamped = Block([_ProbeNode() for _ in range(2)])
+        outside = SelectedBlock(clamped, np.asarray([1, 0, 1, 1]))
+        across = InteractionGroup(jnp.arange(4, dtype=jnp.int32), heads, [outside])
+        beside = _placed(across, block, clamped)
+        theirs = program_class(
+            spec_class([block], [clamped], _PROBE_SHAPES), [nobody], [], [across]
+        )
+        return beside is not None and _agree(
+            _assembled(ClampedSpec(block, clamped, _PROBE_SHAPES), [nobody], [beside]), theirs
         )
     except Exception:  # whatever an unknown THRML raises, it is unknown
         return False

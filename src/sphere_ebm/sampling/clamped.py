@@ -27,7 +27,8 @@ from sphere_ebm.hamiltonian.base import Shared, SphereState, unwrap_shared
 from sphere_ebm.hamiltonian.blocks import SelectedBlock
 from sphere_ebm.hamiltonian.gravity import RadialGravity
 from sphere_ebm.hamiltonian.lateral import Kernel, LateralAttraction
-from sphere_ebm.sampling.programs import KEPT, node_template
+from sphere_ebm.sampling.assembly import clamped_spec, program_of_groups
+from sphere_ebm.sampling.programs import KEPT, SphereBlock, node_template
 from sphere_ebm.sampling.terms import Terms, own_state_group
 
 
@@ -66,19 +67,18 @@ def build_clamped_program(
 ) -> FactorSamplingProgram:
     """A THRML program that moves the nodes of `free` and holds those of `clamped`.
 
-    Cost: THRML's loops in Python, linear in the nodes of both blocks and in the slots of the
-    groups.
+    Cost: array operations, O(slots), where the groups list their nodes as the blocks themselves or
+    as a `SelectedBlock` of one; otherwise THRML's loops in Python, linear in the nodes of both.
     """
     spec = _clamped_spec(free, clamped, dtype)
-    return unwrap_shared(
-        FactorSamplingProgram(spec, [sampler], [], [own_state_group(free), *groups])
-    )
+    return unwrap_shared(program_of_groups(spec, sampler, [own_state_group(free), *groups]))
 
 
 @functools.lru_cache(maxsize=KEPT)
 def _clamped_spec(free: Block, clamped: Block, dtype: Any) -> BlockGibbsSpec:
     """THRML compares specifications by identity, and jit compiles again for a new one."""
-    return BlockGibbsSpec([free], [clamped], node_template(dtype))
+    distinct = isinstance(free, SphereBlock) and isinstance(clamped, SphereBlock)
+    return clamped_spec(free, clamped, node_template(dtype), distinct=distinct)
 
 
 def bound(

@@ -77,7 +77,7 @@ def settle(
         return advance_clamped(key, program, carry[0], clamped, carry[1])
 
     state, _ = jax.lax.fori_loop(0, steps, step, (state, initial_sampler_states(program)[0]))
-    spread = _spread(terms, state, temperature, sharpness)
+    spread = spread_of(terms, state, temperature, sharpness)
     return Settled(state.direction, spread, energy_of(terms, state))
 
 
@@ -117,10 +117,12 @@ def _emptiest(terms: Terms, dtype: jnp.dtype) -> Float[Array, " 3"]:
     return jnp.asarray([0, 0, 1], dtype)
 
 
-def _spread(
+def spread_of(
     terms: Terms, state: SphereState, temperature: Float[Array, ""], sharpness: Float[Array, ""]
 ) -> Float[Array, " nodes"]:
-    """sqrt(T tr(A⁻¹)), A the Hessian of H_i on the sphere, by central differences of the force.
+    """The spread in radians: sqrt(T tr(A⁻¹)), A the Hessian of H_i on the sphere.
+
+    It is found by central differences of the force.
 
     Where A has an eigenvalue below T the harmonic approximation ends, and T takes its place: one
     radian of spread.

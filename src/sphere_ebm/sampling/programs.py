@@ -252,7 +252,7 @@ def energies(program: BlockSamplingProgram, state: SphereState) -> dict[str, Flo
     not known here.
     """
     total: dict[str, Array] = {}
-    for here, terms in _terms_by_block(program, state):
+    for here, terms in terms_by_block(program, state):
         for interaction, there, active in terms:
             value = interaction.energy(here, there, active)
             total[interaction.name] = (
@@ -268,7 +268,7 @@ def point_energies(program: BlockSamplingProgram, state: SphereState) -> Float[A
     for a program with a clamped block.
     """
     owned = []
-    for here, terms in _terms_by_block(program, state):
+    for here, terms in terms_by_block(program, state):
         total = jnp.zeros_like(here.radius)
         for interaction, there, active in terms:
             total = total + interaction.point_energy(here, there, active)
@@ -284,7 +284,7 @@ def forces(program: BlockSamplingProgram, state: SphereState) -> SphereState:
 
     Raises ValueError for a program with a clamped block, or of several blocks.
     """
-    blocks = list(_terms_by_block(program, state))
+    blocks = list(terms_by_block(program, state))
     if len(blocks) != 1:
         raise ValueError(f"the program must have one block; got {len(blocks)}.")
     here, terms = blocks[0]
@@ -293,7 +293,7 @@ def forces(program: BlockSamplingProgram, state: SphereState) -> SphereState:
 
 def tails_differ(program: BlockSamplingProgram, state: SphereState) -> str | None:
     """The name of a term whose `gather` gives other tails than THRML does; None where none does."""
-    for _, terms in _terms_by_block(program, state):
+    for _, terms in terms_by_block(program, state):
         for interaction, there, active in terms:
             own = interaction.gather(state)
             same = len(own) == len(there) and all(
@@ -313,7 +313,7 @@ def _same_where(active: Slots, one: SphereState, other: SphereState) -> bool:
     )
 
 
-def _terms_by_block(
+def terms_by_block(
     program: BlockSamplingProgram, state: SphereState
 ) -> Iterator[tuple[SphereState, Terms]]:
     """The configuration of each free block, and the energy terms with their tails."""

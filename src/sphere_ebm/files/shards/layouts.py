@@ -18,6 +18,7 @@ PLACEMENT_FORMAT = "sphere_placement_v1"
 PYRAMID_FORMAT = "sphere_pyramid_v1"
 TEXT_FILE = "text_file"
 """What metadata call the name of the text that patches were cut from: its path below the input."""
+FROZEN_FORMAT = "sphere_frozen_v1"
 Layout = Literal["A-C", "D", "E", "F", "G", "H"]
 
 _PER_PATCH = ("bytes", "patch_entropies")
@@ -66,7 +67,12 @@ def readable_layout(container: Container) -> Layout:
         ShardError: as `detect_layout` does, and for what holds no embeddings to place: layout E
             and files of our own.
     """
-    kinds = {LABEL_FORMAT: "label file", PLACEMENT_FORMAT: "placement", PYRAMID_FORMAT: "pyramid"}
+    kinds = {
+        LABEL_FORMAT: "label file",
+        PLACEMENT_FORMAT: "placement",
+        PYRAMID_FORMAT: "pyramid",
+        FROZEN_FORMAT: "frozen map",
+    }
     own = kinds.get(container.metadata.get("format", ""))
     if own is not None:
         problem = f"is a {own} ({container.metadata['format']}), not a shard"

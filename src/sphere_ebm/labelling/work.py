@@ -1,0 +1,106 @@
+"""The hidden folder in which a swept map is made: files of blocks, and a journal of its own."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import final
+
+from sphere_ebm.files.atomic import clean_leftovers
+from sphere_ebm.files.journal import Journal, read_journal
+from sphere_ebm.files.machine import visible_cpus
+from sphere_ebm.files.tensors import mapped_tensors, write_tensors
+from sphere_ebm.graph.blockwise import Arrays, Blocks
+from sphere_ebm.maps import sweeps
+from sphere_ebm.progress import StageProgress
+
+FOLDER = ".sphere-sweeps"
+"""Its name, below the folder of the map."""
+
+DIRECTIONS = "directions.f32"
+"""The one file in it that is no safetensors: unit vectors of all embeddings."""
+
+FORMAT = "sphere_sweeps_v1"
+"""What the metadata of the others call their format."""
+
+
+def discard(folder: Path) -> None:
+    """Remove the hidden folder of a run, with what our stages have written in it."""
+    work = folder / FOLDER
+    if not work.is_dir():
+        return
+    clean_leftovers(work)
+    for path in sorted(work.iterdir()):
+        if path.name == DIRECTIONS or path.suffix == ".safetensors":
+            path.unlink(missing_ok=True)
+    left = read_journal(work)
+    if left is not None:
+        left.close()
+    if not any(work.iterdir()):
+        work.rmdir()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The hidden folder: files of blocks, and the journal that holds their hashes."""
+
+    folder: Path
+    journal: Journal
+
+    @classmethod
+    def begun(cls, folder: Path, map_id: str) -> "Work":
+        """That of this very run, with what it has finished; what another one left is removed."""
+        names = ("sphere-ebm", "thrml", "equinox", "jax", "jaxlib", "numpy")
+        told = [f"{name} {version(name)}" for name in names]
+        told += [map_id, f"CPUs {visible_cpus()}", f"blocks of {sweeps.BLOCK}"]
+        identity = hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+        left = read_journal(folder / FOLDER)
+        if left is None or left.map_id != identity:
+            discard(folder)
+        work = folder / FOLDER
+        work.mkdir(exist_ok=True)
+        journal = Journal(work, identity)
+        journal.resume()
+        clean_leftovers(work)
+        # a file that was changed since is made again
+        for name in [name for name in journal.finished if not journal.holds(name)]:
+            del journal.finished[name]
+        return cls(work, journal)
+
+    def name(self, stage: str, block: int) -> str:
+        """The file of a block."""
+        return f"{stage}-{block:06d}.safetensors"
+
+    def finished(self, stage: str, blocks: Blocks) -> bool:
+        """Whether all blocks of a stage are done."""
+        return all(self.name(stage, block) in self.journal.finished for block in range(len(blocks)))
+
+    def read(self, stage: str, block: int) -> Arrays:
+        """What a stage has left of a block."""
+        return mapped_tensors(self.folder / self.name(stage, block))
+
+    def write(self, name: str, arrays: Arrays) -> None:
+        """Write a file and record it."""
+        digest = write_tensors(self.folder / name, arrays, {"format": FORMAT})
+        self.journal.record(name, digest)
+
+    def each(
+        self,
+        stage: str,
+        blocks: Blocks,
+        make: Callable[[int], Arrays],
+        progress: StageProgress | None = None,
+    ) -> None:
+        """Make every block of a stage that is not there yet."""
+        for block in range(len(blocks)):
+            if self.name(stage, block) not in self.journal.finished:
+                self.write(self.name(stage, block), make(block))
+            if progress is not None:
+                progress("neighbours", block + 1, len(blocks))
+
+    def forget(self, stage: str, blocks: Blocks) -> None:
+        """Remove the files of a stage that later ones have no use for."""
+        for block in range(len(blocks)):
+            (self.folder / self.name(stage, block)).unlink(missing_ok=True)

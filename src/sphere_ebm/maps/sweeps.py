@@ -1,0 +1,314 @@
+"""Sweeps: a map of landmarks becomes one of all points, block by block and in bounded memory.
+
+Landmarks are fitted by themselves. Every other point starts amid its placed neighbours; then come
+sweeps, in each of which every block of points moves one step while all others stay where the sweep
+has found them (`sphere_ebm.sampling.sweeps`). So a sweep is a step of the whole map's Langevin
+dynamics, and the sweeps are the annealing of `PlacementConfig`, in fewer steps than a map takes
+that begins at its principal components: the landmarks know where regions lie.
+
+The same is done from other landmarks, fitted by themselves, for each replica. That tells how sure
+the labels are: which points are landmarks decides more of a map than the noise of its runs does.
+
+Memory: one block, its edges and the field; and some sixty bytes for every point of the map.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, Int64
+from thrml import FactorSamplingProgram
+
+from sphere_ebm.errors import NonFiniteEnergyError
+from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.blockwise import CLASS_ENDS, Arrays, Blocks
+from sphere_ebm.hamiltonian.fields.grid import POLE_ROWS, columns_of
+from sphere_ebm.hamiltonian.frozen import FrozenField
+from sphere_ebm.hamiltonian.lateral import DegreeClass, DegreeClasses
+from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.place import make_sampler
+from sphere_ebm.maps.replicas import in_frame, replica_seed
+from sphere_ebm.maps.starts import random_directions
+from sphere_ebm.progress import StageProgress
+from sphere_ebm.sampling.langevin import AbstractLangevin
+from sphere_ebm.sampling.sweeps import (
+    Strengths,
+    Surroundings,
+    block_program,
+    host,
+    measure_block,
+    sweep_block,
+)
+
+SWEEPS = 80
+"""Sweeps of a map by landmarks unless another number is asked for."""
+
+BLOCK = 65_536
+"""Points that move together."""
+
+_ROUNDS = 30
+"""How many edges from a landmark a point may be to start amid its neighbours."""
+
+_EVERY = 10
+"""Sweeps between two checkpoints."""
+
+
+class Landmarks(NamedTuple):
+    """Points that have places before a run: their rows, and their directions."""
+
+    rows: Int64[np.ndarray, " landmarks"]
+    places: Float32[np.ndarray, "landmarks 3"]
+
+
+class SweepState(NamedTuple):
+    """Where the sweeps are: what a checkpoint holds.
+
+    `finished`: directions of the map, then those of its replicas in the map's frame. `direction`,
+    `carried` (what the sampler of each block carries) and `total` (the sum of the directions to
+    average) are of the run that goes on, after `sweep` sweeps.
+    """
+
+    finished: Float32[np.ndarray, "runs points 3"]
+    sweep: int
+    direction: Float32[np.ndarray, "points 3"]
+    total: Float32[np.ndarray, "points 3"]
+    carried: list[Any]
+
+
+class PointMeasures(NamedTuple):
+    """Each point's share of H on the finished map, and the thermal spread of its direction."""
+
+    point_energy: Float32[np.ndarray, " points"]
+    thermal_std: Float32[np.ndarray, " points"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sweeper:
+    """Sweeps of one map.
+
+    Args:
+        config: of the map; `steps` are the sweeps.
+        blocks: into which its points are cut.
+        edges: what `sphere_ebm.graph.blockwise.settle_edges` has made of each block.
+    """
+
+    config: PlacementConfig
+    blocks: Blocks
+    edges: Callable[[int], Arrays]
+
+    @property
+    def sharpness(self) -> float:
+        """The inverse interaction length s of a map of all points."""
+        return self.config.sharpness(self.blocks.points)
+
+    @property
+    def averaged(self) -> int:
+        """Sweeps at the end whose mean is the map: those after cooling, one at least."""
+        steps = self.config.steps
+        return max(1, steps - math.ceil(self.config.cooling * steps))
+
+    def run(
+        self,
+        landmarks: Sequence[Landmarks],
+        saved: SweepState | None = None,
+        keep: Callable[[SweepState], None] | None = None,
+        progress: StageProgress | None = None,
+    ) -> Float32[np.ndarray, "runs points 3"]:
+        """Directions of all points on the map, then on each of its replicas in the map's frame.
+
+        Args:
+            landmarks: of the map, and of each replica that is to be run.
+            saved: to continue from.
+            keep: called with what a checkpoint is to hold, every `_EVERY` sweeps and after a run.
+            progress: called as progress("sweeps", done, total).
+
+        Raises:
+            NonFiniteEnergyError: directions that are not finite.
+        """
+        runs = len(landmarks)
+        state = self._begun(landmarks[0]) if saved is None else saved
+        steps = self.config.steps
+        while len(state.finished) < runs:
+            number = len(state.finished)
+            seed = self.config.seed if number == 0 else replica_seed(self.config.seed, number)
+            key = jax.random.key(seed)
+            while state.sweep < steps:
+                state = self._swept(key, state)
+                if progress is not None:
+                    progress("sweeps", number * steps + state.sweep, runs * steps)
+                if keep is not None and state.sweep % _EVERY == 0 and state.sweep < steps:
+                    keep(state)
+            # the map is a mean, as a fitted one is; replicas end where their last sweep does
+            place = unit_rows(state.total) if number == 0 else state.direction
+            place = place if number == 0 else in_frame(state.finished[0], place)
+            finished = np.concatenate([state.finished, place[None].astype(np.float32)])
+            state = (
+                self._begun(landmarks[number + 1])._replace(finished=finished)
+                if number + 1 < runs
+                else state._replace(finished=finished)
+            )
+            if keep is not None:
+                keep(state)
+        return state.finished
+
+    def measure(self, direction: Float32[np.ndarray, "points 3"]) -> PointMeasures:
+        """What is measured of every point of the finished map."""
+        config = self.config
+        points = self.blocks.points
+        grid, pressure, repulsion = self._field(direction)
+        others = jnp.asarray(direction)
+        scales = (
+            jnp.asarray(config.temperature_end, others.dtype),
+            jnp.asarray(self.sharpness, others.dtype),
+        )
+        energy = np.empty(points, np.float32)
+        spread = np.empty(points, np.float32)
+        for block in range(len(self.blocks)):
+            around = self._surroundings(block, direction, others, grid, pressure)
+            found = measure_block(self._program, around, *scales)
+            rows = self.blocks.rows(block)
+            count = self.blocks.count(block)
+            energy[rows] = np.asarray(found.energy)[:count] / 2
+            spread[rows] = np.asarray(found.spread)[:count]
+        if config.osmotic_strength > 0:
+            mean = repulsion / (points * (points - 1.0))
+            energy += np.float32(config.osmotic_strength * (math.log(mean) - 1))
+        return PointMeasures(energy, spread)
+
+    def _begun(self, landmarks: Landmarks) -> SweepState:
+        """Before the first sweep of a run."""
+        start = self.start(landmarks)
+        carried = self.carried()
+        nothing = np.zeros((0, *start.shape), np.float32)
+        return SweepState(nothing, 0, start, np.zeros_like(start), carried)
+
+    def carried(self) -> list[Any]:
+        """What the sampler of each block carries before its first step."""
+        return [host(self._sampler.init()) for _ in range(len(self.blocks))]
+
+    def start(self, landmarks: Landmarks) -> Float32[np.ndarray, "points 3"]:
+        """Landmarks at their places, each other point at the mean direction of its neighbours.
+
+        Those are asked that have a place already, so that places spread along the graph, 30 edges
+        far at most. A point that is not reached starts anywhere.
+        """
+        start = random_directions(self.blocks.points, self.config.seed)
+        placed = np.zeros(len(start), bool)
+        start[landmarks.rows] = landmarks.places
+        placed[landmarks.rows] = True
+        for _ in range(_ROUNDS):
+            before = placed.copy()
+            for block in range(len(self.blocks)):
+                mean = self._mean_of_placed(block, start, before)
+                own = self.blocks.rows(block)
+                found = mean.any(axis=1) & ~before[own]
+                start[own][found] = mean[found]
+                placed[own] |= found
+            if (placed == before).all():
+                break
+        return start
+
+    def _mean_of_placed(
+        self,
+        block: int,
+        direction: Float32[np.ndarray, "points 3"],
+        placed: np.ndarray,
+    ) -> Float32[np.ndarray, "rows 3"]:
+        """Mean direction of each point's neighbours that have places; zero where none has."""
+        edges = self.edges(block)
+        total = np.zeros((self.blocks.size, 3))
+        for number in range(len(CLASS_ENDS)):
+            tail = np.asarray(edges[f"tail_{number}"])
+            pull = np.where(placed[tail], edges[f"weight_{number}"], np.float32(0))
+            head = edges[f"head_{number}"]
+            for axis in range(3):
+                total[head, axis] = np.einsum("nk,nk->n", pull, direction[:, axis][tail])
+        return unit_rows(total[: self.blocks.count(block)]).astype(np.float32)
+
+    def _swept(self, key: jax.Array, state: SweepState) -> SweepState:
+        """One sweep later."""
+        grid, pressure, _ = self._field(state.direction)
+        others = jnp.asarray(state.direction)
+        after = np.empty_like(state.direction)
+        carried = []
+        for block in range(len(self.blocks)):
+            around = self._surroundings(block, state.direction, others, grid, pressure)
+            own = jax.random.fold_in(jax.random.fold_in(key, state.sweep), block)
+            moved, carries = sweep_block(own, self._program, around, state.carried[block])
+            after[self.blocks.rows(block)] = np.asarray(moved)[: self.blocks.count(block)]
+            carried.append(host(carries))
+        if not np.isfinite(after).all():
+            row = int(np.isfinite(after).all(axis=1).argmin())
+            raise NonFiniteEnergyError(
+                f"the direction of point {row} is not finite after {state.sweep + 1} sweeps: lower"
+                " step_size or coupling_start"
+            )
+        sweep = state.sweep + 1
+        late = sweep > self.config.steps - self.averaged
+        total = state.total + after if late else state.total
+        return SweepState(state.finished, sweep, after, total, carried)
+
+    def _field(
+        self, direction: Float32[np.ndarray, "points 3"]
+    ) -> tuple[jax.Array, jax.Array, float]:
+        """The osmotic field of all points on a grid, 2 Π N / S, and S."""
+        made = self._pressure.of(jnp.asarray(direction))
+        strength = 2 * self.config.osmotic_strength * self.blocks.points / made.repulsion
+        return made.grid, strength, float(made.repulsion)
+
+    def _surroundings(
+        self,
+        block: int,
+        direction: Float32[np.ndarray, "points 3"],
+        others: jax.Array,
+        grid: jax.Array,
+        pressure: jax.Array,
+    ) -> Surroundings:
+        """What a block meets; its last rows, where points are wanting, lie at the north pole."""
+        own = direction[self.blocks.rows(block)]
+        wanting = self.blocks.size - len(own)
+        pole = np.repeat(np.asarray([[0, 0, 1]], own.dtype), wanting, axis=0)
+        places = jnp.asarray(np.concatenate([own, pole]))
+        return Surroundings(_classes(self.edges(block)), places, others, grid, pressure)
+
+    @functools.cached_property
+    def _sampler(self) -> AbstractLangevin:
+        return make_sampler(self.blocks.points, self.config, nodes=self.blocks.size)
+
+    @functools.cached_property
+    def _pressure(self) -> FrozenField:
+        return FrozenField.tabulate(self.sharpness, self.blocks.points, np.float32)
+
+    @functools.cached_property
+    def _program(self) -> FactorSamplingProgram:
+        """With surroundings that any block then replaces."""
+        config = self.config
+        anywhere = np.zeros((self.blocks.points, 3), np.float32)
+        rows = self._pressure.rows
+        cells = (rows + 2 * POLE_ROWS) * columns_of(rows)
+        nothing = jnp.zeros((cells, 4), jnp.float32)
+        first = self._surroundings(
+            0, anywhere, jnp.asarray(anywhere), nothing, jnp.zeros((), jnp.float32)
+        )
+        strengths = Strengths(config.lateral_strength, config.kernel, self.sharpness, rows)
+        return block_program(first, strengths, self._sampler)
+
+
+def sweeping(config: PlacementConfig, sweeps: int) -> PlacementConfig:
+    """`config` with its annealing in so many sweeps."""
+    return dataclasses.replace(config, steps=sweeps)
+
+
+def _classes(edges: Arrays) -> DegreeClasses:
+    parts = tuple(
+        DegreeClass(*(jnp.asarray(edges[f"{name}_{i}"]) for name in ("head", "tail", "weight")))
+        for i in range(len(CLASS_ENDS))
+    )
+    return DegreeClasses(parts, jnp.asarray(edges["place"]))
