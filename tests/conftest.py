@@ -60,6 +60,7 @@ TINY = (
     "files",
     "hamiltonian",
     "labelling",
+    "librarian",
     "maps",
     "retrieval",
     "sampling",

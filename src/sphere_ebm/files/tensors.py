@@ -21,6 +21,7 @@ from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.files.container import read_container
 
 _DTYPES = {
+    "float16": "F16",
     "float32": "F32",
     "float64": "F64",
     "int32": "I32",
