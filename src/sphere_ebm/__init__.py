@@ -79,6 +79,7 @@ _ROOMS = frozenset(
         "hamiltonian",
         "heuristics",
         "labelling",
+        "librarian",
         "maps",
         "progress",
         "quality",

@@ -1,0 +1,190 @@
+"""The label folders that `benchmarks.librarian` trains students on and judges them by.
+
+Every stage leaves a note with the processor seconds that it took, and is passed over where its
+note says that it was made of the same texts.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from benchmarks.report import say
+from sphere_ebm import PlacementConfig
+from sphere_ebm.files.folders import locked
+from sphere_ebm.files.formats import PLACEMENT
+from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
+from sphere_ebm.files.shards.labels import read_labels
+from sphere_ebm.labelling.engines import LocalEngine
+from sphere_ebm.labelling.join import JoinTask, join_shard
+from sphere_ebm.labelling.label import label
+from sphere_ebm.labelling.older import OldMap, read_old_map
+from sphere_ebm.labelling.sources import Source, read_sources
+from sphere_ebm.text.ingest import ingest
+
+TEXTS = ("fit", "more", "test")
+COLUMNS = ("document", "genre", "split", "text")
+MARK = "--"
+"""Between genre, split and document in the names of texts, shards and label files."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The folder that a stage has made, and the processor seconds that it took then."""
+
+    folder: Path
+    processor_seconds: float
+
+
+def named(genre: str, split: str, document: str) -> str:
+    """The stem of a document's files; `parts_of` takes it apart."""
+    return MARK.join((genre, split, document))
+
+
+def parts_of(stem: str) -> tuple[str, str, str]:
+    """Genre, split and document of a stem that `named` made."""
+    genre, split, document = stem.split(MARK, 2)
+    return genre, split, document
+
+
+def digest_of(data: Path, text: str) -> str:
+    """SHA-256 of the file of a set of texts. Raises FileNotFoundError where it is missing."""
+    source = data / f"librarian-{text}.parquet"
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def staged(work: Path, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Made:
+    """The folder `work/name`, made by `make` unless a note says that it was, of the same `key`."""
+    folder = work / name
+    note = work / f"{name}.json"
+    wanted = json.loads(json.dumps(key))
+    if note.is_file():
+        held = json.loads(note.read_text(encoding="utf-8"))
+        if held["key"] == wanted:
+            return Made(folder, held["processor_seconds"])
+    began = time.process_time()
+    make(folder)
+    taken = time.process_time() - began
+    text = json.dumps({"key": wanted, "processor_seconds": round(taken, 1)}, indent=1)
+    note.write_text(text + "\n", encoding="utf-8")
+    say(f"{name}: {taken:.0f} processor seconds")
+    return Made(folder, taken)
+
+
+def make_shards(data: Path, work: Path, text: str) -> Made:
+    """The shards of a set of texts, one for each document, in `work/TEXT-shards`."""
+
+    def make(folder: Path) -> None:
+        texts = work / f"{text}-texts"
+        texts.mkdir(parents=True, exist_ok=True)
+        files = []
+        rows = pq.read_table(data / f"librarian-{text}.parquet", columns=list(COLUMNS)).to_pylist()
+        for row in rows:
+            stem = named(row["genre"], row["split"], row["document"])
+            files.append(texts / f"{stem}.txt")
+            files[-1].write_bytes(row["text"].encode())
+        ingest(files, folder, overwrite=True)
+
+    return staged(work, f"{text}-shards", {"texts": digest_of(data, text)}, make)
+
+
+def make_labels(data: Path, work: Path, config: PlacementConfig, name: str = "fit-labels") -> Made:
+    """A map of the shards of `fit`, in `work/NAME`."""
+    shards = make_shards(data, work, "fit").folder
+
+    def make(folder: Path) -> None:
+        label(shards, folder, config, page=False, overwrite=True)
+
+    key = {"texts": digest_of(data, "fit"), "config": json.loads(config.to_json())}
+    return staged(work, name, key, make)
+
+
+def join_labels(data: Path, work: Path, text: str, config: PlacementConfig) -> Made:
+    """Labels of `more` or `test` by joining the map of `fit`, in `work/TEXT-labels`.
+
+    The folder holds label files alone: the map's own folder keeps its bytes.
+    """
+    shards = make_shards(data, work, text).folder
+    labels = make_labels(data, work, config).folder
+
+    def make(folder: Path) -> None:
+        join_apart(labels, shards, folder)
+
+    key = {
+        "texts": [digest_of(data, "fit"), digest_of(data, text)],
+        "config": json.loads(config.to_json()),
+    }
+    return staged(work, f"{text}-labels", key, make)
+
+
+def join_apart(labels: Path, shards: Path, folder: Path) -> None:
+    """Label files of `shards`, which join the map in `labels`, in a folder of their own.
+
+    What is there of the same map and shard is kept.
+    """
+    old = read_old_map(labels, whole=False)
+    sources, _ = read_sources([shards], "mean", None, lambda width: 0)
+    metadata = _metadata(old)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        tasks = [
+            _task(old, source, folder, metadata)
+            for source in sources
+            if not _joined(folder / source.name, source.digest, old.map_id)
+        ]
+        for done, _ in enumerate(LocalEngine().run(join_shard, tasks), start=1):
+            if done % 50 == 0:
+                say(f"{folder.name}: {done} of {len(tasks)} documents")
+
+
+def _joined(path: Path, digest: str, map_id: str) -> bool:
+    if not path.is_file():
+        return False
+    told = read_labels(path).metadata
+    return (told.get("source_sha256"), told.get("map_id")) == (digest, map_id)
+
+
+def _metadata(old: OldMap) -> dict[str, str]:
+    """What `sphere-ebm join` tells in the label files that it writes."""
+    first = read_labels(old.folder / old.sources[0].name).metadata
+    told = ("map_id", "config", "seed", "energy", "quality", "landmarks")
+    return {name: first[name] for name in told if name in first} | {"joined": "true"}
+
+
+def _task(old: OldMap, source: Source, folder: Path, metadata: dict[str, str]) -> JoinTask:
+    import numpy as np
+
+    nobody = np.zeros(0, np.int64)
+    return JoinTask(
+        item=source.item,
+        digest=source.digest,
+        pooling="mean",
+        output=folder / source.name,
+        placement=old.folder / PLACEMENT,
+        placement_digest=old.held["files"][PLACEMENT],
+        rows=nobody,
+        fitted=nobody,
+        radius=None,
+        metadata=metadata,
+    )
+
+
+def prepare(data: Path, work: Path, config: PlacementConfig) -> dict[str, Made]:
+    """Every folder that the students need: shards of all texts, the map, and what joins it."""
+    work.mkdir(parents=True, exist_ok=True)
+    made = {"fit-shards": make_shards(data, work, "fit")}
+    made["fit-labels"] = make_labels(data, work, config)
+    for text in ("test", "more"):
+        made[f"{text}-shards"] = make_shards(data, work, text)
+        made[f"{text}-labels"] = join_labels(data, work, text, config)
+    return made
+
+
+def label_paths(folder: Path) -> Sequence[Path]:
+    """The label files of a folder, by name."""
+    return sorted(folder.glob(f"*{LABEL_SUFFIX}"))

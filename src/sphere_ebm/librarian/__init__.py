@@ -1,0 +1,1 @@
+"""The Librarian: a student that learns the labels."""
