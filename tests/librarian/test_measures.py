@@ -17,6 +17,7 @@ from sphere_ebm.librarian.measures import (
     cells_around,
     chance_of_same_document,
     length_classes,
+    looked_up,
     prior_of,
     same_document,
     score,
@@ -60,7 +61,12 @@ def test_the_labels_themselves_are_perfect_answers(judged):
     around = cells_around(
         judged.direction[:, None], np.ones((PATCHES, 1)), np.full(PATCHES, 0.05), judged.prior
     )
-    found = score(Answers(direction=judged.direction, shell=judged.shell, log_cells=around), judged)
+    found = score(
+        Answers(
+            direction=judged.direction, shell=judged.shell, cell=looked_up(around, judged.direction)
+        ),
+        judged,
+    )
     assert found.angle.max() < 1e-6
     assert found.near.all()
     assert found.nbr15.min() == 1
@@ -95,11 +101,15 @@ def test_the_prior_alone_gains_no_bits_and_finds_a_hundredth_of_the_cells(judged
     )
     flat = np.full((20_000, CELLS), -math.log(CELLS), np.float32)
     uniform = dataclasses.replace(several, prior=np.full(CELLS, 1 / CELLS))
-    found = score(Answers(direction=unit(rng, 20_000), log_cells=flat), uniform)
+    found = score(
+        Answers(direction=unit(rng, 20_000), cell=looked_up(flat, uniform.direction)), uniform
+    )
     assert abs(found.bits).max() < 1e-5
     assert not found.top.any()  # all alike: the middle rank, not the first
     ranked = np.broadcast_to(np.log(prior_of(judged.fitted)).astype(np.float32), flat.shape)
-    by_prior = score(Answers(direction=unit(rng, 20_000), log_cells=ranked), several)
+    by_prior = score(
+        Answers(direction=unit(rng, 20_000), cell=looked_up(ranked, several.direction)), several
+    )
     assert by_prior.bits == pytest.approx(np.zeros(20_000), abs=1e-5)
     # the ten fullest cells, of points that know nothing of them
     assert by_prior.top.mean() == pytest.approx(FIRST / CELLS, abs=0.004)

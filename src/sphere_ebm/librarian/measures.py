@@ -6,7 +6,7 @@ The measures know nothing of models: a student, a rival and a planted answer are
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
@@ -55,20 +55,27 @@ class Judged:
         return len(self.direction)
 
 
+class LabelCell(NamedTuple):
+    """What an answer says of the cell that holds the label."""
+
+    log_probability: Float64[np.ndarray, " patches"]
+    rank: Float64[np.ndarray, " patches"]
+    """0 for the likeliest of all cells; the middle one of those that are as likely."""
+
+
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Answers:
     """What a student says of the same patches.
 
-    `spread`: root mean square error that it states, in radians. `shell` and `log_cells`, the
-    natural logarithm of the probability of each of the 4^`LEVEL` cells, are None where it says
-    nothing of them.
+    `spread`: root mean square error that it states, in radians. `cell`: what it says of the label's
+    cell, see `looked_up`. What it says nothing of is None.
     """
 
     direction: Float32[np.ndarray, "patches 3"]
     spread: Float[np.ndarray, " patches"] | None = None
     shell: Int[np.ndarray, " patches"] | None = None
-    log_cells: Float32[np.ndarray, "patches cells"] | None = None
+    cell: LabelCell | None = None
 
 
 @final
@@ -142,8 +149,10 @@ def score(answers: Answers, judged: Judged) -> Scores:
         )
     angle = angles_between(answers.direction, judged.direction)
     held: dict[str, Any] = {}
-    if answers.log_cells is not None:
-        held |= _of_cells(answers.log_cells, judged)
+    if answers.cell is not None:
+        prior = np.log(judged.prior[cell_keys(judged.direction, LEVEL)])
+        held["top"] = answers.cell.rank < FIRST
+        held["bits"] = (answers.cell.log_probability - prior) / math.log(2)
     if answers.shell is not None:
         held["shell_error"] = np.abs(answers.shell.astype(np.int64) - judged.shell)
         held["shell_rank"] = rank_correlation(answers.shell, judged.shell)
@@ -156,19 +165,21 @@ def score(answers: Answers, judged: Judged) -> Scores:
     )
 
 
-def _of_cells(
-    log_cells: Float32[np.ndarray, "patches cells"], judged: Judged
-) -> dict[str, Any]:
-    cell = cell_keys(judged.direction, LEVEL)
+def looked_up(
+    log_cells: Float32[np.ndarray, "patches cells"], direction: Float32[np.ndarray, "patches 3"]
+) -> LabelCell:
+    """What distributions over all cells say of those that hold the labels.
+
+    Args:
+        log_cells: natural logarithms of the probabilities of the 4^`LEVEL` cells, by key.
+        direction: of the labels.
+    """
+    cell = cell_keys(direction, LEVEL)
     own = log_cells[np.arange(len(cell)), cell]
-    # of cells that are alike half come first, so that a flat distribution has no luck
     before = np.sum(log_cells > own[:, None], axis=1)
     alike = np.sum(log_cells == own[:, None], axis=1)
-    rank = before + (alike - 1) / 2
-    return {
-        "top": rank < FIRST,
-        "bits": (own.astype(np.float64) - np.log(judged.prior[cell])) / math.log(2),
-    }
+    # of cells that are alike half come first, so that a flat distribution has no luck
+    return LabelCell(own.astype(np.float64), before + (alike - 1) / 2)
 
 
 def shared_neighbours(
