@@ -4,6 +4,7 @@ Every stage leaves a note with the processor seconds that it took, and is passed
 note says that it was made of the same texts.
 """
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -12,19 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.report import say
-from sphere_ebm import PlacementConfig
+from sphere_ebm import Placement, PlacementConfig
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import PLACEMENT
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.labels import read_labels
+from sphere_ebm.heuristics.compare import METHODS
+from sphere_ebm.labelling.columns import label_metadata, write_all_labels, write_placed
 from sphere_ebm.labelling.engines import LocalEngine
+from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.join import JoinTask, join_shard
 from sphere_ebm.labelling.label import label
 from sphere_ebm.labelling.older import OldMap, read_old_map
-from sphere_ebm.labelling.sources import Source, read_sources
+from sphere_ebm.labelling.sources import Source, offsets, read_sources
+from sphere_ebm.labelling.summary import MapPoints, write_summary
+from sphere_ebm.maps.config import shells_of
 from sphere_ebm.text.ingest import ingest
 
 TEXTS = ("fit", "more", "test")
@@ -157,8 +164,6 @@ def _metadata(old: OldMap) -> dict[str, str]:
 
 
 def _task(old: OldMap, source: Source, folder: Path, metadata: dict[str, str]) -> JoinTask:
-    import numpy as np
-
     nobody = np.zeros(0, np.int64)
     return JoinTask(
         item=source.item,
@@ -183,6 +188,87 @@ def prepare(data: Path, work: Path, config: PlacementConfig) -> dict[str, Made]:
         made[f"{text}-shards"] = make_shards(data, work, text)
         made[f"{text}-labels"] = join_labels(data, work, text, config)
     return made
+
+
+def other_labels(data: Path, work: Path, method: str, config: PlacementConfig) -> tuple[Made, Made]:
+    """Labels of `fit` and of `test` by a heuristic, in `work/METHOD-labels` and `METHOD-test`.
+
+    All points are placed together, so that those of `test` are where the method itself puts them.
+    `method` is a name of `sphere_ebm.heuristics.compare.METHODS`.
+    """
+    shards = {text: make_shards(data, work, text).folder for text in ("fit", "test")}
+    sources = {text: read_sources([shards[text]], "mean", None, _every)[0] for text in shards}
+    key = {
+        "texts": [digest_of(data, "fit"), digest_of(data, "test")],
+        "method": method,
+        "config": json.loads(config.to_json()),
+    }
+    placed: list[Placement] = []
+
+    def placement() -> Placement:
+        if not placed:
+            tables = [source.table for text in shards for source in sources[text]]
+            rows = np.concatenate([table.embeddings for table in tables])
+            order = np.concatenate([table.prominence for table in tables]).astype(np.float64)
+            shells = float(shells_of(config).radius[0])
+            placed.append(
+                METHODS[method](rows, order, dataclasses.replace(config, inner_radius=shells))
+            )
+        return placed[0]
+
+    points = {text: sum(len(source.table) for source in sources[text]) for text in shards}
+    map_id = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+
+    def make_map(folder: Path) -> None:
+        fitted = part_of(placement(), slice(0, points["fit"]))
+        write_map(folder, sources["fit"], fitted, map_id)
+
+    def make_test(folder: Path) -> None:
+        unseen = part_of(placement(), slice(points["fit"], None))
+        folder.mkdir(parents=True, exist_ok=True)
+        told = {"map_id": map_id, "config": unseen.config.to_json(), "joined": "true"}
+        for source, begin in zip(sources["test"], offsets(sources["test"]), strict=False):
+            rows = slice(begin, begin + len(source.table))
+            path = folder / source.name
+            write_placed(path, source.table, unseen, rows, told, source.digest)
+
+    return (
+        staged(work, f"{method}-labels", key, make_map),
+        staged(work, f"{method}-test", key, make_test),
+    )
+
+
+def _every(width: int) -> int:
+    """All points are held."""
+    return 2**31
+
+
+def part_of(placement: Placement, rows: slice) -> Placement:
+    """Some points of a placement, as one of their own."""
+    found = placement.columns(rows)
+    held = placement.embeddings
+    return dataclasses.replace(
+        placement,
+        **found,
+        prominence=placement.prominence[rows],
+        embeddings=None if held is None else held[rows],
+    )
+
+
+def write_map(folder: Path, sources: Sequence[Source], placement: Placement, map_id: str) -> None:
+    """The folder of a map whose points are those of `sources`, as `label` would write it."""
+    with locked(folder):
+        claimed = claim(folder, map_id, [source.name for source in sources], overwrite=True)
+        journal = claimed.journal
+        journal.record(PLACEMENT, placement.save(journal.folder / PLACEMENT, embeddings=False))
+        journal = claimed.take_over()
+        quality = placement.quality()
+        told = [label_metadata(map_id, placement, quality)] * len(sources)
+        write_all_labels(journal, sources, placement, told, set(), None)
+        write_summary(
+            journal, sources, placement, MapPoints.of(placement), quality, set(), None, page=False
+        )
+        journal.close()
 
 
 def label_paths(folder: Path) -> Sequence[Path]:

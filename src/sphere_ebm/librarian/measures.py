@@ -68,14 +68,17 @@ class LabelCell(NamedTuple):
 class Answers:
     """What a student says of the same patches.
 
-    `spread`: root mean square error that it states, in radians. `cell`: what it says of the label's
-    cell, see `looked_up`. What it says nothing of is None.
+    `spread`: root mean square error that it states, in radians. `confidence`: the probability that
+    it states of being within 11.5 degrees. `cell`: what it says of the label's cell, see
+    `looked_up`. `cosine`: of its embedding and the true one. What it says nothing of is None.
     """
 
     direction: Float32[np.ndarray, "patches 3"]
     spread: Float[np.ndarray, " patches"] | None = None
+    confidence: Float[np.ndarray, " patches"] | None = None
     shell: Int[np.ndarray, " patches"] | None = None
     cell: LabelCell | None = None
+    cosine: Float[np.ndarray, " patches"] | None = None
 
 
 @final
@@ -90,6 +93,7 @@ class Scores:
     - `nbr15`: share of the label's 15 nearest fitted points that are nearest to the answer.
     - `same_document`: share of the 15 nearest other answers that are of the patch's document.
     - `shell_error`: shells between answer and label.
+    - `cosine`: of the embedding that the answer gives and the true one.
     """
 
     angle: Float64[np.ndarray, " patches"]
@@ -99,6 +103,7 @@ class Scores:
     top: Bool[np.ndarray, " patches"] | None = None
     bits: Float64[np.ndarray, " patches"] | None = None
     shell_error: Int[np.ndarray, " patches"] | None = None
+    cosine: Float[np.ndarray, " patches"] | None = None
     shell_rank: float = math.nan
     """Rank correlation of the shells, of all patches together."""
 
@@ -148,7 +153,7 @@ def score(answers: Answers, judged: Judged) -> Scores:
             f" {len(answers.direction)}."
         )
     angle = angles_between(answers.direction, judged.direction)
-    held: dict[str, Any] = {}
+    held: dict[str, Any] = {"cosine": answers.cosine}
     if answers.cell is not None:
         prior = np.log(judged.prior[cell_keys(judged.direction, LEVEL)])
         held["top"] = answers.cell.rank < FIRST
