@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "sphere_ebm needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ann,parquet,healpix,text,studies,ray,widget]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ann,parquet,healpix,text,librarian,studies,ray,widget]'
 	@touch $@
 
 label: install

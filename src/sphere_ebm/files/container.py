@@ -119,6 +119,28 @@ class Container:
                     "remove or repair the value where the file is made",
                 )
 
+    def float_rows(self, name: str, begin: int, end: int) -> Float32[np.ndarray, "rows width"]:
+        """Some rows of a two-dimensional F32 tensor, which is not read whole.
+
+        Values are not checked: `floats` does that, once.
+
+        Raises:
+            ShardError: another dtype, or the file became shorter.
+        """
+        info = self.tensors[name]
+        dtype = self._dtype(info, {"F32": _FLOATS["F32"]})
+        rows, width = info.shape
+        first = min(max(begin, 0), rows)
+        out = np.empty((min(max(end, first), rows) - first, width), dtype)
+        with open_regular(self.path) as file:
+            file.seek(self.data_start + info.begin + first * width * dtype.itemsize)
+            read = file.readinto(out.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
+        if read != out.nbytes:
+            raise ShardError(
+                self.path, "the file became shorter while it was read", name, cure=_DAMAGED
+            )
+        return out
+
     def integers(self, name: str) -> Int64[np.ndarray, " values"]:
         """All values of an integer or BOOL tensor, flat, as int64.
 

@@ -156,7 +156,7 @@ def _join(
         anew = (FIGURE, PAGE)
         kept = {name: h for name, h in old.held["files"].items() if name not in anew}
         journal.finished = kept | journal.finished
-        metadata = _metadata(old)
+        metadata = joined_metadata(old)
         tasks = [_task(old, s, options.pooling, metadata) for s in new if s.name not in before]
         run_tasks(journal, tasks, len(new), options)
     with stage("quality", options.progress):
@@ -244,7 +244,7 @@ def _task(old: OldMap, source: Source, pooling: Pooling, metadata: dict[str, str
     )
 
 
-def _metadata(old: OldMap) -> dict[str, str]:
+def joined_metadata(old: OldMap) -> dict[str, str]:
     """What label files of joined points tell about the map: what the others tell."""
     first = read_labels(old.folder / old.sources[0].name).metadata
     told = ("map_id", "config", "seed", "energy", "quality", "landmarks")

@@ -1,1 +1,1 @@
-"""The Librarian: a student that learns the labels."""
+"""Students of the labels: given the bytes of a patch, where on the map it belongs, how surely."""
