@@ -116,12 +116,13 @@ class Report:
         Raises:
             ValueError: something is missing, or of another kind.
         """
-        try:
-            return cls(
-                **{field.name: _READ[field.name](held[field.name]) for field in _fields(cls)}
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"the report cannot be read ({error!r})") from error
+        read: dict[str, Any] = {}
+        for field in _fields(cls):
+            try:
+                read[field.name] = _READ[field.name](held[field.name])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ValueError(f"`{field.name}` of the report cannot be read") from error
+        return cls(**read)
 
     @property
     def best_row(self) -> str:
