@@ -20,17 +20,13 @@ from benchmarks.report import say
 from sphere_ebm import Placement, PlacementConfig
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import PLACEMENT
-from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
-from sphere_ebm.files.shards.labels import read_labels
 from sphere_ebm.heuristics.compare import METHODS
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels, write_placed
-from sphere_ebm.labelling.engines import LocalEngine
 from sphere_ebm.labelling.folder import claim
-from sphere_ebm.labelling.join import JoinTask, join_shard
 from sphere_ebm.labelling.label import label
-from sphere_ebm.labelling.older import OldMap, read_old_map
 from sphere_ebm.labelling.sources import Source, offsets, read_sources
 from sphere_ebm.labelling.summary import MapPoints, write_summary
+from sphere_ebm.librarian.joined import join_shards
 from sphere_ebm.maps.config import shells_of
 from sphere_ebm.text.ingest import ingest
 
@@ -120,63 +116,13 @@ def join_labels(data: Path, work: Path, text: str, config: PlacementConfig) -> M
     labels = make_labels(data, work, config).folder
 
     def make(folder: Path) -> None:
-        join_apart(labels, shards, folder)
+        join_shards(labels, [shards], folder)
 
     key = {
         "texts": [digest_of(data, "fit"), digest_of(data, text)],
         "config": json.loads(config.to_json()),
     }
     return staged(work, f"{text}-labels", key, make)
-
-
-def join_apart(labels: Path, shards: Path, folder: Path) -> None:
-    """Label files of `shards`, which join the map in `labels`, in a folder of their own.
-
-    What is there of the same map and shard is kept.
-    """
-    old = read_old_map(labels, whole=False)
-    sources, _ = read_sources([shards], "mean", None, lambda width: 0)
-    metadata = _metadata(old)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        tasks = [
-            _task(old, source, folder, metadata)
-            for source in sources
-            if not _joined(folder / source.name, source.digest, old.map_id)
-        ]
-        for done, _ in enumerate(LocalEngine().run(join_shard, tasks), start=1):
-            if done % 50 == 0:
-                say(f"{folder.name}: {done} of {len(tasks)} documents")
-
-
-def _joined(path: Path, digest: str, map_id: str) -> bool:
-    if not path.is_file():
-        return False
-    told = read_labels(path).metadata
-    return (told.get("source_sha256"), told.get("map_id")) == (digest, map_id)
-
-
-def _metadata(old: OldMap) -> dict[str, str]:
-    """What `sphere-ebm join` tells in the label files that it writes."""
-    first = read_labels(old.folder / old.sources[0].name).metadata
-    told = ("map_id", "config", "seed", "energy", "quality", "landmarks")
-    return {name: first[name] for name in told if name in first} | {"joined": "true"}
-
-
-def _task(old: OldMap, source: Source, folder: Path, metadata: dict[str, str]) -> JoinTask:
-    nobody = np.zeros(0, np.int64)
-    return JoinTask(
-        item=source.item,
-        digest=source.digest,
-        pooling="mean",
-        output=folder / source.name,
-        placement=old.folder / PLACEMENT,
-        placement_digest=old.held["files"][PLACEMENT],
-        rows=nobody,
-        fitted=nobody,
-        radius=None,
-        metadata=metadata,
-    )
 
 
 def prepare(data: Path, work: Path, config: PlacementConfig) -> dict[str, Made]:
@@ -269,8 +215,3 @@ def write_map(folder: Path, sources: Sequence[Source], placement: Placement, map
             journal, sources, placement, MapPoints.of(placement), quality, set(), None, page=False
         )
         journal.close()
-
-
-def label_paths(folder: Path) -> Sequence[Path]:
-    """The label files of a folder, by name."""
-    return sorted(folder.glob(f"*{LABEL_SUFFIX}"))

@@ -132,7 +132,7 @@ def _check_maps(librarian: Librarian, asked: LabelDataset, known: LabelDataset, 
 
 def _students(
     librarian: Librarian, test: Trial, home: Path, progress: StageProgress | None
-) -> dict[str, "_Given"]:
+) -> dict[str, "Given"]:
     """Answers of the student, alone and with the map at hand."""
     asked = {ALONE: librarian}
     if not test.fitted:
@@ -141,7 +141,7 @@ def _students(
     for number, (name, student) in enumerate(asked.items()):
         if progress is not None:
             progress("judging", number, len(asked))
-        found[name] = _given(student, test)
+        found[name] = answers_of(student, test)
     if progress is not None:
         progress("judging", len(asked), len(asked))
     return found
@@ -149,15 +149,18 @@ def _students(
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Given:
-    """Answers of a student, and how fast they came."""
+class Given:
+    """Answers of a student, and how fast they came: patches that it predicted a second."""
 
     answers: Answers
     patches_per_second: float
 
 
-def _given(student: Librarian, test: Trial) -> _Given:
-    """Predict all documents, some thousand patches at a time; cells are looked up and let go."""
+def answers_of(student: Librarian, test: Trial) -> Given:
+    """What a student, with the map at hand or without, says of all patches of a trial.
+
+    Some thousand at a time; what it says of cells is looked up and let go.
+    """
     parts: list[Predicted] = []
     looked: list[LabelCell] = []
     seconds = 0.0
@@ -182,7 +185,7 @@ def _given(student: Librarian, test: Trial) -> _Given:
         cell=_together(looked) if looked else None,
         cosine=np.einsum("pd,pd->p", embedding.astype(np.float64), truth),
     )
-    return _Given(answers, len(embedding) / max(seconds, 1e-9))
+    return Given(answers, len(embedding) / max(seconds, 1e-9))
 
 
 def _together(parts: Sequence[LabelCell]) -> LabelCell:
@@ -246,7 +249,7 @@ def _report(
     librarian: Librarian,
     test: Trial,
     unseen: bool,
-    given: Mapping[str, _Given],
+    given: Mapping[str, Given],
     scores: Mapping[str, Scores],
     drawing: _Drawing,
 ) -> Report:
