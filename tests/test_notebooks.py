@@ -59,8 +59,8 @@ def _streams(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
-def test_there_are_six_notebooks() -> None:
-    assert len(NOTEBOOKS) == 6
+def test_there_are_seven_notebooks() -> None:
+    assert len(NOTEBOOKS) == 7
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

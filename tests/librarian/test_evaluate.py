@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from builders import cloud, unit
 from sphere_ebm import LabelError, PlacementConfig, label
+from sphere_ebm.geometry.frames import angles_between
 from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.dataset import LabelDataset, Split
 from sphere_ebm.librarian.evaluate import THEMSELVES, at_level, evaluate
@@ -18,6 +20,9 @@ from sphere_ebm.librarian.joined import join_shards
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.measures import LEVEL
 from sphere_ebm.librarian.report import ALONE, WITH_MAP, Report, as_json
+from sphere_ebm.librarian.rivals import other_seed
+from sphere_ebm.librarian.trial import Trial
+from sphere_ebm.maps.loading import load_placement
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=2)
 SEEN = Split(("s0", "s1"), ("n",))
@@ -157,6 +162,17 @@ def test_another_map_of_the_same_points_may_be_the_floor(home: Path, report: Rep
     # the map itself puts them where they are
     assert same.figures["seed"]["median_angle"].value < 0.1
     assert report.figures["seed"]["median_angle"].value > 0.5
+
+
+def test_a_reflected_copy_of_the_map_is_the_map(home: Path) -> None:
+    asked = LabelDataset.open(home / "joined")
+    trial = Trial.of(asked, LabelDataset.open(home / "map"), ["m", "n"])
+    placement = load_placement(home / "map")
+    flipped = replace(placement, direction=placement.direction * np.float32([-1, 1, 1]))
+    answers = other_seed(trial.ground(0), flipped, placement.direction)
+    assert np.median(angles_between(answers.direction, trial.judged.direction)) < 0.01
+    assert answers.cell is not None
+    assert answers.cell.log_probability.mean() > np.log(trial.judged.prior).mean()
 
 
 @pytest.mark.parametrize("given", [LEVEL - 1, LEVEL, LEVEL + 1])

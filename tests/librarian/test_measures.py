@@ -93,24 +93,24 @@ def test_the_prior_alone_gains_no_bits_and_finds_a_hundredth_of_the_cells(judged
     rng = np.random.default_rng(2)
     several = dataclasses.replace(
         judged,
-        direction=unit(rng, 20_000),
-        shell=np.zeros(20_000, np.int32),
-        document=np.zeros(20_000, np.int64),
-        angle_std=np.zeros(20_000, np.float32),
-        length=np.ones(20_000, np.int32),
+        direction=unit(rng, 8_000),
+        shell=np.zeros(8_000, np.int32),
+        document=np.zeros(8_000, np.int64),
+        angle_std=np.zeros(8_000, np.float32),
+        length=np.ones(8_000, np.int32),
     )
-    flat = np.full((20_000, CELLS), -math.log(CELLS), np.float32)
+    flat = np.full((8_000, CELLS), -math.log(CELLS), np.float32)
     uniform = dataclasses.replace(several, prior=np.full(CELLS, 1 / CELLS))
     found = score(
-        Answers(direction=unit(rng, 20_000), cell=looked_up(flat, uniform.direction)), uniform
+        Answers(direction=unit(rng, 8_000), cell=looked_up(flat, uniform.direction)), uniform
     )
     assert abs(found.bits).max() < 1e-5
     assert not found.top.any()  # all alike: the middle rank, not the first
     ranked = np.broadcast_to(np.log(prior_of(judged.fitted)).astype(np.float32), flat.shape)
     by_prior = score(
-        Answers(direction=unit(rng, 20_000), cell=looked_up(ranked, several.direction)), several
+        Answers(direction=unit(rng, 8_000), cell=looked_up(ranked, several.direction)), several
     )
-    assert by_prior.bits == pytest.approx(np.zeros(20_000), abs=1e-5)
+    assert by_prior.bits == pytest.approx(np.zeros(8_000), abs=1e-5)
     # the ten fullest cells, of points that know nothing of them
     assert by_prior.top.mean() == pytest.approx(FIRST / CELLS, abs=0.004)
     assert by_prior.nbr15.mean() < 0.02

@@ -149,6 +149,8 @@ def gathered(
 def other_seed(ground: Ground, other: Placement, own: Float32[np.ndarray, "points 3"]) -> Answers:
     """The judged patches on another map of the same points, in the frame of the map.
 
+    Nothing is said of shells, which do not depend on the seed.
+
     Args:
         ground: what is judged.
         other: the other map, with its embeddings.
@@ -163,7 +165,6 @@ def other_seed(ground: Ground, other: Placement, own: Float32[np.ndarray, "point
     spread = np.clip(joined.angle_std, 0, math.pi).astype(np.float64)
     return Answers(
         direction=direction,
-        shell=joined.shell,
         cell=_cell(direction[:, None], np.ones((len(direction), 1)), spread, ground),
     )
 
