@@ -40,7 +40,7 @@ FOUND = Report(
 def student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose student is planted, as is what an evaluation finds of it."""
     librarian = Librarian.__new__(Librarian)
-    librarian.config = LibrarianConfig()
+    vars(librarian)["config"] = LibrarianConfig()
     monkeypatch.setattr(judging.Librarian, "load", lambda folder: librarian)
 
     def found(given, labels, **options):

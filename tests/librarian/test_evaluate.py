@@ -60,10 +60,12 @@ def planted(labels: Path, names: list[str], right: bool) -> Librarian:
         cells=np.full((len(rows), 4**3), -math.log(4**3), np.float32),
     )
     student = Librarian.__new__(Librarian)
-    student.config = LibrarianConfig(context=2)
-    student.map_id = data.map_id
-    vars(student)["predict_in"] = lambda passages, cells: predicted
-    vars(student)["with_map"] = lambda folder: student
+    vars(student).update(
+        config=LibrarianConfig(context=2),
+        map_id=data.map_id,
+        predict_in=lambda passages, cells: predicted,
+        with_map=lambda folder: student,
+    )
     return student
 
 
@@ -142,7 +144,7 @@ def test_validation_documents_stand_in_and_are_taken_from_the_map(home: Path) ->
 )
 def test_what_cannot_be_judged_is_refused_in_one_line(home, change, says) -> None:
     student = planted(home / "joined", ["m", "n"], right=True)
-    student.map_id = change.pop("map_id", student.map_id)
+    vars(student)["map_id"] = change.pop("map_id", student.map_id)
     with pytest.raises(LabelError, match=says) as caught:
         evaluate(student, home / "joined", **{"of_map": home / "map", "against": []} | change)
     assert "\n" not in str(caught.value)
