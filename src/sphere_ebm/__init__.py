@@ -70,6 +70,7 @@ _HOMES = {
 _ROOMS = frozenset(
     [
         "cli",
+        "compiled",
         "errors",
         "figures",
         "files",
