@@ -21,7 +21,7 @@ Keys are exact: how large the arrays are changes no result.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
