@@ -46,28 +46,29 @@ class Run:
         return f"student-{self.name.replace(' ', '-')}-{seed}"
 
 
-def _config(student: str, epochs: int, **changes: object) -> LibrarianConfig:
-    return LibrarianConfig(student=student, epochs=epochs, **changes)  # type: ignore[arg-type]
+def _config(student: str, **changes: object) -> LibrarianConfig:
+    return LibrarianConfig(student=student, **changes)  # type: ignore[arg-type]
 
 
 def runs() -> dict[str, Run]:
     """Every student that can be asked for, by name."""
-    direct = _config("direct", 12)
+    static = _config("static")
+    direct = _config("direct")
     found = [
-        Run("static", _config("static", 10)),
-        Run("static more", _config("static", 8), more=True),
+        Run("static", static),
+        Run("static more", static, more=True),
         Run("direct", direct),
-        Run("direct more", _config("direct", 6), more=True),
-        Run("direct context 0", _config("direct", 12, context=0)),
-        Run("direct unweighted", _config("direct", 12, weigh_by_spread=False)),
+        Run("direct more", direct, more=True),
+        Run("direct context 0", _config("direct", context=0)),
+        Run("direct unweighted", _config("direct", weigh_by_spread=False)),
         Run("direct random", direct, labels="random-labels", test="random-test"),
         Run("direct pca", direct, labels="pca-labels", test="pca-test"),
         Run("direct water-filling", direct, labels="lateral_jit-labels", test="lateral_jit-test"),
-        Run("direct no embedding", _config("direct", 12, embedding_weight=0.0)),
-        Run("direct no shell", _config("direct", 12, shell_weight=0.0)),
-        Run("direct no prominence", _config("direct", 12, prominence_weight=0.0)),
-        Run("cone", _config("cone", 12)),
-        Run("conv", _config("conv", 12)),
+        Run("direct no embedding", _config("direct", embedding_weight=0.0)),
+        Run("direct no shell", _config("direct", shell_weight=0.0)),
+        Run("direct no prominence", _config("direct", prominence_weight=0.0)),
+        Run("cone", _config("cone")),
+        Run("conv", _config("conv")),
     ]
     return {one.name: one for one in found}
 
