@@ -23,6 +23,7 @@ from benchmarks.librarian_extras import (
     compare_labels,
     killed_runs,
     loading,
+    next_vectors,
 )
 from benchmarks.librarian_runs import (
     NEEDED,
@@ -43,7 +44,7 @@ from sphere_ebm.librarian.card import HIGH, LOW
 from sphere_ebm.librarian.report import ALONE, FIGURES, WITH_MAP
 
 PACKAGES = ("sphere-ebm", "jax", "optax", "numpy", "numba")
-PARTS = ("students", "labels", "kills", "loading")
+PARTS = ("students", "labels", "sequence", "kills", "loading")
 HEURISTICS = ("pca", "lateral_jit", "random")
 LIMIT = 1200.0
 """Processor seconds that a student may train for: ten minutes on two cores."""
@@ -275,6 +276,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "labels" in asked.parts:
         table, more = compare_labels(asked.work, runs()["static more"], asked.seeds)
         sections.append(("The same student, labels of other placements", table))
+        checks += more
+    if "sequence" in asked.parts:
+        table, more = next_vectors(asked.work)
+        sections.append(("Next vectors", table))
         checks += more
     if "kills" in asked.parts:
         checks += killed_runs(asked.work, KILLS)

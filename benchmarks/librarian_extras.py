@@ -172,3 +172,33 @@ def loading(folder: Path, seconds: float, megabytes: float) -> list[Check]:
         Check("static: folder of the model, MB", size / 1e6, "<=", megabytes),
         Check("loading a student imports JAX", float(told[1] == "True"), "=", 0.0),
     ]
+
+
+def next_vectors(work: Path) -> tuple[str, list[Check]]:
+    """Every model of the next vector beside the weighted means, on the same targets."""
+    from sphere_ebm.librarian.sequence.compare import compare_sequences
+
+    run = compare_sequences(
+        work / "fit-shards", work / "sequence", test=[work / "test-shards"], overwrite=True
+    )
+    rows = []
+    for row in run.rows:
+        own = row.over[row.measured.context]
+        gains = [
+            f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+            for one in (own["cosine"], own["mrr"])
+        ]
+        told = [row.measured.model, str(row.measured.context), f"{row.cosine.value:.3f}"]
+        rows.append([*told, f"{row.mrr.value:.3f}", *gains])
+    header = ["model", "context", "centred cosine", "MRR", "cosine over means", "MRR over means"]
+    best = max(
+        (
+            min(one.low for one in row.over[row.measured.context].values())
+            for row in run.rows
+            if row.measured.trained
+        ),
+        default=float("nan"),
+    )
+    name = "next vectors: the best model over the weighted means, lower end of both intervals"
+    table = markdown_table(header, rows) + "\n\n" + "\n".join(run.said)
+    return table, [Check(name, best, ">=", 0.0)]
