@@ -70,7 +70,6 @@ _HOMES = {
 _ROOMS = frozenset(
     [
         "cli",
-        "compiled",
         "errors",
         "figures",
         "files",

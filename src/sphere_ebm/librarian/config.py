@@ -66,7 +66,7 @@ class LibrarianConfig:
     near: int = 60
     far: int = 600
     seed: int = 0
-    rows: int = 90_000
+    rows: int = 76_000
     drop: float = 0.5
     hidden: int = 768
     level: int = 5

@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from sphere_ebm.compiled import compiled
+from sphere_ebm.files.compiled import compiled
 
 CLOSE = np.radians(11.5)
 """Within this angle of the label a prediction counts as right: a hundredth of the sphere."""

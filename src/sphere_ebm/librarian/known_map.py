@@ -16,7 +16,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from sphere_ebm.compiled import compiled
+from sphere_ebm.files.compiled import compiled
 from sphere_ebm.librarian.heads import OTHER_PLACE
 from sphere_ebm.librarian.students.base import Arrays, checked_array
 

@@ -293,9 +293,13 @@ class Librarian:
         Raises:
             ValueError: the map is not at hand, see `with_map`; or a negative `k`.
         """
+        place = self.predict([passage], before=[before], after=[after]).direction[0]
+        return self.around(place, k)
+
+    def around(self, place: Float32[np.ndarray, " 3"], k: int = 15) -> tuple[Found, ...]:
+        """The `k` patches of the map nearest to a place, nearest first; raises as `find`."""
         if k < 0:
             raise ValueError(f"`k` must be at least 0; got {k}.")
-        place = self.predict([passage], before=[before], after=[after]).direction[0]
         directions, described = self._patches
         chord = np.linalg.norm(directions - place, axis=1)
         nearest = np.argsort(chord, kind="stable")[:k]

@@ -20,7 +20,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, UInt32
 
-from sphere_ebm.compiled import compiled
+from sphere_ebm.files.compiled import compiled
 from sphere_ebm.librarian.windows import Passages
 
 BUCKETS = 1 << 22

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sphere_ebm.compiled import compiled
+from sphere_ebm.files.compiled import compiled
 
 LOWEST = 3
 HIGHEST = 6

@@ -15,7 +15,6 @@ from sphere_ebm.librarian import losses
 from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.ngrams import Bag, BagLearner
 from sphere_ebm.librarian.optimiser import learning_rates, make_optimiser
-from sphere_ebm.librarian.packing import packed, unpacked
 from sphere_ebm.librarian.students.bagged import (
     EXTRA,
     BagModel,
@@ -23,6 +22,7 @@ from sphere_ebm.librarian.students.bagged import (
     first_params,
     forward,
     lengths_of,
+    packed_model,
     reaches_of,
 )
 from sphere_ebm.librarian.students.base import AbstractTrainer, Arrays, Batch, Facts
@@ -103,12 +103,9 @@ class AbstractBagTrainer(AbstractTrainer):
         self.step = int(state["step"][0])
 
     def model(self) -> BagModel:
-        """The model as it will be read from a file, with vectors of few bits."""
-        bag = self._learner.bag
-        codes, scale = packed(bag.vectors)
-        coarse = Bag(bag.keys, unpacked(codes, scale, bag.vectors.shape[1]))
-        nets = {name: np.asarray(value) for name, value in self._params.items()}
-        return BagModel(self.config, self.facts, coarse, nets)
+        """The model as it will be read from a file, coarse as they are there."""
+        arrays = packed_model(self._learner.bag, self._params)
+        return BagModel(self.config, self.facts, arrays)
 
     @functools.cached_property
     def _gradients(self) -> Any:

@@ -7,13 +7,13 @@ patch's own n-grams. `forward` is written once for NumPy, which predicts, and JA
 
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32
 
 from sphere_ebm.librarian.config import LibrarianConfig
-from sphere_ebm.librarian.ngrams import Bag
+from sphere_ebm.librarian.ngrams import BUCKETS, Bag
 from sphere_ebm.librarian.packing import packed, unpacked
 from sphere_ebm.librarian.students.base import Arrays, Facts, Outputs, checked_array
 from sphere_ebm.librarian.windows import Passages
@@ -118,40 +118,48 @@ def log_softmax(logits: Float32[np.ndarray, "rows n"]) -> Float32[np.ndarray, "r
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def packed_model(bag: Bag, params: Params) -> Arrays:
+    """What a `BagModel` is made from."""
+    codes, scale = packed(bag.vectors)
+    nets = {name: np.asarray(value, np.float16) for name, value in params.items()}
+    return {"bag.keys": bag.keys, "bag.codes": codes, "bag.scale": scale, **nets}
+
+
 def lengths_of(passages: Passages) -> Float32[np.ndarray, " patches"]:
     """Bytes of each patch, at least 1."""
     return np.maximum(passages.last - passages.first, 1).astype(np.float32)
 
 
+@final
 class BagModel:
     """The bag and the nets, as they predict."""
 
-    def __init__(self, config: LibrarianConfig, facts: Facts, bag: Bag, params: Params) -> None:
-        self.config = config
-        self.facts = facts
-        self.bag = bag
-        self.params = params
+    def __init__(
+        self, config: LibrarianConfig, facts: Facts, arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """Unpack what a file holds.
 
-    @classmethod
-    def from_arrays(
-        cls, config: LibrarianConfig, facts: Facts, arrays: Mapping[str, np.ndarray]
-    ) -> "BagModel":
-        """What `arrays` gave. Raises ValueError for arrays that do not fit."""
+        Raises:
+            ValueError: arrays that are missing or do not fit.
+        """
         keys = checked_array(arrays, "bag.keys", [None], np.uint32)
         codes = checked_array(arrays, "bag.codes", [len(keys), None], np.uint8)
         scale = checked_array(arrays, "bag.scale", [len(keys)], np.float32)
-        vectors = unpacked(codes, scale, facts.width + EXTRA)
-        params = {
-            name: checked_array(arrays, name, shape, np.float32)
-            for name, shape in shapes_of(config, facts).items()
+        if len(keys) and int(keys.max()) >= BUCKETS:
+            raise ValueError(f"`bag.keys` has {keys.max()}, and there are {BUCKETS} buckets")
+        self.config = config
+        self.facts = facts
+        self.bag = Bag(keys, unpacked(codes, scale, facts.width + EXTRA))
+        self._packed = {"bag.keys": keys, "bag.codes": codes, "bag.scale": scale}
+        for name, shape in shapes_of(config, facts).items():
+            self._packed[name] = checked_array(arrays, name, shape, np.float16)
+        self.params = {
+            name: self._packed[name].astype(np.float32) for name in shapes_of(config, facts)
         }
-        return cls(config, facts, Bag(keys, vectors), params)
 
     def arrays(self) -> Arrays:
-        """All that predicts, vectors in few bits."""
-        codes, scale = packed(self.bag.vectors)
-        nets = {name: np.asarray(value, np.float32) for name, value in self.params.items()}
-        return {"bag.keys": self.bag.keys, "bag.codes": codes, "bag.scale": scale, **nets}
+        """All that predicts, vectors in four bits and nets in sixteen."""
+        return dict(self._packed)
 
     def outputs(self, passages: Passages) -> Outputs:
         """What it says of patches, some thousand at a time."""

@@ -28,7 +28,7 @@ from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.windows import Passages
 
 Arrays = dict[str, np.ndarray]
-"""Float32, int32, uint32, int64 or uint8 arrays by name: what files hold of a student."""
+"""Float32, float16, int32, uint32, int64 or uint8 arrays by name: what files hold of a student."""
 
 STUDENTS_BY_NAME = {
     "static": ("sphere_ebm.librarian.students.static", "Static"),

@@ -29,7 +29,7 @@ class Direct(AbstractStudent):
     def from_arrays(
         cls, config: LibrarianConfig, facts: Facts, arrays: Mapping[str, np.ndarray]
     ) -> "Direct":
-        return cls(BagModel.from_arrays(config, facts, arrays))
+        return cls(BagModel(config, facts, arrays))
 
     @override
     def arrays(self) -> Arrays:

@@ -31,7 +31,7 @@ class Static(AbstractStudent):
     def from_arrays(
         cls, config: LibrarianConfig, facts: Facts, arrays: Mapping[str, np.ndarray]
     ) -> "Static":
-        return cls(BagModel.from_arrays(config, facts, arrays))
+        return cls(BagModel(config, facts, arrays))
 
     @override
     def arrays(self) -> Arrays:
