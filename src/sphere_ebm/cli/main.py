@@ -19,6 +19,7 @@ from sphere_ebm import __version__
 from sphere_ebm.cli.ask import add_ask
 from sphere_ebm.cli.entry import log_the_end
 from sphere_ebm.cli.finished import add_finished_commands
+from sphere_ebm.cli.librarian import add_librarian_commands
 from sphere_ebm.cli.living import add_living_commands
 from sphere_ebm.cli.options import (
     add_command,
@@ -191,6 +192,7 @@ def _parser() -> tuple[CommandParser, dict[str, argparse.ArgumentParser]]:
     _add_label(commands)
     add_living_commands(commands)
     add_ask(commands)
+    add_librarian_commands(commands)
     add_finished_commands(commands)
     add_readers(commands)
     _add_compare(commands)

@@ -20,6 +20,7 @@ from sphere_ebm.errors import ShardError
 from sphere_ebm.files.atomic import atomic_write
 
 _DTYPES = {
+    "float16": "F16",
     "float32": "F32",
     "float64": "F64",
     "int32": "I32",

@@ -34,7 +34,7 @@ class LibrarianConfig:
 
     Bag:
         rows: A bag of n-grams keeps a vector for so many of them, the most frequent ones.
-        width: Numbers in each vector of the direct student's bag.
+        drop: This share of the n-grams is left out of each batch, drawn anew, in [0, 1).
         hidden: Units of the hidden layer between a vector and the heads.
 
     Losses:
@@ -66,9 +66,9 @@ class LibrarianConfig:
     near: int = 60
     far: int = 600
     seed: int = 0
-    rows: int = 48_000
-    width: int = 256
-    hidden: int = 512
+    rows: int = 76_000
+    drop: float = 0.5
+    hidden: int = 768
     level: int = 5
     cells_weight: float = 1.0
     shell_weight: float = 0.5
@@ -76,8 +76,8 @@ class LibrarianConfig:
     prominence_weight: float = 1.0
     cone_weight: float = 0.1
     weigh_by_spread: bool = True
-    epochs: int = 20
-    batch: int = 512
+    epochs: int = 12
+    batch: int = 1024
     accumulate: int = 1
     learning_rate: float = 2e-3
     bag_rate: float = 0.1
@@ -148,7 +148,7 @@ _RANGES = {
     "far": _count(0),
     "seed": _count(0),
     "rows": _count(1),
-    "width": _count(1),
+    "drop": Range(0, 1 - 1e-6, "a number in [0, 1)"),
     "hidden": _count(1),
     "level": Range(1, 7, "an integer in [1, 7]", whole=True),
     "cells_weight": _WEIGHT,

@@ -18,12 +18,10 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.files.container import Container, read_container
-from sphere_ebm.files.formats import MAP
-from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.labels import Labels, read_labels
-from sphere_ebm.files.walk import natural_order
 from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.librarian.map_points import label_paths
 from sphere_ebm.librarian.students.base import Batch, Facts
 from sphere_ebm.librarian.windows import Passages, document_passages, stacked
 
@@ -155,7 +153,7 @@ class LabelDataset:
             ShardError: a file is damaged.
         """
         folder = Path(folder)
-        paths = [*_label_paths(folder), *map(Path, more)]
+        paths = [*label_paths(folder), *map(Path, more)]
         own = len(paths) - len(more)
         read: list[_File] = []
         vectors: list[np.ndarray] | None = []
@@ -334,19 +332,6 @@ class _File(NamedTuple):
 
     def told(self, name: str) -> str:
         return self.labels.metadata.get(name, "")
-
-
-def _label_paths(folder: Path) -> list[Path]:
-    """The label files of a map in their order, or of any folder in natural order."""
-    if (folder / MAP).exists():
-        return label_files(folder, read_map(folder))
-    found = sorted(folder.glob(f"*{LABEL_SUFFIX}"), key=natural_order) if folder.is_dir() else []
-    if not found:
-        raise LabelError(
-            f"{folder} has no label files (*{LABEL_SUFFIX}); make some with `sphere-ebm map` or"
-            " `sphere-ebm label`"
-        )
-    return found
 
 
 def _check_together(folder: Path, read: Sequence[_File]) -> None:

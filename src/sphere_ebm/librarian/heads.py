@@ -3,19 +3,20 @@
 Everything here is NumPy: it runs where predictions are made.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from sphere_ebm.files.compiled import compiled
+
 CLOSE = np.radians(11.5)
 """Within this angle of the label a prediction counts as right: a hundredth of the sphere."""
 
 OTHER_PLACE = np.radians(20)
 """From this angle on a place is another one."""
-
-_BLOCK = 2048
 
 
 @final
@@ -57,3 +58,120 @@ class Places(NamedTuple):
 
     modes: Float32[np.ndarray, "patches 2 3"]
     weight: Float32[np.ndarray, "patches 2"]
+
+
+class Decoded(NamedTuple):
+    """Places of N patches by their cells: `Places`, and the mean squared angle to the first."""
+
+    places: Places
+    squared: Float32[np.ndarray, " patches"]
+
+
+def decoded(
+    cells: Float32[np.ndarray, "patches cells"],
+    centres: Float32[np.ndarray, "cells 3"],
+    around: Int32[np.ndarray, "cells 8"],
+) -> Decoded:
+    """Where the probability gathers, and where else.
+
+    A place is the mean of a cell and the eight around it, weighted by their probability: of all
+    such nine the likeliest, then the likeliest of those that are `OTHER_PLACE` away from it.
+
+    Args:
+        cells: log-probabilities.
+        centres: of the cells.
+        around: the cells around each.
+    """
+    count = len(cells)
+    modes = np.empty((count, 2, 3), np.float32)
+    weight = np.empty((count, 2), np.float32)
+    squared = np.empty(count, np.float32)
+    chance = np.exp(cells)
+    far = float(np.cos(OTHER_PLACE))
+    _decode(chance, centres, around, far, _SQUARED, modes, weight, squared)
+    return Decoded(Places(modes, weight), squared)
+
+
+# squared angle by the cosine, at so many steps from -1 to 1
+_STEPS = 4096
+_SQUARED = (np.arccos(np.linspace(-1, 1, _STEPS + 1)) ** 2).astype(np.float32)
+
+
+@compiled
+def _gathered(
+    chance: np.ndarray, centres: np.ndarray, around: np.ndarray, cell: int, place: np.ndarray
+) -> float:
+    """The mean place of a cell and those around it, weighted by their chance; returns their sum."""
+    total = chance[cell]
+    for d in range(3):
+        place[d] = chance[cell] * centres[cell, d]
+    for k in range(around.shape[1]):
+        other = around[cell, k]
+        total += chance[other]
+        for d in range(3):
+            place[d] += chance[other] * centres[other, d]
+    length = np.sqrt(place[0] ** 2 + place[1] ** 2 + place[2] ** 2)
+    for d in range(3):
+        place[d] = place[d] / length if length > 0 else centres[cell, d]
+    return total
+
+
+@compiled
+def _decode(
+    chance: np.ndarray,
+    centres: np.ndarray,
+    around: np.ndarray,
+    far: float,
+    table: np.ndarray,
+    modes: np.ndarray,
+    weight: np.ndarray,
+    squared: np.ndarray,
+) -> None:
+    """Fill in two modes, their weights and the mean squared angle to the first, row by row."""
+    cells = len(centres)
+    steps = (len(table) - 1) / 2
+    nine = np.empty(cells, np.float32)
+    cosine = np.empty(cells, np.float32)
+    place = np.empty(3)
+    for i in range(len(chance)):
+        row = chance[i]
+        for c in range(cells):
+            total = row[c]
+            for k in range(around.shape[1]):
+                total += row[around[c, k]]
+            nine[c] = total
+        weight[i, 0] = _gathered(row, centres, around, np.argmax(nine), place)
+        modes[i, 0] = place
+        modes[i, 1] = place
+        weight[i, 1] = 0
+        mean = 0.0
+        best = -1
+        for c in range(cells):
+            cosine[c] = (
+                centres[c, 0] * place[0] + centres[c, 1] * place[1] + centres[c, 2] * place[2]
+            )
+            mean += row[c] * table[int((min(max(cosine[c], -1.0), 1.0) + 1) * steps)]
+            if cosine[c] < far and (best < 0 or nine[c] > nine[best]):
+                best = c
+        squared[i] = mean
+        if best >= 0:
+            weight[i, 1] = _gathered(row, centres, around, best, place)
+            modes[i, 1] = place
+
+
+def shell_and_radius(
+    shells: Float32[np.ndarray, "patches shells"], radii: Sequence[float]
+) -> tuple[Int32[np.ndarray, " patches"], Float32[np.ndarray, " patches"]]:
+    """The median shell, which is off by least on average, and the radius at the median.
+
+    Between the centres of shells the radius is interpolated. `shells` are log-probabilities.
+    """
+    below = np.cumsum(np.exp(shells.astype(np.float64)), axis=1)
+    below /= below[:, -1:]
+    shell = np.argmax(below >= 0.5, axis=1)
+    rows = np.arange(len(shells))
+    before = np.where(shell > 0, below[rows, np.maximum(shell - 1, 0)], 0)
+    within = (0.5 - before) / np.maximum(below[rows, shell] - before, 1e-12)
+    known = np.asarray(radii, np.float64)
+    radius = np.interp(shell + within - 0.5, np.arange(len(known)), known)
+    return shell.astype(np.int32), radius.astype(np.float32)

@@ -20,12 +20,12 @@ The state is a tuple of arrays (`State`), so that it can be copied and grown fro
 Keys are exact: how large the arrays are changes no result.
 """
 
-import inspect
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
+
+from sphere_ebm.files.compiled import compiled
 
 LOWEST = 3
 HIGHEST = 6
@@ -94,35 +94,25 @@ def _larger(array: np.ndarray) -> np.ndarray:
     return np.concatenate([array, np.zeros_like(array)])
 
 
-def _compiled(function: Any) -> Any:
-    # without the type checks that the test suite puts around every function: they cannot be
-    # compiled
-    plain = inspect.unwrap(function)
-    try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(plain)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(nogil=True, error_model="numpy")(plain)
-
-
-@_compiled
+@compiled
 def _is_narrow(rows: int, room: int) -> bool:
     """Whether there is no room for a row of two bytes that have not been met."""
     return rows == room and rows < 65536
 
 
-@_compiled
+@compiled
 def _is_short(entries: int, room: int) -> bool:
     """Whether the lists may not have room for what one byte adds."""
     return entries + _ORDERS * 2 * _LONGEST_LIST > room
 
 
-@_compiled
+@compiled
 def _is_crowded(nodes: int, slots: int) -> bool:
     """Whether the table is fuller than two thirds: looking up becomes slow."""
     return 3 * (nodes + _ORDERS) > 2 * slots
 
 
-@_compiled
+@compiled
 def _slot_of(nodes: Any, low: Any, high: Any) -> Any:
     """The slot that holds the key, or the free one where it belongs."""
     mask = np.uint64(nodes.shape[0] - 1)
@@ -133,7 +123,7 @@ def _slot_of(nodes: Any, low: Any, high: Any) -> Any:
     return slot
 
 
-@_compiled
+@compiled
 def _copy_nodes(nodes: Any, table: Any) -> None:
     for i in range(nodes.shape[0]):
         if nodes[i, 1] != 0:
@@ -142,7 +132,7 @@ def _copy_nodes(nodes: Any, table: Any) -> None:
                 table[slot, j] = nodes[i, j]
 
 
-@_compiled
+@compiled
 def _key(history: Any, order: int) -> Any:
     """The two words of the context of this order."""
     context = history & ((np.uint64(1) << np.uint64(8 * order)) - np.uint64(1))
@@ -151,7 +141,7 @@ def _key(history: Any, order: int) -> Any:
     ) | np.uint32(order << 16)
 
 
-@_compiled
+@compiled
 def _bucket(total: int, distinct: int) -> int:
     """Class of a context by how much it has seen, and how many different bytes followed it."""
     size = 0
@@ -166,13 +156,13 @@ def _bucket(total: int, distinct: int) -> int:
     return level * _KINDS + kind
 
 
-@_compiled
+@compiled
 def _share(cell: Any) -> float:
     """The share that a bucket has earned; never all, so that every byte stays possible."""
     return min(cell[1] / cell[0], _MOST_SHARE)
 
 
-@_compiled
+@compiled
 def _row_of(history: Any, state: State) -> Any:
     """The row of the last two bytes, made from the law by the last one where there is none."""
     pair = np.int64(history & np.uint64(65535))
@@ -193,7 +183,7 @@ def _row_of(history: Any, state: State) -> Any:
     return row
 
 
-@_compiled
+@compiled
 def _predict(history: Any, state: State, law: Any, touched: Any, slots: Any, buckets: Any) -> Any:
     """Entropy of the next byte's law, which is rest * (row of `pairs`) + `law`.
 
@@ -236,7 +226,7 @@ def _predict(history: Any, state: State, law: Any, touched: Any, slots: Any, buc
     return -plogp, row, rest, count, known
 
 
-@_compiled
+@compiled
 def _add(octet: Any, slot: Any, state: State) -> None:
     """Append a byte to the list of a node; a list whose length is a power of two is full."""
     seen = state.nodes[slot, 3]
@@ -253,7 +243,7 @@ def _add(octet: Any, slot: Any, state: State) -> None:
     state.nodes[slot, 3] = seen + np.uint32(513)
 
 
-@_compiled
+@compiled
 def _learn(
     octet: Any, history: Any, state: State, slots: Any, known: int, full: bool, shares: Any
 ) -> bool:
@@ -296,7 +286,7 @@ def _learn(
     return counted
 
 
-@_compiled
+@compiled
 def _count(octet: Any, row: Any, history: Any, state: State) -> None:
     """Count `octet` after the last two bytes, and after the last one unless the two expected it."""
     n = state.pairs[row, octet]
@@ -309,7 +299,7 @@ def _count(octet: Any, row: Any, history: Any, state: State) -> None:
         state.single_sum[single] += 1.0
 
 
-@_compiled
+@compiled
 def _weigh(below: float, shares: Any, buckets: Any, known: int, trust: Any, posterior: Any) -> None:
     """Expectation step.
 
@@ -331,7 +321,7 @@ def _weigh(below: float, shares: Any, buckets: Any, known: int, trust: Any, post
             cell[1] *= 0.5
 
 
-@_compiled
+@compiled
 def advance(
     octets: Any, history: Any, state: State, most_entries: int, entropies: Any, costs: Any
 ) -> Any:

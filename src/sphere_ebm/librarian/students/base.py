@@ -8,18 +8,18 @@ A student is two classes, each in the file of its name in this room.
   given, and must be a function of its state and the batch, so that a run that was killed goes on to
   the same bytes.
 
-To add one: write `students/<name>.py` with both classes, name it in `StudentName` of
-`librarian/config.py`, and add a line to `HOMES` here. Everything else goes by this contract: the
-loop (`train.py`), checkpoints, calibration, `Librarian`, the command, and the tests in
-`tests/librarian/students/test_conformance.py`, which take every name from `HOMES`. A student
-without one of the outputs gives None for it.
+To add one: write a module with the class that predicts and another one, since that imports JAX,
+with the class that learns; name the student in `StudentName` of `config`, and add a line to
+`STUDENTS_BY_NAME` and one to `TRAINERS_BY_NAME` here. Everything else goes by this contract: the
+loop, checkpoints, calibration, `Librarian`, the command, and the tests of conformance, which take
+every name from here.
 """
 
 import abc
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -28,13 +28,19 @@ from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.windows import Passages
 
 Arrays = dict[str, np.ndarray]
-"""Float32, int32, uint32, int64 or uint8 arrays by name: what files hold of a student."""
+"""Float32, float16, int32, uint32, int64 or uint8 arrays by name: what files hold of a student."""
 
-HOMES = {
-    "static": "sphere_ebm.librarian.students.static",
-    "direct": "sphere_ebm.librarian.students.direct",
+STUDENTS_BY_NAME = {
+    "static": ("sphere_ebm.librarian.students.static", "Static"),
+    "direct": ("sphere_ebm.librarian.students.direct", "Direct"),
 }
-"""The module of each student: it has a `Student` and a `Trainer`."""
+"""Module and class that predict, by the name of the student."""
+
+TRAINERS_BY_NAME = {
+    "static": ("sphere_ebm.librarian.students.bag_trainer", "StaticTrainer"),
+    "direct": ("sphere_ebm.librarian.students.bag_trainer", "DirectTrainer"),
+}
+"""Module and class that learn, by the name of the student."""
 
 
 @final
@@ -141,10 +147,12 @@ class AbstractTrainer(abc.ABC):
     """Learns by steps, and is a function of its state and of what it is given.
 
     Attributes:
-        step: steps that were taken.
+        step: batches that were learned from.
+        judged_by: what tells the best student: the mean `"cosine"` of its embeddings, or the
+            `"bits"` by which it knows the cell.
     """
 
-    name: ClassVar[str]
+    judged_by: ClassVar[Literal["cosine", "bits"]] = "bits"
     step: int
 
     @classmethod
@@ -159,12 +167,15 @@ class AbstractTrainer(abc.ABC):
             facts: about the map.
             corpus: all training documents, to count n-grams for example; it is read in order, as
                 often as is needed, one document at a time.
-            steps: how many there will be, for schedules.
+            steps: how many batches there will be, for schedules.
         """
 
     @abc.abstractmethod
     def fit_step(self, batch: Batch) -> dict[str, float]:
-        """Learn from one batch; returns the losses by name, `"loss"` the weighted sum."""
+        """Learn from one batch; returns the losses by name, `"loss"` the weighted sum.
+
+        Gradients of `config.accumulate` batches make one step.
+        """
 
     @abc.abstractmethod
     def student(self) -> AbstractStudent:
@@ -181,18 +192,19 @@ class AbstractTrainer(abc.ABC):
 
 def student_class(name: str) -> type[AbstractStudent]:
     """The class that predicts. Raises ValueError for a student that there is none of."""
-    return _member(name, "Student")
+    return _imported(STUDENTS_BY_NAME, name)
 
 
 def trainer_class(name: str) -> type[AbstractTrainer]:
     """The class that learns; imports JAX. Raises ValueError for a student that there is none of."""
-    return _member(name, "Trainer")
+    return _imported(TRAINERS_BY_NAME, name)
 
 
-def _member(name: str, kind: str) -> Any:
-    if name not in HOMES:
-        raise ValueError(f"`student` must be one of {', '.join(HOMES)}; got {name!r}.")
-    return vars(importlib.import_module(HOMES[name]))[kind]
+def _imported(homes: Mapping[str, tuple[str, str]], name: str) -> Any:
+    if name not in homes:
+        raise ValueError(f"`student` must be one of {', '.join(homes)}; got {name!r}.")
+    module, kind = homes[name]
+    return vars(importlib.import_module(module))[kind]
 
 
 def checked_array(

@@ -1,0 +1,42 @@
+"""The static student: embeddings from n-grams, linearly, and from them the place.
+
+It learns what the map's embeddings are, as model2vec and tokenlearn distil sentence models, and
+leaves the place to those who know: with the map at hand the patch joins it, and without a net reads
+the cell from the embedding. That net teaches the bag nothing.
+"""
+
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+from typing_extensions import override
+
+from sphere_ebm.librarian.config import LibrarianConfig
+from sphere_ebm.librarian.students.bagged import BagModel
+from sphere_ebm.librarian.students.base import AbstractStudent, Arrays, Facts, Outputs
+from sphere_ebm.librarian.windows import Passages
+
+
+@final
+class Static(AbstractStudent):
+    """Predicts by a bag and two nets."""
+
+    def __init__(self, model: BagModel) -> None:
+        self.config = model.config
+        self.facts = model.facts
+        self._model = model
+
+    @classmethod
+    @override
+    def from_arrays(
+        cls, config: LibrarianConfig, facts: Facts, arrays: Mapping[str, np.ndarray]
+    ) -> "Static":
+        return cls(BagModel(config, facts, arrays))
+
+    @override
+    def arrays(self) -> Arrays:
+        return self._model.arrays()
+
+    @override
+    def predict(self, passages: Passages) -> Outputs:
+        return self._model.outputs(passages)
