@@ -28,7 +28,8 @@ class LibrarianConfig:
         size: `"small"` for two cores, `"full"` for a device; of students that come in both.
         context: A student sees the patch alone with 0, `near` bytes on either side with 2, and
             `far` bytes too with 19: about so many patches.
-        near, far: Bytes on either side of a patch, near at most far.
+        near, far: Bytes on either side of a patch, near at most far; a word that a window cuts is
+            read to its end.
         seed: Random numbers come from this non-negative integer. The same labels, seed and machine
             give the same bits.
 

@@ -131,7 +131,7 @@ def _decode(
     cells = len(centres)
     steps = (len(table) - 1) / 2
     nine = np.empty(cells, np.float32)
-    cosine = np.empty(cells, np.float32)
+    rest = np.empty(cells, np.float32)
     place = np.empty(3)
     for i in range(len(chance)):
         row = chance[i]
@@ -145,17 +145,24 @@ def _decode(
         modes[i, 1] = place
         weight[i, 1] = 0
         mean = 0.0
-        best = -1
         for c in range(cells):
-            cosine[c] = (
-                centres[c, 0] * place[0] + centres[c, 1] * place[1] + centres[c, 2] * place[2]
-            )
-            mean += row[c] * table[int((min(max(cosine[c], -1.0), 1.0) + 1) * steps)]
-            if cosine[c] < far and (best < 0 or nine[c] > nine[best]):
-                best = c
+            cosine = centres[c, 0] * place[0] + centres[c, 1] * place[1] + centres[c, 2] * place[2]
+            mean += row[c] * table[int((min(max(cosine, -1.0), 1.0) + 1) * steps)]
+            # what is left, so that the first place has no part in the second
+            rest[c] = row[c] if cosine < far else 0
         squared[i] = mean
-        if best >= 0:
-            weight[i, 1] = _gathered(row, centres, around, best, place)
+        best = 0
+        most = np.float32(0)
+        for c in range(cells):
+            if rest[c] > 0:
+                total = rest[c]
+                for k in range(around.shape[1]):
+                    total += rest[around[c, k]]
+                if total > most:
+                    most = total
+                    best = c
+        if most > 0:
+            weight[i, 1] = _gathered(rest, centres, around, best, place)
             modes[i, 1] = place
 
 

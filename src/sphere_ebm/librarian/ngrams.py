@@ -3,7 +3,8 @@
 A text is cut into words as tokenizers cut it: runs of letters (bytes of other scripts count as
 such), single digits, runs of other signs, runs of spaces. A word is one n-gram, and so is every
 run of three to five bytes of it, with a mark for its beginning, which tells whether a space stands
-before, and one for its end. Each n-gram stands where its first byte does.
+before, and one for its end. Each n-gram stands where its first byte does, and belongs to the
+windows in which it begins.
 
 The hash is FNV-1a with a final mix, in 32 bits, the same in every process and on every machine;
 n-grams fall into 2^22 buckets, of which a bag keeps the fullest.
@@ -152,6 +153,15 @@ def _word_start(octets: np.ndarray, kinds: np.ndarray, low: int, at: int) -> int
 
 
 @compiled
+def _word_end_after(octets: np.ndarray, kinds: np.ndarray, at: int, high: int) -> int:
+    """On from `at` to where a word ends, as far as one can be long."""
+    end = at
+    while end < high and end - at < _WORD and kinds[octets[end]] == kinds[octets[end - 1]]:
+        end += 1
+    return end
+
+
+@compiled
 def _lower(position: np.ndarray, count: int, at: int) -> int:
     """How many of the first `count` positions are below `at`."""
     left = 0
@@ -235,7 +245,7 @@ def _read_group(
     """N-grams of the text of a group, and where the windows of its patches begin and end."""
     reach = reaches[len(reaches) - 1]
     begin = _word_start(octets, kinds, low[0], max(low[0], first[0] - reach))
-    end = min(high[0], last[len(last) - 1] + reach)
+    end = _word_end_after(octets, kinds, min(high[0], last[len(last) - 1] + reach), high[0])
     room = (end - begin) * _ROOM + 1
     row = np.empty(room, np.int32)
     position = np.empty(room, np.int64)
