@@ -51,7 +51,17 @@ QUICKLY_COMPILED = {
 }
 """XLA's older generator of loops, in one piece: half the compiler's time, for the same programs."""
 
-TINY = ("cli", "figures", "files", "labelling", "librarian", "maps", "text")
+TINY = (
+    "cli",
+    "figures",
+    "files",
+    "labelling",
+    "librarian",
+    "maps",
+    "sequence",
+    "students",
+    "text",
+)
 """Rooms whose tests place a few points in a few steps: better code would not be worth its while."""
 
 

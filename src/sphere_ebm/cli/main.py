@@ -51,6 +51,7 @@ from sphere_ebm.cli.output import (
 from sphere_ebm.cli.parser import CommandParser, parse
 from sphere_ebm.cli.progress import Logbook, errors_and_log, following
 from sphere_ebm.cli.readers import add_readers
+from sphere_ebm.cli.sequence import add_sequence
 from sphere_ebm.cli.text import add_text_commands
 from sphere_ebm.errors import (
     LabelError,
@@ -197,6 +198,7 @@ def _parser() -> tuple[CommandParser, dict[str, argparse.ArgumentParser]]:
     add_finished_commands(commands)
     add_readers(commands)
     _add_compare(commands)
+    add_sequence(commands)
     return parser, dict(commands.choices)
 
 
