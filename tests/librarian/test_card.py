@@ -102,6 +102,13 @@ def test_figures_that_are_not_there_are_no_finding():
     assert "- **yes**" not in card_text(bare, LibrarianConfig())
 
 
+def test_only_the_static_student_is_meant_to_be_asked_with_the_map():
+    assert GOOD.main_row == WITH_MAP
+    assert dataclasses.replace(GOOD, student="direct").main_row == ALONE
+    alone = dataclasses.replace(GOOD, figures={ALONE: GOOD.figures[ALONE]})
+    assert alone.main_row == ALONE
+
+
 def test_the_card_says_how_it_was_judged():
     text = card_text(GOOD, LibrarianConfig(seed=3), [Finding("context helps", False, "+.01")])
     assert "1,200 patches of 12 documents that it has not seen" in text

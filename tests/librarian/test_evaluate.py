@@ -82,7 +82,7 @@ def test_a_student_that_knows_every_label_is_told_so(report: Report) -> None:
         assert report.figures[row]["nbr15"].value == 1
     assert report.figures[ALONE]["cosine"].value == pytest.approx(1)
     assert report.figures[ALONE]["shell_error"].value == 0
-    assert report.best_row == WITH_MAP
+    assert report.main_row == WITH_MAP
     # all cells alike: less than the prior where the map has points
     assert report.figures[ALONE]["top"].value == 0
     assert set(report.gains[ALONE]) == {"chance", "ridge", "knn", "seed"}

@@ -46,7 +46,7 @@ class Finding(NamedTuple):
 
 def findings(report: Report) -> list[Finding]:
     """What the figures say for and against the student, claim by claim."""
-    row = report.best_row
+    row = report.main_row
     found = [
         _beats(report, row, "chance", "bits", "its places are better than the prior"),
         _beats(report, row, "ridge", "near", "it is right more often than ridge regression"),
@@ -108,7 +108,7 @@ def card_text(report: Report, config: LibrarianConfig, further: Sequence[Finding
         config: how the student was trained.
         further: findings that need more than this one student, such as what context is worth.
     """
-    row = report.best_row
+    row = report.main_row
     held = [*findings(report), *further]
     parts = [
         f"# A Librarian: `{report.student}`",

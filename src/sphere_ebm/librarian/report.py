@@ -125,9 +125,10 @@ class Report:
         return cls(**read)
 
     @property
-    def best_row(self) -> str:
-        """The student with the map where it was at hand, else alone."""
-        return WITH_MAP if WITH_MAP in self.figures else ALONE
+    def main_row(self) -> str:
+        """How the student is meant to be asked: `static` with the map, where it was at hand."""
+        joins = self.student == "static" and WITH_MAP in self.figures
+        return WITH_MAP if joins else ALONE
 
 
 def _fields(report: Any) -> Sequence[dataclasses.Field]:
