@@ -145,7 +145,7 @@ def _few_labels(work: Path) -> Path:
 
 
 def _command(student: str, labels: Path, output: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "sphere_ebm", "train", str(labels), "-o", str(output)]
+    command = [sys.executable, "-m", "sphere_ebm", "train", str(labels), "--output", str(output)]
     quiet = ["--student", student, "--epochs", "2", "--quiet"]
     return subprocess.Popen([*command, *quiet], start_new_session=True)
 
