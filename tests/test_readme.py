@@ -60,6 +60,8 @@ def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "map",
         "map",
         "ask",
+        "train",
+        "predict",
         "label",
         "inspect",
         "quality",
@@ -72,6 +74,7 @@ def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "around 'let there be light'" in printed
     assert (folder / "map" / "map.png").is_file()
     assert (folder / "labels" / "map.png").is_file()
+    assert (folder / "librarian" / "best.safetensors").is_file()
     assert (folder / "comparison" / "comparison.png").is_file()
 
 

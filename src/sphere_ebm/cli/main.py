@@ -19,6 +19,7 @@ from sphere_ebm import __version__
 from sphere_ebm.cli.ask import add_ask
 from sphere_ebm.cli.entry import log_the_end
 from sphere_ebm.cli.finished import add_finished_commands
+from sphere_ebm.cli.judging import add_evaluate
 from sphere_ebm.cli.librarian import add_librarian_commands
 from sphere_ebm.cli.living import add_living_commands
 from sphere_ebm.cli.options import (
@@ -52,6 +53,7 @@ from sphere_ebm.cli.output import (
 from sphere_ebm.cli.parser import CommandParser, parse
 from sphere_ebm.cli.progress import Logbook, errors_and_log, following
 from sphere_ebm.cli.readers import add_readers
+from sphere_ebm.cli.sequence import add_sequence
 from sphere_ebm.cli.text import add_text_commands
 from sphere_ebm.errors import (
     LabelError,
@@ -194,10 +196,12 @@ def _parser() -> tuple[CommandParser, dict[str, argparse.ArgumentParser]]:
     _add_label(commands)
     add_living_commands(commands)
     add_ask(commands)
+    add_evaluate(commands)
     add_librarian_commands(commands)
     add_finished_commands(commands)
     add_readers(commands)
     _add_compare(commands)
+    add_sequence(commands)
     return parser, dict(commands.choices)
 
 

@@ -1,0 +1,155 @@
+"""What the benchmark of students computes and fails on, by planted scores."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from builders import table_after
+from sphere_ebm.librarian.bootstrap import Interval
+from sphere_ebm.librarian.report import ALONE, WITH_MAP, Report
+
+PATCHES = 400
+DOCUMENT = np.repeat(np.arange(20), PATCHES // 20)
+GOOD = {
+    "cosine": 0.83,
+    "median_angle": 1.0,
+    "mean_angle": 20.0,
+    "near": 0.66,
+    "nbr15": 0.5,
+    "top": 0.65,
+    "bits": 4.5,
+    "same_document": 0.3,
+    "shell_error": 2.9,
+}
+
+
+def planted(benchmark, figures, seed=0, seconds=600.0, stated=1.0, near=None):
+    """A student with these figures, whose stated errors are right times `stated`."""
+    rng = np.random.default_rng(seed)
+    spread = rng.uniform(0.1, 1, PATCHES)
+    angle = np.hypot(*(rng.standard_normal((2, PATCHES)) * spread / math.sqrt(2)))
+    held = {name: Interval(value, value, value) for name, value in figures.items()}
+    report = Report(
+        student="static",
+        context=19,
+        map_id="m",
+        patches=PATCHES,
+        documents=20,
+        unseen=True,
+        chance_of_same_document=0.05,
+        figures={ALONE: held, WITH_MAP: held},
+        gains={},
+        shell_rank={ALONE: 0.9, WITH_MAP: 0.9},
+        calibration={},
+        hits={},
+        error_rank={},
+        lengths={},
+        patches_per_second={ALONE: 30_000.0, WITH_MAP: 4_000.0},
+    )
+    scores = {}
+    for row in (ALONE, WITH_MAP):
+        scores |= {f"{row}/{name}": np.full(PATCHES, value) for name, value in figures.items()}
+        scores |= {f"{row}/median_angle": np.degrees(angle), f"{row}/spread": spread * stated}
+        if near is not None:
+            scores[f"{row}/near"] = near
+    length = np.where(np.arange(PATCHES) % 2, 8, 40)
+    certain = np.linspace(0.01, 0.5, PATCHES)
+    runs = benchmark("librarian_runs")
+    return runs.Judgement(report, scores, DOCUMENT, length, certain, seconds)
+
+
+@pytest.fixture
+def perfect(benchmark):
+    """Every student that the targets ask for, two seeds each, as good as hoped for."""
+    none = {**GOOD, "bits": 0.01, "top": 0.01}
+    plain = {**GOOD, "bits": 4.2}
+    flat = np.where(np.arange(PATCHES) % 2, 0.4, 0.66)
+    return {
+        "static more": [planted(benchmark, GOOD, s) for s in (0, 1)],
+        "direct more": [planted(benchmark, GOOD, s) for s in (0, 1)],
+        "direct": [planted(benchmark, GOOD, s) for s in (0, 1)],
+        "direct context 0": [planted(benchmark, GOOD, s, near=flat) for s in (0, 1)],
+        "direct unweighted": [planted(benchmark, plain, s) for s in (0, 1)],
+        "direct random": [planted(benchmark, none, s) for s in (0, 1)],
+    }
+
+
+def failed(benchmark, found):
+    return [check.target for check in benchmark("librarian").checks_of(found) if not check.passed]
+
+
+def test_students_as_good_as_hoped_for_meet_every_target(benchmark, perfect):
+    assert failed(benchmark, perfect) == []
+    assert len(benchmark("librarian").checks_of(perfect)) == 27
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "target"),
+    [
+        ("static more", {"nbr15": 0.42}, "static more, with map: nbr15"),
+        ("static more", {"median_angle": 2.1}, "static more, with map: median angle"),
+        ("direct more", {"bits": 3.5}, "direct more: bits"),
+        ("direct random", {"bits": 0.03}, "random labels: bits"),
+        ("direct random", {"top": 0.013}, "random labels: top 1 %"),
+        ("direct unweighted", {"bits": 4.5}, None),
+    ],
+)
+def test_a_figure_beyond_its_bound_misses_its_target_alone(
+    benchmark, perfect, name, change, target
+):
+    base = perfect[name][0].report.figures[ALONE]
+    figures = {key: one.value for key, one in base.items()} | change
+    perfect[name] = [planted(benchmark, figures, s) for s in (0, 1)]
+    missed = failed(benchmark, perfect)
+    assert len(missed) == (1 if target else 0)
+    assert all(one.startswith(str(target)) for one in missed)
+
+
+def test_errors_stated_too_small_miss_the_target(benchmark, perfect):
+    perfect["direct more"] = [planted(benchmark, GOOD, s, stated=0.5) for s in (0, 1)]
+    assert failed(benchmark, perfect) == [
+        "direct more, student: found over stated error of a tenth, largest"
+    ]
+
+
+def test_training_beyond_the_limit_is_told(benchmark, perfect):
+    slow = dataclasses.replace(perfect["direct"][1], processor_seconds=1201.0)
+    perfect["direct"] = [perfect["direct"][0], slow]
+    assert failed(benchmark, perfect) == ["direct: training, processor seconds"]
+
+
+def test_pairs_are_of_the_same_patches_and_tables_hold_every_student(benchmark, perfect):
+    runs = benchmark("librarian_runs")
+    short = perfect["direct"][0].length <= 12
+    gain = runs.paired(perfect["direct"], perfect["direct context 0"], "near", where=short)
+    assert gain.value == pytest.approx(0.26)
+    tables = benchmark("librarian")
+    text = "## Students\n\n" + tables.student_table(perfect)
+    rows = {row[0]: row for row in table_after("## Students", text)}
+    assert rows["direct, with the map"][1] == "1.00"
+    worth = "## Worth\n\n" + tables.pair_table(perfect)
+    assert {row[0] for row in table_after("## Worth", worth)} >= {"context 19 instead of 0"}
+
+
+def test_documents_keep_genre_and_split_in_their_names(benchmark):
+    sets = benchmark("librarian_sets")
+    stem = sets.named("wordnet", "val", "noun--animal")
+    assert sets.parts_of(stem) == ("wordnet", "val", "noun--animal")
+
+
+def test_a_stage_is_made_once_unless_what_it_is_made_of_changes(benchmark, tmp_path):
+    sets = benchmark("librarian_sets")
+    calls = []
+    for key in ({"texts": "a"}, {"texts": "a"}, {"texts": "b"}):
+        made = sets.staged(tmp_path, "x", key, calls.append)
+        assert made.folder == tmp_path / "x"
+    assert len(calls) == 2
+
+
+def test_missing_texts_are_wrong_usage(benchmark, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        benchmark("librarian").main(["--data", str(tmp_path), "--work", str(tmp_path / "w")])
+    assert ended.value.code == 2
+    assert "librarian-fit.parquet is missing" in capsys.readouterr().err
