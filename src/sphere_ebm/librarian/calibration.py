@@ -16,6 +16,7 @@ from sphere_ebm.librarian.students.base import Arrays, checked_array
 
 _KNOTS = 24
 _RIDGE = 1e-3
+_STRANGE = 2.0  # standard deviations
 _LEAST = np.radians(0.5) ** 2  # nothing is surer than that: labels themselves are not
 
 
@@ -26,7 +27,7 @@ class Calibration:
 
     Attributes:
         mean, scale: (F,) of the signs, to put them on one scale.
-        slope: (2 F + 1,) of the ridge: signs, their squares, a constant.
+        slope: (F + 1,) of the ridge, the constant last.
         knots: (K,) what the ridge foretells, rising.
         squared, hit: (K,) squared angle and chance there.
     """
@@ -91,7 +92,7 @@ class Calibration:
         mean = checked_array(arrays, f"{name}.mean", [None], np.float32)
         knots = checked_array(arrays, f"{name}.knots", [None], np.float32)
         count = len(mean)
-        terms = 1 + 2 * count
+        terms = 1 + count
         return cls(
             mean,
             checked_array(arrays, f"{name}.scale", [count], np.float32),
@@ -103,6 +104,6 @@ class Calibration:
 
 
 def _terms(signs: Float[np.ndarray, "patches signs"]) -> Float64[np.ndarray, "patches terms"]:
-    """The signs, within reason, their squares, and a constant."""
-    tamed = np.clip(signs.astype(np.float64), -4, 4)
-    return np.concatenate([tamed, tamed**2, np.ones((len(signs), 1))], axis=1)
+    """The signs, of which none may be so strange that it alone makes sure, and a constant."""
+    tamed = np.clip(signs.astype(np.float64), -_STRANGE, _STRANGE)
+    return np.concatenate([tamed, np.ones((len(signs), 1))], axis=1)

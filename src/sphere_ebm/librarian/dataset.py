@@ -128,9 +128,9 @@ class LabelDataset:
     shell: Int32[np.ndarray, " patches"]
     rank: Float32[np.ndarray, " patches"]
     _firsts: Int64[np.ndarray, " files"]
-    _octets: tuple[UInt8[np.ndarray, " bytes"], ...]
-    _offsets: tuple[Int64[np.ndarray, " offsets"], ...]
-    _held: tuple[Float32[np.ndarray, "patches width"], ...] | None
+    _octets: tuple[UInt8[np.ndarray, " _"], ...]
+    _offsets: tuple[Int64[np.ndarray, " _"], ...]
+    _held: tuple[Float32[np.ndarray, "_ _"], ...] | None
 
     @classmethod
     def open(

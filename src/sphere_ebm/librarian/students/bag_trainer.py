@@ -72,7 +72,9 @@ class AbstractBagTrainer(AbstractTrainer):
         self._params, self._moments = self._update(nets, self._moments, self._params)
         self.step += 1
         if self.step % self.config.accumulate == 0:
-            self._learner.step(float(self._rates(self.step // self.config.accumulate - 1)))
+            with jax.numpy_dtype_promotion("standard"):
+                rate = float(self._rates(self.step // self.config.accumulate - 1))
+            self._learner.step(rate)
         return {name: float(value) for name, value in told.items()}
 
     @override
@@ -130,8 +132,10 @@ class AbstractBagTrainer(AbstractTrainer):
         import optax
 
         def update(gradient: Params, moments: Any, params: Params) -> Any:
-            changes, moments = self._optimiser.update(gradient, moments, params)
-            return optax.apply_updates(params, changes), moments
+            # optax mixes types as JAX lets it by default, whatever its callers have set
+            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+                changes, moments = self._optimiser.update(gradient, moments, params)
+                return optax.apply_updates(params, changes), moments
 
         return jax.jit(update)
 
