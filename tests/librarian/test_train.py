@@ -109,4 +109,6 @@ def test_held_out_documents_are_named(labels, tmp_path):
 
 def test_training_ends_early_where_nothing_is_gained(labels, tmp_path):
     config = of("static", epochs=40, patience=1, bag_rate=1e-9, learning_rate=1e-9)
-    assert train(labels, tmp_path, config).steps < 40
+    run = train(labels, tmp_path, config)
+    assert run.metrics[-1]["epoch"] < 40
+    assert run.steps == run.metrics[-1]["step"] > run.best_step

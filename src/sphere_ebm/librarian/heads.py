@@ -117,6 +117,28 @@ def _gathered(
 
 
 @compiled
+def _fullest(chance: np.ndarray, around: np.ndarray) -> int:
+    """The cell with the most in it and the eight around it.
+
+    Of cells that hold a ninth of the likeliest, or more: one that has as much beside it is beside
+    one of them.
+    """
+    best = int(np.argmax(chance))
+    least = chance[best] / 9
+    most = np.float32(0)
+    for c in range(len(chance)):
+        if chance[c] < least:
+            continue
+        total = chance[c]
+        for k in range(around.shape[1]):
+            total += chance[around[c, k]]
+        if total > most:
+            most = total
+            best = c
+    return best
+
+
+@compiled
 def _decode(
     chance: np.ndarray,
     centres: np.ndarray,
@@ -130,17 +152,11 @@ def _decode(
     """Fill in two modes, their weights and the mean squared angle to the first, row by row."""
     cells = len(centres)
     steps = (len(table) - 1) / 2
-    nine = np.empty(cells, np.float32)
     rest = np.empty(cells, np.float32)
     place = np.empty(3)
     for i in range(len(chance)):
         row = chance[i]
-        for c in range(cells):
-            total = row[c]
-            for k in range(around.shape[1]):
-                total += row[around[c, k]]
-            nine[c] = total
-        weight[i, 0] = _gathered(row, centres, around, np.argmax(nine), place)
+        weight[i, 0] = _gathered(row, centres, around, _fullest(row, around), place)
         modes[i, 0] = place
         modes[i, 1] = place
         weight[i, 1] = 0
@@ -151,17 +167,8 @@ def _decode(
             # what is left, so that the first place has no part in the second
             rest[c] = row[c] if cosine < far else 0
         squared[i] = mean
-        best = 0
-        most = np.float32(0)
-        for c in range(cells):
-            if rest[c] > 0:
-                total = rest[c]
-                for k in range(around.shape[1]):
-                    total += rest[around[c, k]]
-                if total > most:
-                    most = total
-                    best = c
-        if most > 0:
+        best = _fullest(rest, around)
+        if rest[best] > 0:
             weight[i, 1] = _gathered(rest, centres, around, best, place)
             modes[i, 1] = place
 

@@ -6,6 +6,7 @@ It needs NumPy and Numba only: neither the map nor JAX has to be at hand where i
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,18 @@ from jaxtyping import Float32, Int32
 
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import atomic_write, sha256_of
+from sphere_ebm.files.machine import visible_cpus
 from sphere_ebm.files.tensors import read_tensors, write_tensors
 from sphere_ebm.librarian.calibration import Calibration
 from sphere_ebm.librarian.config import LibrarianConfig
-from sphere_ebm.librarian.heads import CLOSE, Predicted, decoded, shell_and_radius
+from sphere_ebm.librarian.heads import (
+    CLOSE,
+    Decoded,
+    Places,
+    Predicted,
+    decoded,
+    shell_and_radius,
+)
 from sphere_ebm.librarian.known_map import Joined, KnownMap, Law
 from sphere_ebm.librarian.map_points import map_patches, map_points
 from sphere_ebm.librarian.students.base import (
@@ -50,6 +59,7 @@ _MAP = "calibration.map"
 _STUDENT = "student."
 # shares of the place, of what the nearest say, and of the student's own cells
 _SHARES = (0.4, 0.3, 0.3)
+_BLOCK = 1024  # patches that are worked on together
 _BLUR = 0.6  # of a cell's side, as in the losses
 
 
@@ -257,17 +267,15 @@ class Librarian:
 
     def seen(self, passages: Passages) -> Seen:
         """What predictions of these patches are made from, before calibration."""
-        outputs = self.student.predict(passages)
-        places, squared = decoded(outputs.cells, self.cells.centres, self.cells.around)
+        outputs, (places, squared), joined = self._said(passages)
         direction = places.modes[:, 0]
         strength = outputs.strength
         known = np.zeros(len(direction), np.float32) if strength is None else np.log1p(strength)
         root = np.sqrt(np.maximum(squared, 0))
         own = [root, places.weight[:, 0], places.weight[:, 1], known]
-        if self.known is None:
+        if joined is None:
             signs = np.stack(own, axis=1).astype(np.float32)
             return Seen(outputs, direction, places.modes, places.weight, signs, None)
-        joined = self.known.join(outputs.embedding)
         similarity = np.where(joined.nearest >= 0, joined.similarity, 0)
         apart = np.linalg.norm(joined.direction - direction, axis=1)
         more = [
@@ -279,6 +287,28 @@ class Librarian:
         ]
         signs = np.stack([*own, *more], axis=1).astype(np.float32)
         return Seen(outputs, joined.direction, joined.modes, joined.weight, signs, joined)
+
+    def _said(self, passages: Passages) -> tuple[Outputs, Decoded, Joined | None]:
+        """What is said of the patches, block by block, as many at a time as there are CPUs."""
+
+        def block(start: int) -> tuple[Outputs, Decoded, Joined | None]:
+            outputs = self.student.predict(passages.rows(start, start + _BLOCK))
+            found = decoded(outputs.cells, self.cells.centres, self.cells.around)
+            joined = None if self.known is None else self.known.join(outputs.embedding)
+            return outputs, found, joined
+
+        starts = range(0, max(len(passages), 1), _BLOCK)
+        # what is compiled and what multiplies matrices lets other threads work
+        with ThreadPoolExecutor(min(visible_cpus(), len(starts))) as pool:
+            parts = list(pool.map(block, starts))
+        places = _stacked(Places, [found.places for _, found, _ in parts])
+        squared = np.concatenate([found.squared for _, found, _ in parts])
+        joined = [one for _, _, one in parts if one is not None]
+        return (
+            _stacked(Outputs, [outputs for outputs, _, _ in parts]),
+            Decoded(places, squared),
+            _stacked(Joined, joined) if joined else None,
+        )
 
     def find(
         self,
@@ -349,6 +379,12 @@ class Librarian:
 
 
 _METADATA = {"format": FORMAT}
+
+
+def _stacked(kind: Any, parts: Sequence[Any]) -> Any:
+    """Tuples of columns as one; a column that is None in the first is None."""
+    columns = zip(*parts, strict=True)
+    return kind(*(None if one[0] is None else np.concatenate(one) for one in columns))
 
 
 def parts_of(
