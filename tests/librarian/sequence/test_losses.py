@@ -30,7 +30,7 @@ def test_it_sums_squared_errors_and_cosines_over_what_counts(batch, model):
     error, cosine, count = squared_errors(model, *batch)
     assert error == pytest.approx(np.sum((predicted - truth) ** 2), rel=1e-5)
     assert cosine == pytest.approx(np.sum(unit(predicted) * truth), rel=1e-4)
-    assert count == chosen.sum()
+    assert float(count) == chosen.sum()
 
 
 def test_what_does_not_count_changes_nothing(batch, model):

@@ -49,7 +49,7 @@ def test_the_verdict_says_who_beats_the_baseline_and_what_context_is_worth():
     said = verdict(rows, longer)
     assert said[0].startswith("2 of 2 trained models beat the weighted means of the same context")
     assert said[0].endswith("above 0: gru-2, gru-9.")
-    assert said[1].startswith("1 of 2 trained models beat the weighted means of every context")
+    assert said[1].startswith("1 of 2 trained models beats the weighted means of every context")
     assert "A context of 9 instead of 2 vectors changes the cosine of weighted_means by" in said[2]
     assert said[2].endswith("better in direction, worse in rank.")
     assert "of gru by +0.1000" in said[3]

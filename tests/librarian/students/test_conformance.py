@@ -17,7 +17,7 @@ from sphere_ebm.librarian.students.base import (
 )
 from sphere_ebm.librarian.windows import passages_of
 
-STEPS = 20
+STEPS = 30
 HOSTILE = (b"", b"a", bytes(range(256)) * 40, b"\xff\xc3\x28 \xf0\x28", "Grüße, 漢字".encode())
 
 

@@ -162,8 +162,9 @@ def _winning(trained: Sequence[Row], winners: Sequence[Row], where: str) -> str:
             f"None of {len(trained)} trained models beats the weighted means of {where} {measures}."
         )
     names = ", ".join(row.measured.name for row in winners)
+    verb = "beats" if len(winners) == 1 else "beat"
     return (
-        f"{len(winners)} of {len(trained)} trained models beat the weighted means of {where}"
+        f"{len(winners)} of {len(trained)} trained models {verb} the weighted means of {where}"
         f" {measures}: {names}."
     )
 

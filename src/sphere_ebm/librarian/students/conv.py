@@ -35,6 +35,7 @@ _SIZES = {
     "full": NetSize(width=384, layers=8, inner=384, longest=384, side=64),
 }
 _KERNEL = 5
+_SPREAD = 0.02
 
 
 @final
@@ -59,11 +60,12 @@ class ConvNet(AbstractNet):
             found |= norm_shapes(f"{name}.before", width)
             found |= linear_shapes(f"{name}.kernel", _KERNEL * width, size.inner)
             found |= linear_shapes(f"{name}.narrow", size.inner, width)
+        found |= norm_shapes("pool.before", 4 * width)
         return found | linear_shapes("pool", 4 * width, width)
 
     @override
     def first(self, config: LibrarianConfig, facts: Facts) -> Params:
-        return first_params(self.shapes(config, facts), config.seed, None)
+        return first_params(self.shapes(config, facts), config.seed, _SPREAD)
 
     @override
     def forward(
@@ -84,8 +86,9 @@ class ConvNet(AbstractNet):
             states = states + drop(linear(xp, params, f"{name}.narrow", inner))
         own = (windows.roles == PATCH)[:, :, None]
         parts = [*_pooled(xp, states, own), *_pooled(xp, states, there)]
-        pooled = linear(xp, params, "pool", xp.concatenate(parts, axis=-1))
-        return heads(xp, params, gelu(xp, pooled))
+        # no units that could die stand between the pools and the heads
+        read = layer_norm(xp, params, "pool.before", xp.concatenate(parts, axis=-1))
+        return heads(xp, params, linear(xp, params, "pool", read))
 
 
 def _beside(xp: ModuleType, states: Any, distance: int) -> Any:
