@@ -2,7 +2,7 @@ import numpy as np
 
 from planted import FACTS, config_for
 from sphere_ebm.librarian.students.byte_windows import byte_windows
-from sphere_ebm.librarian.students.conv import ConvNet, _beside, _pooled
+from sphere_ebm.librarian.students.conv import ConvNet, _beside, _linear, _pooled
 from sphere_ebm.librarian.windows import passages_of
 
 
@@ -29,3 +29,13 @@ def test_what_fills_a_window_changes_nothing():
     cut = net.forward(np, net.size(config), params, windows.cut())
     for one, other in zip(whole, cut, strict=True):
         assert np.allclose(one, other, atol=1e-5)
+
+
+def test_a_layer_keeps_its_size_however_many_inputs_it_has():
+    net = ConvNet()
+    config = config_for("conv")
+    params = net.first(config, FACTS)
+    for name in ("layer.0.kernel", "layer.0.narrow", "pool"):
+        inputs = params[name].shape[0]
+        value = np.random.default_rng(0).standard_normal((50, inputs)).astype(np.float32)
+        assert abs(_linear(np, params, name, value).std() - 1) < 0.1, name

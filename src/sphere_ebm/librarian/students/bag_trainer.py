@@ -10,8 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from typing_extensions import override
 
-from sphere_ebm.geometry.cells import cell_centres
-from sphere_ebm.librarian import losses
 from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.ngrams import Bag, BagLearner
 from sphere_ebm.librarian.optimiser import learning_rates, make_optimiser
@@ -27,6 +25,7 @@ from sphere_ebm.librarian.students.bagged import (
 )
 from sphere_ebm.librarian.students.base import AbstractTrainer, Arrays, Batch, Facts
 from sphere_ebm.librarian.students.direct import Direct
+from sphere_ebm.librarian.students.learning import label_losses, padded, with_total
 from sphere_ebm.librarian.students.static import Static
 from sphere_ebm.librarian.windows import Passages
 
@@ -45,8 +44,6 @@ class AbstractBagTrainer(AbstractTrainer):
         self._optimiser = make_optimiser(config, steps)
         self._moments = self._optimiser.init(self._params)
         self._rates = learning_rates(config, steps, config.bag_rate)
-        self._centres = jnp.asarray(cell_centres(np.arange(4**config.level), config.level), "f4")
-        self._radii = jnp.asarray(facts.radii, "f4")
 
     @classmethod
     @override
@@ -142,26 +139,17 @@ class AbstractBagTrainer(AbstractTrainer):
     def _loss(
         self, params: Params, sums: Float[Array, "n r d"], data: dict[str, Array]
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        config = self.config
         cells, shells, vector, _ = forward(jnp, params, sums, data["length"], flows=self.flows)
-        target = losses.cell_targets(
-            data["modes"], data["mode_weight"], data["angle_std"], self._centres
+        parts = label_losses(
+            self.config,
+            self.facts,
+            data,
+            cells=cells,
+            shells=shells[:, :-1],
+            rank=shells[:, -1],
+            vector=vector,
         )
-        wanted = losses.shell_targets(data["radius"], data["radius_std"], self._radii)
-        real = data["real"]
-        parts = {
-            "cells": losses.weighted_mean(losses.cells_loss(cells, target), data["weight"]),
-            "shell": losses.weighted_mean(losses.shell_loss(shells[:, :-1], wanted), real),
-            "embedding": losses.weighted_mean(
-                losses.embedding_loss(vector, data["embedding"]), real
-            ),
-            "prominence": losses.weighted_mean(
-                losses.prominence_loss(shells[:, -1], data["rank"]), real
-            ),
-        }
-        weights = {name: vars(config)[f"{name}_weight"] for name in parts}
-        total = sum((weights[name] * part for name, part in parts.items()), jnp.zeros(()))
-        return total, {"loss": total, **parts}
+        return with_total(self.config, parts)
 
 
 @final
@@ -188,24 +176,9 @@ class DirectTrainer(AbstractBagTrainer):
 
 
 def _padded(batch: Batch, sums: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """The arrays of a batch, filled up with patches that count nothing: programs have one shape."""
-    count = len(batch)
-    usual = np.float32(size / max(count, 1))
-    arrays = {
-        "sums": sums,
-        "length": lengths_of(batch.passages),
-        "modes": batch.modes,
-        "mode_weight": batch.mode_weight,
-        "angle_std": batch.angle_std,
-        "radius": batch.radius,
-        "radius_std": batch.radius_std,
-        "embedding": batch.embedding,
-        "rank": batch.rank,
-        "weight": batch.weight * usual,
-        "real": np.full(count, usual, np.float32),
-    }
-    filled = {}
-    for name, array in arrays.items():
-        spare = [(0, size - count), *[(0, 0)] * (array.ndim - 1)]
-        filled[name] = np.pad(array, spare, constant_values=1 if name == "length" else 0)
-    return filled
+    """The arrays of a batch, filled up with patches that count nothing."""
+    spare = size - len(batch)
+    # the logarithm of a length is taken
+    length = np.pad(lengths_of(batch.passages), (0, spare), constant_values=1)
+    filled = np.pad(sums, [(0, spare), *[(0, 0)] * (sums.ndim - 1)])
+    return padded(batch, size) | {"sums": filled, "length": length}

@@ -34,6 +34,7 @@ STUDENTS_BY_NAME = {
     "static": ("sphere_ebm.librarian.students.static", "Static"),
     "direct": ("sphere_ebm.librarian.students.direct", "Direct"),
     "cone": ("sphere_ebm.librarian.students.cone", "Cone"),
+    "conv": ("sphere_ebm.librarian.students.conv", "Conv"),
 }
 """Module and class that predict, by the name of the student."""
 
@@ -41,6 +42,7 @@ TRAINERS_BY_NAME = {
     "static": ("sphere_ebm.librarian.students.bag_trainer", "StaticTrainer"),
     "direct": ("sphere_ebm.librarian.students.bag_trainer", "DirectTrainer"),
     "cone": ("sphere_ebm.librarian.students.net_trainer", "ConeTrainer"),
+    "conv": ("sphere_ebm.librarian.students.net_trainer", "ConvTrainer"),
 }
 """Module and class that learn, by the name of the student."""
 

@@ -1,4 +1,12 @@
-"""The convolutional student: what stands side by side in the bytes of a patch and around it."""
+"""The convolutional student: what stands side by side in the bytes of a patch and around it.
+
+Adam moves every weight by about the learning rate, so that a layer with many inputs, here five
+places wide, moves its outputs by the sum of them all: in a few steps what all patches share then
+drowns what tells them apart. Layers are therefore divided by the root of their inputs, and their
+weights begin with variance 1; a step changes every layer by about the same, however wide it is.
+For the same reason the length, which nearly all patches share, has no say in the beginning, and
+heads begin small.
+"""
 
 from types import ModuleType
 from typing import Any, final
@@ -35,7 +43,7 @@ _SIZES = {
     "full": NetSize(width=384, layers=8, inner=384, longest=384, side=64),
 }
 _KERNEL = 5
-_SPREAD = 0.02
+_SPREAD = 0.02  # of the heads
 
 
 @final
@@ -65,7 +73,11 @@ class ConvNet(AbstractNet):
 
     @override
     def first(self, config: LibrarianConfig, facts: Facts) -> Params:
-        return first_params(self.shapes(config, facts), config.seed, _SPREAD)
+        made = first_params(self.shapes(config, facts), config.seed, _SPREAD)
+        for name in made:
+            if name in ("token", "role", "pool") or name.endswith((".kernel", ".narrow")):
+                made[name] = made[name] / np.float32(_SPREAD)
+        return made | {"length": np.zeros_like(made["length"])}
 
     @override
     def forward(
@@ -82,13 +94,18 @@ class ConvNet(AbstractNet):
             name = f"layer.{number}"
             read = xp.where(there, layer_norm(xp, params, f"{name}.before", states), 0)
             beside = _beside(xp, read, 2 ** min(number, 3))
-            inner = gelu(xp, linear(xp, params, f"{name}.kernel", beside))
-            states = states + drop(linear(xp, params, f"{name}.narrow", inner))
+            inner = gelu(xp, _linear(xp, params, f"{name}.kernel", beside))
+            states = states + drop(_linear(xp, params, f"{name}.narrow", inner))
         own = (windows.roles == PATCH)[:, :, None]
         parts = [*_pooled(xp, states, own), *_pooled(xp, states, there)]
         # no units that could die stand between the pools and the heads
         read = layer_norm(xp, params, "pool.before", xp.concatenate(parts, axis=-1))
-        return heads(xp, params, linear(xp, params, "pool", read))
+        return heads(xp, params, _linear(xp, params, "pool", read))
+
+
+def _linear(xp: ModuleType, params: Params, name: str, value: Any) -> Any:
+    """A linear layer whose weights have variance 1, divided by the root of its inputs."""
+    return linear(xp, params, name, value * np.float32(value.shape[-1] ** -0.5))
 
 
 def _beside(xp: ModuleType, states: Any, distance: int) -> Any:

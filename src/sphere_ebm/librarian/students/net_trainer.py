@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from typing_extensions import override
 
-from sphere_ebm.geometry.cells import cell_centres
 from sphere_ebm.librarian import losses
 from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.optimiser import make_optimiser
 from sphere_ebm.librarian.students.base import AbstractTrainer, Arrays, Batch, Facts
 from sphere_ebm.librarian.students.cone import Cone
 from sphere_ebm.librarian.students.conv import Conv
-from sphere_ebm.librarian.students.nets import AbstractNetStudent, Params
+from sphere_ebm.librarian.students.learning import label_losses, padded, with_total
+from sphere_ebm.librarian.students.nets import AbstractNet, AbstractNetStudent, Params
 from sphere_ebm.librarian.windows import Passages
 
 DROPOUT = 0.1
@@ -35,10 +35,8 @@ class AbstractNetTrainer(AbstractTrainer):
         self.step = 0
         self._net = self.taught.net
         self._params = jax.tree.map(jnp.asarray, self._net.first(config, facts))
-        self._optimiser = make_optimiser(config, steps)
-        self._moments = self._optimiser.init(self._params)
-        self._centres = jnp.asarray(cell_centres(np.arange(4**config.level), config.level), "f4")
-        self._radii = jnp.asarray(facts.radii, "f4")
+        self._moments = make_optimiser(config, steps).init(self._params)
+        self._learn = _learning(self._net, config, facts, steps)
 
     @classmethod
     @override
@@ -81,65 +79,50 @@ class AbstractNetTrainer(AbstractTrainer):
         self.step = int(state["step"][0])
 
     def _padded(self, batch: Batch) -> dict[str, Any]:
-        """The arrays of a batch, filled up with patches that count nothing: one shape for all."""
-        count = len(batch)
-        usual = np.float32(self.config.batch / max(count, 1))
         windows = self._net.windows(self.config, batch.passages)
-        arrays: dict[str, np.ndarray] = {
-            "modes": batch.modes,
-            "mode_weight": batch.mode_weight,
-            "angle_std": batch.angle_std,
-            "radius": batch.radius,
-            "radius_std": batch.radius_std,
-            "embedding": batch.embedding,
-            "rank": batch.rank,
-            "weight": batch.weight * usual,
-            "real": np.full(count, usual, np.float32),
-        }
-        spare = self.config.batch - count
-        data: dict[str, Any] = {
-            name: np.pad(array, [(0, spare), *[(0, 0)] * (array.ndim - 1)])
-            for name, array in arrays.items()
-        }
-        rows = np.resize(np.arange(count), self.config.batch)
+        rows = np.resize(np.arange(len(batch)), self.config.batch)
+        data: dict[str, Any] = {**padded(batch, self.config.batch)}
         return data | {"windows": jax.tree.map(lambda part: part[rows], windows)}
 
-    @functools.cached_property
-    def _learn(self) -> Any:
-        def learn(params: Params, moments: Any, data: dict[str, Any], key: Array) -> Any:
-            both = jax.value_and_grad(self._loss, has_aux=True)
-            (_, told), gradient = both(params, data, key)
-            # optax multiplies its count of steps, an integer, with real numbers
-            with jax.numpy_dtype_promotion("standard"):
-                changes, moments = self._optimiser.update(gradient, moments, params)
-            return jax.tree.map(jnp.add, params, changes), moments, told
 
-        return jax.jit(learn)
+@functools.lru_cache(maxsize=4)
+def _learning(net: AbstractNet, config: LibrarianConfig, facts: Facts, steps: int) -> Any:
+    """The program of one step; trainers of the same net and run share what is compiled."""
+    optimiser = make_optimiser(config, steps)
 
-    def _loss(
-        self, params: Params, data: dict[str, Any], key: Array
-    ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        size = self._net.size(self.config)
-        said = self._net.forward(jnp, size, params, data["windows"], _dropping(key))
-        target = losses.cell_targets(
-            data["modes"], data["mode_weight"], data["angle_std"], self._centres
-        )
-        wanted = losses.shell_targets(data["radius"], data["radius_std"], self._radii)
-        real = data["real"]
-        of_vector = losses.embedding_loss(said.vector, data["embedding"])
-        parts = {
-            "cells": losses.weighted_mean(losses.cells_loss(said.cells, target), data["weight"]),
-            "shell": losses.weighted_mean(losses.shell_loss(said.shells, wanted), real),
-            "embedding": losses.weighted_mean(of_vector, real),
-            "prominence": losses.weighted_mean(
-                losses.prominence_loss(said.rank, data["rank"]), real
-            ),
-            # what is to be large is taken away
-            "cone": -losses.cone_diversity(said.affinity),
-        }
-        weights = {name: vars(self.config)[f"{name}_weight"] for name in parts}
-        total = sum((weights[name] * part for name, part in parts.items()), jnp.zeros(()))
-        return total, {"loss": total, **parts}
+    def learn(params: Params, moments: Any, data: dict[str, Any], key: Array) -> Any:
+        def loss(params: Params) -> tuple[Float[Array, ""], dict[str, Array]]:
+            return _loss(net, config, facts, params, data, key)
+
+        (_, told), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        # optax multiplies its count of steps, an integer, with real numbers
+        with jax.numpy_dtype_promotion("standard"):
+            changes, moments = optimiser.update(gradient, moments, params)
+        return jax.tree.map(jnp.add, params, changes), moments, told
+
+    return jax.jit(learn)
+
+
+def _loss(
+    net: AbstractNet,
+    config: LibrarianConfig,
+    facts: Facts,
+    params: Params,
+    data: dict[str, Any],
+    key: Array,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    said = net.forward(jnp, net.size(config), params, data["windows"], _dropping(key))
+    parts = label_losses(
+        config,
+        facts,
+        data,
+        cells=said.cells,
+        shells=said.shells,
+        rank=said.rank,
+        vector=said.vector,
+    )
+    # what is to be large is taken away
+    return with_total(config, {**parts, "cone": -losses.cone_diversity(said.affinity)})
 
 
 def _dropping(key: Array) -> Any:
