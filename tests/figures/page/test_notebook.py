@@ -10,7 +10,7 @@ import pytest
 from builders import directions_at_random, still_placement
 from sphere_ebm import SphereMap
 from sphere_ebm.figures.page import PageView
-from sphere_ebm.figures.page.notebook import MOST_SHOWN
+from sphere_ebm.figures.page.notebook import MOST_SHOWN, _in_documents
 from sphere_ebm.maps.placement import Placement
 
 TEXTS = [f"text number {i}, {'red' if i % 3 else 'blue'}" for i in range(60)]
@@ -114,9 +114,14 @@ def test_the_widget_and_python_tell_each_other(blank: Any, placement: Placement)
     blank.keyboard.type("/+1")
     assert blank.input_value("#other") == "/+1"
     assert blank.evaluate("sphere.state.zoom") == 1
+    blank.fill('[data-part="search"]', "number 41,")
+    blank.press('[data-part="search"]', "Enter")
+    until("model.get('selected') === 41")
+    blank.focus("[data-part=stage]")
+    assert blank.evaluate("document.activeElement.dataset.lmSuppressShortcuts") == "true"
     blank.evaluate("leave()")
     blank.evaluate("model.receive('selected', 9)")
-    assert blank.evaluate("sphere.state.selected") == 31
+    assert blank.evaluate("sphere.state.selected") == 50
     widget.close()
 
 
@@ -142,3 +147,16 @@ def test_what_does_not_fit_is_refused(placement: Placement) -> None:
     many = still_placement(np.tile(np.array([[1.0, 0, 0]]), (MOST_SHOWN + 1, 1)))
     with pytest.raises(ValueError, match=r"up to 100000 points; got 100001\. Write a page instead"):
         many.show()
+
+
+def test_texts_that_stand_for_themselves_do_not_run_into_one_another(placement: Placement) -> None:
+    assert running_text(placement, TEXTS).count("\n") == 60
+    patches = ["a ", *TEXTS[1:]]
+    assert running_text(placement, patches) == "".join(patches)
+
+
+def running_text(placement: Placement, texts: list[str]) -> str:
+    """What the page reads on, from point to point."""
+    text = _in_documents(placement, texts, None)[1].text
+    assert text is not None
+    return text.tobytes().decode()

@@ -87,7 +87,8 @@ def show_points(
 
     Args:
         placed: the placement.
-        texts: what each point says, to hover, read and search.
+        texts: what each point says, to hover, read and search: patches of running texts, or texts
+            that stand for themselves (none begins or ends with white space), read line by line.
         documents: what each point belongs to, to colour and filter by; points of one document keep
             their order, in which their texts are read on.
         title: stands over the controls.
@@ -129,7 +130,7 @@ def _in_documents(
     number = np.array([first[name] for name in names], np.int64)
     order = np.argsort(number, kind="stable")
     counts = np.bincount(number, minlength=len(first))
-    octets = [] if texts is None else [texts[i].encode("utf-8", "replace") for i in order]
+    octets = [] if texts is None else _running([texts[i] for i in order])
     neighbours = None
     if placed.embeddings is not None and len(order) <= MOST_WITH_NEIGHBOURS:
         neighbours = neighbours_of(placed.embeddings[order])
@@ -143,6 +144,16 @@ def _in_documents(
         numbers={"spread": placed.angle_std[order]},
         neighbours=neighbours,
     )
+
+
+def _running(texts: Sequence[str]) -> list[bytes]:
+    """Texts one after the other: patches as they are, others with a line for each.
+
+    Patches of a running text begin or end with white space somewhere. Texts of which none does
+    stand for themselves: without breaks, the last word of one and the first of the next were one.
+    """
+    apart = all(text == text.strip() for text in texts)
+    return [(text + "\n" * apart).encode("utf-8", "replace") for text in texts]
 
 
 def _widget(

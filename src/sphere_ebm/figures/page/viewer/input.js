@@ -82,9 +82,10 @@ export function openPointer(viewer) {
 
   const release = (event) => {
     const was = held.delete(event.pointerId);
-    if (was && event.type === "pointerup" && moved <= STILL) {
-      viewer.select(pointAt(viewer, ...placeOf(event)));
-    }
+    if (!was || event.type !== "pointerup") return;
+    // A notebook takes the focus when the pointer goes down, and keys are for the map now.
+    stage.focus({ preventScroll: true });
+    if (moved <= STILL) viewer.select(pointAt(viewer, ...placeOf(event)));
   };
   stage.addEventListener("pointerup", release);
   stage.addEventListener("pointercancel", release);

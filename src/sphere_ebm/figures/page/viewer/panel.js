@@ -48,15 +48,18 @@ export function openSearchBox(viewer) {
   let asked = 0;
   let firsts = [];
   let at = -1;
+  let answered = "";
 
   async function run() {
     const mine = ++asked;
     box.value = state.query;
-    const found = await search.find(state.query);
+    const { query } = state;
+    const found = await search.find(query);
     if (mine !== asked) return;
     state.matches = found.points;
     state.matchCount = found.count;
     firsts = found.firsts;
+    answered = query;
     at = -1;
     report(viewer, found);
     state.changed("marks");
@@ -76,11 +79,13 @@ export function openSearchBox(viewer) {
     clearTimeout(timer);
     timer = setTimeout(run, WAIT);
   });
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") {
-      event.preventDefault();
-      step(event.shiftKey ? -1 : 1);
-    }
+  box.addEventListener("keydown", async (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    // Enter may come before the search for what was just typed.
+    clearTimeout(timer);
+    if (answered !== state.query) await run();
+    step(event.shiftKey ? -1 : 1);
   });
   part("previous-match").addEventListener("click", () => step(-1));
   part("next-match").addEventListener("click", () => step(1));

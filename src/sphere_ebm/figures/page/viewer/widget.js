@@ -20,6 +20,11 @@ export async function renderWidget({ model, el }) {
   root.className = "sphere-page in-cell";
   root.style.height = `${model.get("height")}px`;
   root.innerHTML = model.get("markup");
+  // JupyterLab's keys of command mode would act on cells while one uses the map: it asks what has
+  // the focus, not what is around it.
+  root.addEventListener("focusin", (event) => {
+    event.target.dataset.lmSuppressShortcuts = "true";
+  });
   el.append(root);
   const packed = new Map(
     Object.entries(model.get("columns")).map(([name, view]) => [name, octetsOf(view)]));
