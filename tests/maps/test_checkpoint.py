@@ -141,5 +141,5 @@ def test_a_checkpoint_made_beside_other_cpus_is_that_of_another_run(
     found = []
     for count in (1, 2, 2):
         monkeypatch.setattr(place_module, "visible_cpus", lambda count=count: count)
-        found.append(place_module._fingerprint(place_module._Setting(problem, None, rows)))
+        found.append(place_module._fingerprint(place_module._Setting(problem, None, rows, ()), ()))
     assert found[0] != found[1] == found[2]

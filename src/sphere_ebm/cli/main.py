@@ -218,7 +218,7 @@ def _add_label(commands: Any) -> None:
             "'in/*.safetensors' --output labels --steps 400 --seed 1",
             "huge --output labels --landmarks 50000 --jobs 4 --log log",
             "data --config labels/config.toml --output again",
-            "books.parquet --text-column title --keep year --colour-by genre --output labels",
+            "books.parquet --keep year --colour-by genre --output labels",
         ],
     )
     add_inputs(labels, "INPUT", "Shard files, folders (searched recursively), or globs.")

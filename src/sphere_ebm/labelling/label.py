@@ -206,7 +206,9 @@ def label(
         if not asked.sweeps:
             discard(folder)  # what another run may have left
         before = journal.whole()
-        written = _write(journal, asked, placement, before, options, page, colour_by, recipe)
+        written, placement = _write(
+            journal, asked, placement, before, options, page, colour_by, recipe
+        )
         journal.close()
     return LabelRun.of(folder, map_id, placement, written, asked.sources, before, asked.refused)
 
@@ -261,8 +263,11 @@ def _write(
     page: bool,
     colour_by: str | None,
     recipe: Mapping[str, Any],
-) -> Written:
-    """Write all labels but those of `before`, joining what was not fitted, and the summary."""
+) -> tuple[Written, Placement]:
+    """Write all labels but those of `before`, and the summary.
+
+    What was not fitted joins the placement or is swept with it, which is returned.
+    """
     with stage("quality", options.progress):
         quality = placement.quality()
     metadata = label_metadata(journal.map_id, placement, quality)
@@ -296,7 +301,7 @@ def _write(
         colour_by=colour_by,
         recipe=recipe,
     )
-    return Written(files, len(points.radius), quality, regions)
+    return Written(files, len(points.radius), quality, regions), placement
 
 
 def _options(asked: _Asked, pooling: Pooling) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.files.container import Container, read_container
+from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.librarian.map_points import label_paths
@@ -390,15 +391,18 @@ def _or_empty(array: np.ndarray | None, dtype: Any) -> np.ndarray:
 
 
 def _documents(read: Sequence[_File], firsts: Int64[np.ndarray, " files"]) -> tuple[Document, ...]:
-    """Documents by the names that they have on the map.
+    """Documents by the name of their file, and within it where it holds several.
 
     A name that is taken gets `~2`, `~3` and so on.
     """
     found: list[Document] = []
     used: dict[str, int] = {}
     for number, one in enumerate(read):
+        stem = one.path.name.removesuffix(LABEL_SUFFIX)
         row = int(firsts[number])
-        for whole, patches in one.labels.named_documents:
+        told = one.labels.documents
+        for name, patches in told:
+            whole = stem if len(told) == 1 else f"{stem} {name}"
             used[whole] = used.get(whole, 0) + 1
             unique = whole if used[whole] == 1 else f"{whole}~{used[whole]}"
             found.append(Document(unique, number, row, patches, one.more))

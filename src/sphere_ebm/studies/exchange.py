@@ -117,7 +117,8 @@ class ExchangeResult:
         accepted = np.nan_to_num(self.swap_acceptance, nan=1.0)
         if not len(accepted) or accepted.min() >= _RARE:
             return None
-        lowest = 1 / max(2 * self.samples.total_energy.shape[1], 2)
+        attempts = self.samples.total_energy.size // len(self.temperatures)
+        lowest = 1 / max(2 * attempts, 2)
         steps = np.ceil(erfcinv(np.maximum(accepted, lowest)) / erfcinv(_WANTED)).astype(int)
         steps = np.where(accepted < _RARE, np.maximum(steps, 2), 1)
         pairs = zip(self.temperatures[:-1], self.temperatures[1:], steps, strict=True)
