@@ -51,8 +51,8 @@ def test_json_tells_all_of_files_and_standard_input(student, labels, tmp_path, m
     done = run_command("predict", student, tmp_path / "new.txt", "-", *options)
     assert done.code == 0
     rows = json.loads(done.out)["passages"]
-    assert {row["document"] for row in rows} == {"new", "standard input"}
-    assert "".join(row["text"] for row in rows if row["document"] == "new") == TEXT * 4
+    assert {row["document"] for row in rows} == {"new.txt", "standard input"}
+    assert "".join(row["text"] for row in rows if row["document"] == "new.txt") == TEXT * 4
     assert {"theta", "phi", "radius", "shell", "spread", "confidence"} < set(rows[0])
     assert [len(row["neighbours"]) for row in rows] == [2] * len(rows)
 

@@ -52,7 +52,8 @@ def placed(clusters: np.ndarray) -> Placement:
 
 def same_bits(one: Placement, other: Placement) -> bool:
     names = (*(set(COLUMNS) - {"copies"}), "prominence", "step")
-    assert one.copies is None and other.copies is None
+    assert one.copies is None
+    assert other.copies is None
     arrays = all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in names)
     energy = {name: values.tobytes() for name, values in one.energy.items()}
     return arrays and energy == {name: values.tobytes() for name, values in other.energy.items()}

@@ -181,10 +181,8 @@ def test_a_ladder_draws_at_every_temperature_from_chains_that_start_apart(
         result = sample_ladder(
             embeddings, config=CONFIG, temperatures=(0.4, 0.6, 0.9), warmup=200, draws=40, thin=5
         )
-    rare = result.swap_acceptance.min() < 0.2
-    assert [one for one in caught if "few swaps between rungs" in str(one.message)] == caught * int(
-        rare
-    )
+    told = [one for one in caught if "few swaps between rungs" in str(one.message)]
+    assert bool(told) == bool(result.swap_acceptance.min() < 0.2)
     assert result.samples.temperature.tolist() == pytest.approx([0.4, 0.6, 0.9] * 2)
     curve = thermodynamics(result.samples)
     assert np.all(np.diff(curve.energy) > 0)

@@ -41,7 +41,7 @@ def add_librarian_commands(commands: Any) -> None:
         " on with the same command.",
         [
             "labels --output student",
-            "labels --output student --more new-shards --student direct --seed 1",
+            "labels --output student --more new-shards --student direct",
         ],
     )
     trained.add_argument("labels", type=Path, metavar="LABELS", help="Folder of a finished map.")

@@ -48,7 +48,7 @@ def add_sequence(commands: Any) -> None:
         " same command.",
         [
             "shards --output sequence",
-            "fit --test other --output sequence --models gru amn --context 5 100",
+            "fit --test other --output sequence --models gru amn",
         ],
     )
     add_inputs(trained, "SHARDS", "Shard files, folders (searched recursively), or globs.")
