@@ -14,11 +14,12 @@ from sphere_ebm import PlacementConfig
 from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.librarian.bootstrap import Interval, interval, means
 from sphere_ebm.librarian.config import LibrarianConfig
-from sphere_ebm.librarian.dataset import LabelDataset, Split
+from sphere_ebm.librarian.dataset import LabelDataset
 from sphere_ebm.librarian.evaluate import answers_of, evaluate
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.measures import Tenth, calibration, score
 from sphere_ebm.librarian.report import ALONE, FIGURES, WITH_MAP, Report, as_json, values_of
+from sphere_ebm.librarian.split import Split
 from sphere_ebm.librarian.train import train
 from sphere_ebm.librarian.trial import Trial, judged_documents
 

@@ -83,20 +83,29 @@ LONG = (
 """Test files of these rooms whose chains are so many that better code is."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """One cache of compiled programs for all workers, processes and runs, never the user's own.
+def choose_compiler() -> None:
+    """Tell XLA and BLAS how to work, for this process and those that it starts.
 
-    XLA's compiler takes most of the time of the suite. Without a lock between them, one worker may
-    read what another is still writing; then it compiles, and JAX warns. Workers share the cores, so
-    that threads of their own would only wait for each other.
+    When this file is read: conftest.py of a room may wake JAX before pytest is configured. Workers
+    share the cores, so that threads of their own would only wait for each other.
     """
-    if hasattr(config, "workerinput"):
-        return
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # told by the process that started this one
     flags = [f"--{name}={value}" for name, value in QUICKLY_COMPILED.items() if is_known(name)]
     # What someone asks for comes last and counts.
     os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip()
     for library in ("OMP", "OPENBLAS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache of compiled programs for all workers, processes and runs, never the user's own.
+
+    XLA's compiler takes most of the time of the suite. Without a lock between them, one worker may
+    read what another is still writing; then it compiles, and JAX warns.
+    """
+    if hasattr(config, "workerinput"):
+        return
     folder = config.rootpath / ".pytest_cache" / "compiled"
     tidy(folder)
     # For workers and other processes, which begin after this.
@@ -119,6 +128,9 @@ def is_known(flag: str) -> bool:
         ):
             return code.find(flag.encode()) >= 0
     return False
+
+
+choose_compiler()
 
 
 def tidy(folder: Path) -> None:

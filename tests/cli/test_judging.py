@@ -9,9 +9,9 @@ from sphere_ebm.cli import judging
 from sphere_ebm.cli.main import main
 from sphere_ebm.librarian.bootstrap import Interval
 from sphere_ebm.librarian.config import LibrarianConfig
-from sphere_ebm.librarian.dataset import Split
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.report import ALONE, LengthClass, Report
+from sphere_ebm.librarian.split import Split
 
 FOUND = Report(
     student="static",

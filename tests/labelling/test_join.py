@@ -20,10 +20,11 @@ from sphere_ebm import (
     label,
     read_labels,
 )
+from sphere_ebm.files.shards.own import ALL_FOUND
 from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii, make_shells
 from sphere_ebm.labelling import columns, join
-from sphere_ebm.labelling import label as labelling
+from sphere_ebm.labelling.asked import Asked, map_id_of
 from sphere_ebm.labelling.engines import AbstractEngine, LocalEngine
 from sphere_ebm.labelling.label import LabelRun, measure_map
 from sphere_ebm.labelling.sources import read_sources
@@ -211,11 +212,8 @@ def test_other_rows_are_another_map_even_if_they_are_as_many(
     )
     found = read_sources([path.parent for path in sources[:1]], "mean", None)[0]
     nothing = np.zeros((0, 5), np.float32)
-    asked = [
-        labelling._Asked(found, [], None, rows, nothing, nothing[:, 0], labelling.ALL_FOUND, 0)
-        for rows in chosen
-    ]
-    ids = {labelling._map_id(each, CONFIG, "mean") for each in asked}
+    asked = [Asked(found, [], None, rows, nothing, nothing[:, 0], ALL_FOUND, 0) for rows in chosen]
+    ids = {map_id_of(each, CONFIG, "mean") for each in asked}
     assert len(ids) == 2
 
 
@@ -225,7 +223,8 @@ def test_an_empty_shard_has_no_say_in_how_many_are_fitted(
     np.save(tmp_path / "a.npy", np.zeros((0, 1), np.float32))
     shard(tmp_path / "b.safetensors", 30)
     asked: list[int] = []
-    monkeypatch.setattr(labelling, "most_fitted", lambda width: asked.append(width) or 10)
+    fitted = "sphere_ebm.labelling.asked.most_fitted"
+    monkeypatch.setattr(fitted, lambda width: asked.append(width) or 10)
     run = label([tmp_path / "a.npy", tmp_path / "b.safetensors"], tmp_path / "out", CONFIG)
     assert asked[-1] == 5
     assert (run.points, len(run.placement)) == (30, 10)

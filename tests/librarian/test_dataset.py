@@ -3,8 +3,9 @@ import pytest
 
 from builders import contents
 from sphere_ebm import LabelError, ShardError, read_labels
-from sphere_ebm.librarian.dataset import LabelDataset, Run, Split
+from sphere_ebm.librarian.dataset import LabelDataset, Run
 from sphere_ebm.librarian.joined import join_shards
+from sphere_ebm.librarian.split import Split
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +14,7 @@ def dataset(labels):
 
 
 def test_documents_keep_the_order_of_the_map_and_their_bytes(dataset, labels):
-    assert [one.name for one in dataset.documents] == [f"d{i}" for i in range(6)]
+    assert [one.name for one in dataset.documents] == [f"d{i}.txt" for i in range(6)]
     held = read_labels(labels / "d2.sphere.safetensors")
     patches = dataset.passages(2)
     assert patches.octets.tobytes() == held.bytes.tobytes()
@@ -55,7 +56,7 @@ def test_unsure_labels_weigh_less_and_all_one_on_average(dataset):
 def test_above_the_memory_rows_are_read_again_and_are_the_same(dataset, labels):
     streamed = LabelDataset.open(labels, memory=100)
     assert streamed._held is None
-    runs = dataset.runs(["d1", "d5"], 9)
+    runs = dataset.runs(["d1.txt", "d5.txt"], 9)
     assert np.array_equal(streamed.batch(runs).embedding, dataset.batch(runs).embedding)
 
 
@@ -75,9 +76,9 @@ def test_named_documents_are_held_out_and_joined_ones_never(labels, more_shards,
     files = join_shards(labels, [more_shards], tmp_path / "joined")
     assert [path.name for path in files] == ["d6.sphere.safetensors", "d7.sphere.safetensors"]
     both = LabelDataset.open(labels, more=files)
-    split = both.split(held_out=["d0", "d[45]"])
-    assert split.validation == ("d0", "d4", "d5")
-    assert split.train == ("d1", "d2", "d3", "d6", "d7")
+    split = both.split(held_out=["d0.txt", "d[45].txt"])
+    assert split.validation == ("d0.txt", "d4.txt", "d5.txt")
+    assert split.train == ("d1.txt", "d2.txt", "d3.txt", "d6.txt", "d7.txt")
     with pytest.raises(LabelError, match="no document is called 'd6'"):
         both.split(held_out=["d6"])
     assert ((both.rank >= 0) & (both.rank <= 1)).all()

@@ -13,7 +13,7 @@ from builders import cloud, unit
 from sphere_ebm import LabelError, PlacementConfig, label
 from sphere_ebm.geometry.frames import angles_between
 from sphere_ebm.librarian.config import LibrarianConfig
-from sphere_ebm.librarian.dataset import LabelDataset, Split
+from sphere_ebm.librarian.dataset import LabelDataset
 from sphere_ebm.librarian.evaluate import THEMSELVES, at_level, evaluate
 from sphere_ebm.librarian.heads import Predicted
 from sphere_ebm.librarian.joined import join_shards
@@ -21,6 +21,7 @@ from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.measures import LEVEL
 from sphere_ebm.librarian.report import ALONE, WITH_MAP, Report, as_json
 from sphere_ebm.librarian.rivals import other_seed
+from sphere_ebm.librarian.split import Split
 from sphere_ebm.librarian.trial import Trial
 from sphere_ebm.maps.loading import load_placement
 

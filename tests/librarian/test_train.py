@@ -7,8 +7,8 @@ from deaths import assert_survives_deaths
 from librarian_cases import TINY_STUDENT
 from sphere_ebm import LabelError
 from sphere_ebm.librarian.config import LibrarianConfig
-from sphere_ebm.librarian.dataset import Split
 from sphere_ebm.librarian.librarian import Librarian
+from sphere_ebm.librarian.split import Split
 from sphere_ebm.librarian.train import train
 
 RESULTS = ("best.safetensors", "config.json", "map.safetensors", "metrics.jsonl")
@@ -101,8 +101,8 @@ def test_gradients_of_several_batches_make_one_step(labels, tmp_path):
 
 
 def test_held_out_documents_are_named(labels, tmp_path):
-    train(labels, tmp_path, of("static", epochs=1), held_out=["d[34]"])
-    assert Split.load(tmp_path).validation == ("d3", "d4")
+    train(labels, tmp_path, of("static", epochs=1), held_out=["d[34].txt"])
+    assert Split.load(tmp_path).validation == ("d3.txt", "d4.txt")
     with pytest.raises(LabelError, match="no document is called 'x"):
         train(labels, tmp_path / "b", of("static"), held_out=["x*"])
 

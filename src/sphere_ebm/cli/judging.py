@@ -11,11 +11,11 @@ from sphere_ebm.cli.options import add_command, add_report
 from sphere_ebm.cli.output import OK, PLAIN, printing, say
 from sphere_ebm.cli.progress import following
 from sphere_ebm.librarian.card import findings, write_card
-from sphere_ebm.librarian.dataset import Split
 from sphere_ebm.librarian.evaluate import evaluate
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.report import FIGURES, Report, as_json, shown
 from sphere_ebm.librarian.rivals import NAMES
+from sphere_ebm.librarian.split import Split
 
 # Headings of the printed table, narrow enough for eighty characters.
 _PRINTED = {

@@ -233,6 +233,13 @@ def _add_label(commands: Any) -> None:
         help="Add the edges of *.hypergraph.db sidecars to the lateral graph.",
     )
     add_columns(labels)
+    _add_landmarks(labels)
+    add_report(labels)
+    add_config_options(labels)
+    labels.set_defaults(run=_label)
+
+
+def _add_landmarks(labels: argparse.ArgumentParser) -> None:
     many = add_joining(labels, "more points than fit at once")
     many.add_argument(
         "--landmarks",
@@ -253,9 +260,6 @@ def _add_label(commands: Any) -> None:
             f" join the landmarks' map, which does not move. [{SWEEPS}]"
         ),
     )
-    add_report(labels)
-    add_config_options(labels)
-    labels.set_defaults(run=_label)
 
 
 def _add_compare(commands: Any) -> None:

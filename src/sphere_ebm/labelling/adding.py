@@ -138,19 +138,9 @@ def join_map(
         raise LabelError(str(error)) from error
     finally:
         engine.close()
-    warnings = collected_warnings(new, ())
     added = sum(len(source.table) for source in new)
-    return JoinRun(
-        folder,
-        old.map_id,
-        files,
-        added,
-        tuple(present),
-        points,
-        quality,
-        tuple(refused),
-        warnings,
-    )
+    told = (tuple(refused), collected_warnings(new, ()))
+    return JoinRun(folder, old.map_id, files, added, tuple(present), points, quality, *told)
 
 
 def _join(

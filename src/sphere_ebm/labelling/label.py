@@ -9,58 +9,43 @@ the inputs and the configuration, so an interrupted run ends with the same bytes
 """
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, final
-
-import numpy as np
-from jaxtyping import Float32, Int64
 
 from sphere_ebm.errors import EngineError, LabelError, Refused, ShardError
 from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.formats import MAP, MAP_FORMAT, PLACEMENT
+from sphere_ebm.files.formats import MAP, PLACEMENT
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.map_folder import again, label_files, read_map
 from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
-from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
+from sphere_ebm.labelling.asked import Asked, asked_options, map_id_of, read_asked
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
 from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import Claim, claim
 from sphere_ebm.labelling.join import JoinOptions, join_all
-from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
 from sphere_ebm.labelling.own_columns import (
     COLOUR,
-    column_options,
     forget_colours,
     kept_in_map,
 )
-from sphere_ebm.labelling.recipe import COMMAND, with_config
+from sphere_ebm.labelling.recipe import with_config
 from sphere_ebm.labelling.sources import (
     Source,
-    check_sources,
     collected_warnings,
-    nothing_usable,
     planned_files,
-    read_sources,
-    reread,
-    sharing,
-    stacked,
-    take_sidecar_edges,
 )
 from sphere_ebm.labelling.summary import MapPoints, measured_points, write_summary
 from sphere_ebm.labelling.sweeping import SWEPT, Swept, sweep_all
 from sphere_ebm.labelling.work import discard
-from sphere_ebm.maps.checks import ExtraEdges
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
@@ -194,9 +179,9 @@ def label(
     options = JoinOptions(pooling, engine or LocalEngine(), progress)
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     columns = columns.colouring(colour_by)
-    asked = _read(given, config, pooling, sidecar_edges, landmarks, sweeps, columns, progress)
-    map_id = _map_id(asked, config, pooling)
-    recipe = with_config(made_by or _options(asked, pooling), config) | {COLOUR: colour_by}
+    asked = read_asked(given, config, pooling, sidecar_edges, landmarks, sweeps, columns, progress)
+    map_id = map_id_of(asked, config, pooling)
+    recipe = with_config(made_by or asked_options(asked, pooling), config) | {COLOUR: colour_by}
     folder = Path(output)
     with _ready(options.engine, asked.chosen is not None), locked(folder):
         claimed = claim(folder, map_id, planned_files(asked.sources, page), overwrite)
@@ -213,50 +198,9 @@ def label(
     return LabelRun.of(folder, map_id, placement, written, asked.sources, before, asked.refused)
 
 
-class _Asked(NamedTuple):
-    """What is to be mapped.
-
-    `chosen`: rows of each source that are fitted, None where all are; `embeddings` and `prominence`
-    are those of the fitted points. `edges`: of sidecars. `columns`: what was read of tables.
-    `sweeps`: how many there will be; 0 where all points are fitted.
-    """
-
-    sources: list[Source]
-    refused: Sequence[Refused]
-    edges: ExtraEdges | None
-    chosen: list[Int64[np.ndarray, " _"]] | None
-    embeddings: Float32[np.ndarray, "points width"]
-    prominence: Float32[np.ndarray, " points"]
-    columns: TableColumns
-    sweeps: int
-
-
-def _read(
-    given: Sequence[Path | str],
-    config: PlacementConfig,
-    pooling: Pooling,
-    sidecar_edges: bool,
-    landmarks: int | None,
-    sweeps: int,
-    columns: TableColumns,
-    progress: StageProgress | None,
-) -> _Asked:
-    """Read the inputs, and choose landmarks where not all points can be fitted."""
-    most = most_fitted if landmarks is None else lambda width: landmarks
-    sources, refused = read_sources(given, pooling, progress, most, columns)
-    check_sources(sources, refused)
-    edges = take_sidecar_edges(sources, refused) if sidecar_edges else None
-    if not sources:
-        raise nothing_usable(refused)
-    chosen = _landmarks(sources, config, edges, most, sweeps)
-    sweeps = 0 if chosen is None else sweeps
-    sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
-    return _Asked(sources, refused, edges, chosen, embeddings, prominence, columns, sweeps)
-
-
 def _write(
     journal: Journal,
-    asked: _Asked,
+    asked: Asked,
     placement: Placement,
     before: set[str],
     options: JoinOptions,
@@ -304,19 +248,6 @@ def _write(
     return Written(files, len(points.radius), quality, regions), placement
 
 
-def _options(asked: _Asked, pooling: Pooling) -> dict[str, Any]:
-    """The options of `sphere-ebm label` that the map's bytes depend on, but for its placement's."""
-    chosen = asked.chosen
-    return {
-        COMMAND: "label",
-        "pooling": pooling,
-        "sidecar_edges": asked.edges is not None,
-        "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
-        "sweeps": None if chosen is None else asked.sweeps,
-        **column_options(asked.columns),
-    }
-
-
 @contextmanager
 def _ready(engine: AbstractEngine, needed: bool) -> Iterator[None]:
     """Hold the engine where it is `needed`.
@@ -332,78 +263,6 @@ def _ready(engine: AbstractEngine, needed: bool) -> Iterator[None]:
         yield
     finally:
         engine.close()
-
-
-def _landmarks(
-    sources: Sequence[Source],
-    config: PlacementConfig,
-    edges: ExtraEdges | None,
-    most: Callable[[int], int],
-    sweeps: int,
-) -> list[Int64[np.ndarray, " _"]] | None:
-    """Rows of each source that are fitted; None where all are."""
-    if all(source.whole for source in sources):
-        return None
-    counts = [len(source.table) for source in sources]
-    number = most(max(source.width for source in sources if len(source.table)))
-    if edges is not None:
-        raise LabelError(
-            f"edges of sidecars need a map that fits all of its points, and {sum(counts)} are more"
-            f" than {number}; raise the number of landmarks, or label without sidecars"
-        )
-    sharpness = config.sharpness(sum(counts) if sweeps else number)
-    if (rows := grid_rows(sharpness)) > MAX_PYRAMID_ROWS:
-        raise LabelError(
-            "points cannot join a map with an interaction length of"
-            f" {1 / sharpness:.4g}, whose field needs {rows} rows of a grid and may"
-            f" have {MAX_PYRAMID_ROWS}; raise --interaction-length or --landmarks"
-        )
-    return choose_landmarks(counts, number, config.seed)
-
-
-def _fitted_points(
-    sources: Sequence[Source], chosen: Sequence[Int64[np.ndarray, " _"]] | None, pooling: Pooling
-) -> tuple[list[Source], Float32[np.ndarray, "points width"], Float32[np.ndarray, " points"]]:
-    """Sources, embeddings and prominence of the points that are fitted.
-
-    Sources that held embeddings now share this memory.
-    """
-    if chosen is None:
-        embeddings, prominence = stacked(sources)
-        return sharing(sources, embeddings), embeddings, prominence
-    tables = (reread(source.item, source.digest, pooling) for source in sources)
-    taken = [
-        table.embeddings[rows] for table, rows in zip(tables, chosen, strict=True) if len(rows)
-    ]
-    prominence = np.concatenate(
-        [s.table.prominence[rows] for s, rows in zip(sources, chosen, strict=True)]
-    )
-    return list(sources), np.concatenate(taken), prominence
-
-
-def _map_id(asked: _Asked, config: PlacementConfig, pooling: str) -> str:
-    """Identity of the map: what was asked for, of which inputs, by which version.
-
-    What rounds otherwise (the machine, its number of CPUs, JAX) is no part of it: a finished map is
-    known again wherever its folder is taken. What must not be mixed, checkpoints, hold these.
-    """
-    edges = asked.edges
-    chosen = asked.chosen
-    drawn = (
-        None if edges is None else hashlib.sha256(b"".join(x.tobytes() for x in edges)).hexdigest()
-    )
-    content = {
-        "format": MAP_FORMAT,
-        "version": version("sphere-ebm"),
-        "config": json.loads(config.to_json()),
-        "pooling": pooling,
-        "edges": drawn,
-        "landmarks": None if chosen is None else [len(rows) for rows in chosen],
-        "files": [[s.name, [part.name for part in s.item.parts], s.digest] for s in asked.sources],
-        **kept_in_map(asked.columns),
-        **({SWEPT: asked.sweeps} if asked.sweeps else {}),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def measure_map(folder: Path | str) -> QualityReport:
@@ -430,7 +289,7 @@ def measure_map(folder: Path | str) -> QualityReport:
 
 
 def _placement(
-    claimed: Claim, asked: _Asked, config: PlacementConfig, progress: StageProgress | None
+    claimed: Claim, asked: Asked, config: PlacementConfig, progress: StageProgress | None
 ) -> Placement:
     """Place the fitted patches, or read the placement that an earlier run of this map finished.
 

@@ -4,8 +4,6 @@ Columns and bytes are held, about a hundred bytes a patch; embeddings are where 
 them, and otherwise read again from the files, a run of rows at a time.
 """
 
-import fnmatch
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,17 +14,15 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
 
 from sphere_ebm.errors import LabelError, ShardError
-from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.files.container import Container, read_container
-from sphere_ebm.files.shards.discovery import LABEL_SUFFIX
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.librarian.map_points import label_paths
+from sphere_ebm.librarian.split import Split, documents_named
 from sphere_ebm.librarian.students.base import Batch, Facts
+from sphere_ebm.librarian.targets import places_of, radii_of_shells, ranks_among
 from sphere_ebm.librarian.windows import Passages, document_passages, stacked
 
-SPLIT = "split.json"
-_SPLIT_FORMAT = "sphere_split_v1"
 MEMORY = 2 * 2**30
 """Bytes of embeddings that are held unless the caller says otherwise."""
 _CURE = "label the texts again, from shards with bytes"
@@ -56,41 +52,6 @@ class Run(NamedTuple):
     document: int
     begin: int
     end: int
-
-
-@final
-@dataclass(frozen=True)
-class Split:
-    """Which documents are learned from, and on which the student is judged while it learns."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    seed: int | None = None
-
-    def save(self, folder: Path) -> None:
-        """Write `split.json`, atomically."""
-        held = {
-            "format": _SPLIT_FORMAT,
-            "seed": self.seed,
-            "train": list(self.train),
-            "validation": list(self.validation),
-        }
-        text = json.dumps(held, indent=1, ensure_ascii=False) + "\n"
-        atomic_write(folder / SPLIT, lambda file: file.write(text.encode()))
-
-    @classmethod
-    def load(cls, folder: Path) -> "Split":
-        """Read what `save` wrote. Raises LabelError where there is none, or it is damaged."""
-        path = folder / SPLIT
-        try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            if held["format"] != _SPLIT_FORMAT:
-                raise ValueError(f"format {held['format']!r}")
-            return cls(tuple(held["train"]), tuple(held["validation"]), held["seed"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LabelError(
-                f"{path} cannot be read as {_SPLIT_FORMAT} ({error}); train the student again"
-            ) from error
 
 
 @final
@@ -198,7 +159,7 @@ class LabelDataset:
         names = [one.name for one in self.documents if not one.more and one.patches]
         extra = [one.name for one in self.documents if one.more and one.patches]
         if held_out:
-            chosen = _named(names, held_out)
+            chosen = documents_named(names, held_out)
         else:
             count = max(1, round(validation * len(names)))
             drawn = np.random.default_rng(seed).permutation(len(names))[:count]
@@ -363,21 +324,22 @@ def _assembled(
         name: np.concatenate([vars(one)[name] for one in labels])
         for name in ("direction", "angle_std", "radius", "radius_std", "shell")
     }
-    modes, mode_weight = _modes(labels)
+    modes, mode_weight = places_of(labels)
     own = np.concatenate([one.labels.prominence for one in read if not one.more])
     everyone = np.concatenate([one.prominence for one in labels])
     first = next(one for one in read if one.patches)
     config = first.told("config")
+    radii = radii_of_shells(config, columns["radius"], columns["shell"])
     return LabelDataset(
         folder=folder,
         map_id=first.told("map_id"),
         config=config,
         files=tuple(one.path for one in read),
         documents=_documents(read, firsts),
-        facts=Facts(width=first.width, radii=_radii(config, columns["radius"], columns["shell"])),
+        facts=Facts(width=first.width, radii=radii),
         modes=modes,
         mode_weight=mode_weight,
-        rank=_ranks(everyone, own),
+        rank=ranks_among(everyone, own),
         _firsts=firsts[:-1],
         _octets=tuple(_or_empty(one.bytes, np.uint8) for one in labels),
         _offsets=tuple(_or_empty(one.bytes_offset, np.int64) for one in labels),
@@ -391,74 +353,17 @@ def _or_empty(array: np.ndarray | None, dtype: Any) -> np.ndarray:
 
 
 def _documents(read: Sequence[_File], firsts: Int64[np.ndarray, " files"]) -> tuple[Document, ...]:
-    """Documents by the name of their file, and within it where it holds several.
+    """Documents by the names that they have on the map.
 
     A name that is taken gets `~2`, `~3` and so on.
     """
     found: list[Document] = []
     used: dict[str, int] = {}
     for number, one in enumerate(read):
-        stem = one.path.name.removesuffix(LABEL_SUFFIX)
         row = int(firsts[number])
-        told = one.labels.documents
-        for name, patches in told:
-            whole = stem if len(told) == 1 else f"{stem} {name}"
+        for whole, patches in one.labels.named_documents:
             used[whole] = used.get(whole, 0) + 1
             unique = whole if used[whole] == 1 else f"{whole}~{used[whole]}"
             found.append(Document(unique, number, row, patches, one.more))
             row += patches
     return tuple(found)
-
-
-def _modes(
-    labels: Sequence[Labels],
-) -> tuple[Float32[np.ndarray, "patches 2 3"], Float32[np.ndarray, "patches 2"]]:
-    """Places and weights that sum to 1; of labels without modes the direction alone."""
-    places = []
-    weights = []
-    for one in labels:
-        twice = np.stack([one.direction, one.direction], axis=1)
-        single = np.tile(np.array([1, 0], np.float32), (len(one), 1))
-        places.append(twice if one.modes is None else one.modes)
-        weight = single if one.mode_weight is None else one.mode_weight
-        total = weight.sum(axis=1, keepdims=True)
-        weights.append(np.where(total > 0, weight / np.where(total > 0, total, 1), single))
-    return np.concatenate(places), np.concatenate(weights).astype(np.float32)
-
-
-def _ranks(
-    prominence: Float32[np.ndarray, " patches"], among: Float32[np.ndarray, " known"]
-) -> Float32[np.ndarray, " patches"]:
-    """The share of the known ones that are less, equals counted half."""
-    known = np.sort(among)
-    below = np.searchsorted(known, prominence, side="left")
-    upto = np.searchsorted(known, prominence, side="right")
-    return ((below + upto) / (2 * max(len(known), 1))).astype(np.float32)
-
-
-def _radii(
-    config: str, radius: Float32[np.ndarray, " patches"], shell: Int32[np.ndarray, " patches"]
-) -> tuple[float, ...]:
-    """Radii of the map's shells; where the labels do not say, from the patches that they hold."""
-    if config:
-        from sphere_ebm.maps.config import PlacementConfig, shells_of
-
-        return tuple(shells_of(PlacementConfig.from_json(config)).radius.astype(float).tolist())
-    count = int(shell.max()) + 1
-    totals = np.bincount(shell, radius.astype(np.float64), count)
-    held = np.bincount(shell, minlength=count)
-    known = np.flatnonzero(held)
-    means = totals[known] / held[known]
-    return tuple(np.interp(np.arange(count), known, means).tolist())
-
-
-def _named(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
-    """The documents that patterns name; raises LabelError for one that names none."""
-    chosen: set[str] = set()
-    for pattern in patterns:
-        found = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
-        if not found:
-            known = ", ".join(names[:3])
-            raise LabelError(f"no document is called {pattern!r}; there are {known}, ...")
-        chosen.update(found)
-    return chosen

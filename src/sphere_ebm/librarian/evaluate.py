@@ -14,7 +14,7 @@ from sphere_ebm.errors import LabelError
 from sphere_ebm.files.formats import MAP
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.librarian.bootstrap import DRAWS, Interval, interval
-from sphere_ebm.librarian.dataset import LabelDataset, Split
+from sphere_ebm.librarian.dataset import LabelDataset
 from sphere_ebm.librarian.heads import Predicted
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.measures import (
@@ -45,6 +45,7 @@ from sphere_ebm.librarian.rivals import (
     other_seed,
     replica_of,
 )
+from sphere_ebm.librarian.split import Split
 from sphere_ebm.librarian.trial import Trial, judged_documents
 from sphere_ebm.librarian.windows import Passages, stacked
 from sphere_ebm.maps.loading import load_placement

@@ -13,16 +13,24 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 
 from sphere_ebm.errors import LabelError, ShardError
-from sphere_ebm.files.atomic import atomic_write, sha256_of
+from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.machine import visible_cpus
 from sphere_ebm.files.tensors import read_tensors, write_tensors
 from sphere_ebm.librarian.calibration import Calibration
 from sphere_ebm.librarian.config import LibrarianConfig
+from sphere_ebm.librarian.description import (
+    BEST,
+    CONFIG,
+    FORMAT,
+    GROUND,
+    MODEL,
+    read_description,
+    write_description,
+)
 from sphere_ebm.librarian.heads import (
-    CLOSE,
     Decoded,
     Places,
     Predicted,
@@ -31,32 +39,18 @@ from sphere_ebm.librarian.heads import (
 )
 from sphere_ebm.librarian.known_map import Joined, KnownMap, Law
 from sphere_ebm.librarian.map_points import map_patches, map_points
+from sphere_ebm.librarian.parts import JOINING, PLAIN, STUDENT_PREFIX, Cells, parts_of
 from sphere_ebm.librarian.students.base import (
     AbstractStudent,
     Arrays,
     Facts,
     Outputs,
-    checked_array,
-    student_class,
 )
 from sphere_ebm.librarian.windows import Passages, passages_of
 
 Texts = Sequence[bytes | str]
 
-MODEL = "model.safetensors"
-"""The student as it was after the last step."""
-BEST = "best.safetensors"
-"""The student as it was when it did best on the validation documents: the one that predicts."""
-GROUND = "map.safetensors"
-"""What the map at hand needs beside its labels."""
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
-FORMAT = "sphere_librarian_v1"
-
 _CURE = "train the student again"
-_PLAIN = "calibration.plain"
-_MAP = "calibration.map"
-_STUDENT = "student."
 # shares of the place, of what the nearest say, and of the student's own cells
 _SHARES = (0.4, 0.3, 0.3)
 _BLOCK = 1024  # patches that are worked on together
@@ -70,13 +64,6 @@ class Found(NamedTuple):
     document: str
     start: int
     patch: bytes
-
-
-class Cells(NamedTuple):
-    """Centres (C, 3) of the equal-area cells, and the eight cells (C, 8) around each."""
-
-    centres: Float32[np.ndarray, "cells 3"]
-    around: Int32[np.ndarray, "cells 8"]
 
 
 class Seen(NamedTuple):
@@ -181,9 +168,9 @@ class Librarian:
 
     def arrays(self) -> Arrays:
         """All that it predicts with, but for the ground of the map."""
-        held = {f"{_STUDENT}{name}": array for name, array in self.student.arrays().items()}
+        held = {f"{STUDENT_PREFIX}{name}": array for name, array in self.student.arrays().items()}
         held |= {"cells.centres": self.cells.centres, "cells.around": self.cells.around}
-        for name, calibration in ((_PLAIN, self.plain), (_MAP, self.joining)):
+        for name, calibration in ((PLAIN, self.plain), (JOINING, self.joining)):
             if calibration is not None:
                 held |= calibration.arrays(name)
         return held
@@ -387,82 +374,9 @@ def _stacked(kind: Any, parts: Sequence[Any]) -> Any:
     return kind(*(None if one[0] is None else np.concatenate(one) for one in columns))
 
 
-def parts_of(
-    config: LibrarianConfig, facts: Facts, arrays: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    """Student, cells and calibrations of the arrays of a file.
-
-    Raises:
-        ValueError: arrays that are missing or do not fit.
-    """
-    count = 4**config.level
-    cells = Cells(
-        checked_array(arrays, "cells.centres", [count, 3], np.float32),
-        checked_array(arrays, "cells.around", [count, 8], np.int32),
-    )
-    own = {
-        name.removeprefix(_STUDENT): array
-        for name, array in arrays.items()
-        if name.startswith(_STUDENT)
-    }
-    found = {"plain": _PLAIN, "joining": _MAP}
-    calibrations = {
-        field: Calibration.from_arrays(name, arrays) if f"{name}.mean" in arrays else None
-        for field, name in found.items()
-    }
-    student = student_class(config.student).from_arrays(config, facts, own)
-    return {"student": student, "cells": cells, **calibrations}
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a finished model.
-
-    Raises LabelError where there is none, or the training has not ended.
-    """
-    path = folder / CONFIG
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabelError(
-            f"{folder} has no readable {CONFIG}; train a student there with `sphere-ebm train`"
-        ) from error
-    except ValueError:
-        held = None
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
-        raise LabelError(f"{path} is not a {FORMAT} file; name the folder of a student")
-    if not isinstance(held.get("files"), dict):
-        raise LabelError(
-            f"the training in {folder} has not ended; repeat its `sphere-ebm train` command"
-        )
-    return held
-
-
-def write_description(folder: Path, held: Mapping[str, Any]) -> None:
-    """Write `config.json`, atomically."""
-    text = json.dumps({"format": FORMAT, **held}, indent=1, sort_keys=True) + "\n"
-    atomic_write(folder / CONFIG, lambda file: file.write(text.encode()))
-
-
 def _checked_file(folder: Path, name: str, held: Mapping[str, Any]) -> Arrays:
     """The arrays of a file that is still the one that was written; raises ShardError."""
     path = folder / name
     if not path.is_file() or sha256_of(path) != held["files"].get(name):
         raise ShardError(path, "is missing or has changed", cure=_CURE)
     return read_tensors(path)[0]
-
-
-def squared_angles(
-    one: Float32[np.ndarray, "patches 3"], other: Float32[np.ndarray, "patches 3"]
-) -> Float32[np.ndarray, " patches"]:
-    """Squared angles in radians between unit vectors."""
-    half = np.minimum(np.linalg.norm(one - other, axis=1) / 2, 1)
-    return ((2 * np.arcsin(half)) ** 2).astype(np.float32)
-
-
-def calibrated(
-    librarian: Librarian, passages: Passages, direction: Float32[np.ndarray, "patches 3"]
-) -> Calibration:
-    """How far off it is on patches whose labels are known."""
-    seen = librarian.seen(passages)
-    squared = squared_angles(seen.direction, direction)
-    return Calibration.fit(seen.signs, squared, (squared < CLOSE**2).astype(np.float64))

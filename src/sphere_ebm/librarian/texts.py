@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from sphere_ebm.files.shards.table import whole_names
 from sphere_ebm.librarian.windows import Passages, document_passages
 from sphere_ebm.text.base import AbstractEntropyModel
 from sphere_ebm.text.byte_model import ByteModel
@@ -40,10 +41,9 @@ def cut_files(
     for item in find_texts(inputs):
         text = read_texts(item)
         parts = np.split(text.octets, np.cumsum(text.lengths)[:-1])
-        single = len(parts) == 1
-        for name, octets in zip(text.documents, parts, strict=True):
-            whole = name if single else f"{item.stem} {name}"
-            found.append(ReadText(whole, cut(octets, model)))
+        names = whole_names(text.documents, text.name)
+        for name, octets in zip(names, parts, strict=True):
+            found.append(ReadText(name, cut(octets, model)))
     return found
 
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -19,8 +19,6 @@ import numpy as np
 from sphere_ebm.errors import LabelError, require
 from sphere_ebm.files.atomic import atomic_write, clean_leftovers, sha256_of
 from sphere_ebm.files.folders import locked
-from sphere_ebm.files.tensors import write_tensors
-from sphere_ebm.geometry.cells import cell_centres, cell_keys, neighbours
 from sphere_ebm.labelling.older import identity
 from sphere_ebm.librarian.checkpoint import (
     CHECKPOINT,
@@ -29,33 +27,24 @@ from sphere_ebm.librarian.checkpoint import (
     save_checkpoint,
 )
 from sphere_ebm.librarian.config import LibrarianConfig
-from sphere_ebm.librarian.dataset import SPLIT, LabelDataset, Run, Split
-from sphere_ebm.librarian.fields import known_map_arrays
-from sphere_ebm.librarian.joined import join_shards
-from sphere_ebm.librarian.known_map import KnownMap, Law
-from sphere_ebm.librarian.librarian import (
+from sphere_ebm.librarian.dataset import LabelDataset, Run
+from sphere_ebm.librarian.description import (
     BEST,
     CONFIG,
     FORMAT,
     GROUND,
     METRICS,
     MODEL,
-    Cells,
-    Librarian,
-    calibrated,
-    squared_angles,
     write_description,
 )
-from sphere_ebm.librarian.map_points import MapPoints, map_points
+from sphere_ebm.librarian.finishing import finished_students, judged
+from sphere_ebm.librarian.joined import join_shards
+from sphere_ebm.librarian.split import SPLIT, Split
 from sphere_ebm.librarian.students.base import (
-    AbstractStudent,
     AbstractTrainer,
-    Arrays,
     Batch,
-    student_class,
     trainer_class,
 )
-from sphere_ebm.librarian.windows import Passages, stacked
 from sphere_ebm.progress import StageProgress, stage
 
 RUN = 64
@@ -137,7 +126,7 @@ def train(
         split.save(folder)
         saved = _Training(dataset, split, config, folder, run_id).run(progress)
         with stage("calibrating", progress):
-            held = _written(dataset, split, config, folder, saved)
+            held = finished_students(dataset, split, config, folder, saved)
         write_description(folder, held | {"id": run_id})
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return _told(folder, held, saved.metrics, dataset, split, kept=False)
@@ -333,112 +322,3 @@ class _Training:
 def _write_metrics(folder: Path, metrics: Sequence[dict[str, Any]]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in metrics)
     atomic_write(folder / METRICS, lambda file: file.write(text.encode()))
-
-
-def judged(
-    student: AbstractStudent, dataset: LabelDataset, names: Sequence[str]
-) -> dict[str, float]:
-    """How well a student does on some documents, patches weighed alike.
-
-    `"cosine"`: of embeddings; `"bits"`: by which the label's cell is known better than that of a
-    point anywhere; `"angle"`: median, in degrees, of the likeliest cell's centre; `"shell"`: mean
-    error of the median shell.
-    """
-    rows = []
-    level = student.config.level
-    centres = cell_centres(np.arange(4**level), level).astype(np.float32)
-    for number in (dataset.numbers[name] for name in names):
-        batch = dataset.batch([Run(number, 0, dataset.documents[number].patches)])
-        outputs = student.predict(batch.passages)
-        key = cell_keys(batch.direction, level)
-        chance = outputs.cells[np.arange(len(key)), key] / math.log(2) + 2 * level
-        likeliest = centres[outputs.cells.argmax(axis=1)]
-        shell = np.argmax(np.cumsum(np.exp(outputs.shells), axis=1) >= 0.5, axis=1)
-        rows.append(
-            np.stack(
-                [
-                    np.einsum("nd,nd->n", outputs.embedding, batch.embedding),
-                    chance,
-                    np.degrees(np.sqrt(squared_angles(likeliest, batch.direction))),
-                    np.abs(shell - batch.shell),
-                ]
-            )
-        )
-    cosine, bits, angle, shell_error = np.concatenate(rows, axis=1).astype(np.float64)
-    return {
-        "cosine": float(cosine.mean()),
-        "bits": float(bits.mean()),
-        "angle": float(np.median(angle)),
-        "shell": float(shell_error.mean()),
-    }
-
-
-def _written(
-    dataset: LabelDataset, split: Split, config: LibrarianConfig, folder: Path, saved: Saved
-) -> dict[str, Any]:
-    """Calibrate the best student and the last one, and write both; returns what to tell of them."""
-    points = map_points(dataset.folder)
-    made = known_map_arrays(dataset.config, points.embeddings, points.direction)
-    law, ground = (None, {}) if made is None else made
-    trainer = trainer_class(config.student).create(config, dataset.facts, (), 1)
-    trainer.restore(saved.state)
-    last = trainer.student().arrays()
-    files: dict[str, str] = {}
-    told: dict[str, Any] = {}
-    for name, arrays in ((BEST, saved.best), (MODEL, last)):
-        student = student_class(config.student).from_arrays(config, dataset.facts, arrays)
-        librarian = _librarian(student, dataset, law, ground)
-        librarian = _calibrated(librarian, dataset, split, points)
-        files[name] = write_tensors(folder / name, librarian.arrays(), {"format": FORMAT})
-        told = librarian.description()
-    if law is not None:
-        files[GROUND] = write_tensors(folder / GROUND, ground, {"format": FORMAT})
-    files[METRICS] = sha256_of(folder / METRICS)
-    files[SPLIT] = sha256_of(folder / SPLIT)
-    steps = {"steps": int(saved.metrics[-1]["step"]), "best_step": saved.best_step}
-    return {**told, **steps, "version": version("sphere-ebm"), "files": files}
-
-
-def _librarian(
-    student: AbstractStudent, dataset: LabelDataset, law: Law | None, ground: Arrays
-) -> Librarian:
-    """A librarian that is not calibrated."""
-    level = student.config.level
-    keys = np.arange(4**level)
-    cells = Cells(
-        cell_centres(keys, level).astype(np.float32), neighbours(keys, level).astype(np.int32)
-    )
-    return Librarian(
-        student=student,
-        config=student.config,
-        facts=dataset.facts,
-        map_id=dataset.map_id,
-        cells=cells,
-        law=law,
-        ground=ground,
-    )
-
-
-def _calibrated(
-    librarian: Librarian, dataset: LabelDataset, split: Split, points: MapPoints
-) -> Librarian:
-    """The same with calibrations from the validation documents.
-
-    With the map at hand these documents are taken off it first: a newcomer does not meet itself.
-    """
-    numbers = [dataset.numbers[name] for name in split.validation]
-    passages: Passages = stacked([dataset.passages(number) for number in numbers])
-    rows = np.concatenate([np.arange(len(dataset))[dataset.documents[n].rows] for n in numbers])
-    direction = dataset.direction[rows]
-    plain = calibrated(librarian, passages, direction)
-    librarian = replace(librarian, plain=plain)
-    own = sum(one.patches for one in dataset.documents if not one.more)
-    if librarian.law is None:
-        return librarian
-    keep = np.ones(len(points.direction), np.bool_)
-    if own == len(keep):
-        # of a map that fitted all points its rows are those of the labels
-        keep[rows] = False
-    known = KnownMap.of(librarian.law, points.embeddings, points.direction, librarian.ground, keep)
-    joining = calibrated(replace(librarian, known=known), passages, direction)
-    return replace(librarian, joining=joining)

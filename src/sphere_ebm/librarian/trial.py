@@ -9,9 +9,10 @@ from jaxtyping import Float32, Int
 
 from sphere_ebm.errors import LabelError
 from sphere_ebm.files.map_folder import label_files, read_map
-from sphere_ebm.librarian.dataset import LabelDataset, Split
+from sphere_ebm.librarian.dataset import LabelDataset
 from sphere_ebm.librarian.measures import Judged, prior_of
 from sphere_ebm.librarian.rivals import Ground, Spans
+from sphere_ebm.librarian.split import Split
 from sphere_ebm.librarian.windows import Passages, stacked
 
 

@@ -15,7 +15,7 @@ from sphere_ebm.librarian.ngrams import Bag, BagLearner
 from sphere_ebm.librarian.optimiser import learning_rates, make_optimiser
 from sphere_ebm.librarian.students.bagged import (
     EXTRA,
-    BagModel,
+    BagStudent,
     Params,
     first_params,
     forward,
@@ -24,14 +24,12 @@ from sphere_ebm.librarian.students.bagged import (
     reaches_of,
 )
 from sphere_ebm.librarian.students.base import AbstractTrainer, Arrays, Batch, Facts
-from sphere_ebm.librarian.students.direct import Direct
 from sphere_ebm.librarian.students.learning import label_losses, padded, with_total
-from sphere_ebm.librarian.students.static import Static
 from sphere_ebm.librarian.windows import Passages
 
 
 class AbstractBagTrainer(AbstractTrainer):
-    """A trainer of a `BagModel`; `flows` tells whether the cells teach the bag too."""
+    """A trainer of a `BagStudent`; `flows` tells whether the cells teach the bag too."""
 
     flows: ClassVar[bool]
 
@@ -101,10 +99,11 @@ class AbstractBagTrainer(AbstractTrainer):
         self._learner.squares[:] = state["bag.squares"]
         self.step = int(state["step"][0])
 
-    def model(self) -> BagModel:
-        """The model as it will be read from a file, coarse as they are there."""
+    @override
+    def student(self) -> BagStudent:
+        """The student as it will be read from a file, its numbers as coarse as they are there."""
         arrays = packed_model(self._learner.bag, self._params)
-        return BagModel(self.config, self.facts, arrays)
+        return BagStudent(self.config, self.facts, arrays)
 
     @functools.cached_property
     def _gradients(self) -> Any:
@@ -159,20 +158,12 @@ class StaticTrainer(AbstractBagTrainer):
     flows = False
     judged_by: ClassVar[Literal["cosine", "bits"]] = "cosine"
 
-    @override
-    def student(self) -> Static:
-        return Static(self.model())
-
 
 @final
 class DirectTrainer(AbstractBagTrainer):
     """Teaches bag and nets together."""
 
     flows = True
-
-    @override
-    def student(self) -> Direct:
-        return Direct(self.model())
 
 
 def _padded(batch: Batch, sums: np.ndarray, size: int) -> dict[str, np.ndarray]:

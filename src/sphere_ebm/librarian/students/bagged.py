@@ -1,4 +1,9 @@
-"""A bag of n-grams and two small nets over it: what the static and the direct student share.
+"""The static and the direct student: a bag of n-grams, and two small nets over it.
+
+Both predict alike and learn differently. The static student learns what the map's embeddings are,
+as model2vec and tokenlearn distil sentence models, and leaves the place to those who know: with the
+map at hand the patch joins it, and without, a net reads the cell from the embedding; that net
+teaches the bag nothing. The direct student's bag learns by all losses together.
 
 The sums of a patch's n-grams in its windows, weighted by three numbers that are learned too, are
 the student's embedding; a net reads cells from it, and another one shell and prominence from the
@@ -11,11 +16,18 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32
+from typing_extensions import override
 
 from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.ngrams import BUCKETS, Bag
 from sphere_ebm.librarian.packing import packed, unpacked
-from sphere_ebm.librarian.students.base import Arrays, Facts, Outputs, checked_array
+from sphere_ebm.librarian.students.base import (
+    AbstractStudent,
+    Arrays,
+    Facts,
+    Outputs,
+    checked_array,
+)
 from sphere_ebm.librarian.windows import Passages
 
 EXTRA = 16
@@ -119,7 +131,7 @@ def log_softmax(logits: Float32[np.ndarray, "rows n"]) -> Float32[np.ndarray, "r
 
 
 def packed_model(bag: Bag, params: Params) -> Arrays:
-    """What a `BagModel` is made from."""
+    """What a `BagStudent` is made from."""
     codes, scale = packed(bag.vectors)
     nets = {name: np.asarray(value, np.float16) for name, value in params.items()}
     return {"bag.keys": bag.keys, "bag.codes": codes, "bag.scale": scale, **nets}
@@ -131,7 +143,7 @@ def lengths_of(passages: Passages) -> Float32[np.ndarray, " patches"]:
 
 
 @final
-class BagModel:
+class BagStudent(AbstractStudent):
     """The bag and the nets, as they predict."""
 
     def __init__(
@@ -157,11 +169,20 @@ class BagModel:
             name: self._packed[name].astype(np.float32) for name in shapes_of(config, facts)
         }
 
+    @classmethod
+    @override
+    def from_arrays(
+        cls, config: LibrarianConfig, facts: Facts, arrays: Mapping[str, np.ndarray]
+    ) -> "BagStudent":
+        return cls(config, facts, arrays)
+
+    @override
     def arrays(self) -> Arrays:
         """All that predicts, vectors in four bits and nets in sixteen."""
         return dict(self._packed)
 
-    def outputs(self, passages: Passages) -> Outputs:
+    @override
+    def predict(self, passages: Passages) -> Outputs:
         """What it says of patches, some thousand at a time."""
         parts = [
             self._block(passages.rows(start, start + _BLOCK))

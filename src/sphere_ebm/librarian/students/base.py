@@ -31,8 +31,8 @@ Arrays = dict[str, np.ndarray]
 """Float32, float16, int32, uint32, int64 or uint8 arrays by name: what files hold of a student."""
 
 STUDENTS_BY_NAME = {
-    "static": ("sphere_ebm.librarian.students.static", "Static"),
-    "direct": ("sphere_ebm.librarian.students.direct", "Direct"),
+    "static": ("sphere_ebm.librarian.students.bagged", "BagStudent"),
+    "direct": ("sphere_ebm.librarian.students.bagged", "BagStudent"),
     "cone": ("sphere_ebm.librarian.students.cone", "Cone"),
     "conv": ("sphere_ebm.librarian.students.conv", "Conv"),
 }
