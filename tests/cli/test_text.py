@@ -20,7 +20,7 @@ import pytest
 from builders import Letters, Spaces, texts_in
 from commands import TWO_TEXTS, Command, run_command
 from sphere_ebm import read_shard
-from sphere_ebm.cli import text as cli_text
+from sphere_ebm.cli import text_options
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.journal import JOURNAL
 from sphere_ebm.text import byte_model
@@ -45,7 +45,9 @@ def real(unchecked: None) -> Command:
 @pytest.fixture
 def command(real: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The same with models that need no package and no time."""
-    monkeypatch.setattr(cli_text, "make_models", lambda *_, **__: (Spaces(noise=True), letters()))
+    monkeypatch.setattr(
+        text_options, "make_models", lambda *_, **__: (Spaces(noise=True), letters())
+    )
     return real
 
 

@@ -170,10 +170,8 @@ def plot_map(
     r = np.asarray(given.radius, np.float64)
     if r.shape != (len(u),):
         raise ValueError(f"`radius` must have shape ({len(u)},); got {r.shape}.")
-    coloured = _colouring(r, document, document_names, groups_are, labels, values, name)
     tells = given.radius_tells is not False
-    if not tells and coloured.title == "radius":
-        coloured = Colouring(np.tile(to_rgb(PLAIN), (len(r), 1)), [], fact=coloured.fact)
+    coloured = _colouring(r, document, document_names, groups_are, labels, values, name, tells)
     ringed = np.zeros(len(r), bool)
     if chance is not None and len(r) <= RASTER_ABOVE:
         ringed = np.asarray(chance) & np.isfinite(u).all(axis=1)
@@ -225,6 +223,7 @@ def _colouring(
     labels: Sequence[Any] | Shaped[Numbers, " n"] | None,
     values: Sequence[float] | Shaped[Numbers, " n"] | None,
     name: str | None,
+    radius_tells: bool,
 ) -> Colouring:
     """What the points of the map are coloured by. Raises ValueError where that is two things."""
     given = {"document": document, "labels": labels, "values": values}
@@ -240,6 +239,8 @@ def _colouring(
     fact = f"{documents} {groups_are}" if documents > 1 else ""
     if groups:
         return Colouring(group_colours(groups, len(radius)), groups, fact=fact)
+    if not radius_tells:
+        return Colouring(np.tile(to_rgb(PLAIN), (len(radius), 1)), [], fact=fact)
     return Colouring(_radius_colours(radius), [], radius_norm(radius), "radius", fact)
 
 

@@ -139,14 +139,7 @@ def update_map(
         raise LabelError(f"{output} is the older map, which an update leaves alone; choose another")
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     read = columns_to_read(old.held, columns, colour_by)
-    needed = not_kept(old.held, read)
-    sources: list[Source] = []
-    refused: list[Refused] = []
-    if given:
-        sources, refused = read_sources(given, pooling, progress, None, read, needed)
-    if given and not sources:
-        raise nothing_usable(refused)
-    check_sources(sources, refused)
+    sources, refused = _read(old, given, pooling, read, progress)
     found, present = unseen(old, sources)
     check_joinable(old, found)
     plan = _plan(old, found, replace)
@@ -166,6 +159,24 @@ def update_map(
         plan.replaced,
         tuple(present),
     )
+
+
+def _read(
+    old: OldMap,
+    given: list[Path | str],
+    pooling: Pooling,
+    columns: TableColumns,
+    progress: StageProgress | None,
+) -> tuple[list[Source], list[Refused]]:
+    """Usable sources of the inputs, and those that are refused. Raises LabelError for none."""
+    if not given:
+        return [], []
+    needed = not_kept(old.held, columns)
+    sources, refused = read_sources(given, pooling, progress, None, columns, needed)
+    if not sources:
+        raise nothing_usable(refused)
+    check_sources(sources, refused)
+    return sources, refused
 
 
 class _Plan(NamedTuple):
