@@ -73,6 +73,25 @@ def test_what_is_kept_places_newcomers_with_the_same_bits_and_nothing_is_made_ag
     assert len(anew) > asked, "that of another map is replaced"
 
 
+def test_a_map_with_copies_is_read_as_it_was_made(placement: Placement, tmp_path: Path) -> None:
+    assert placement.embeddings is not None
+    embeddings = placement.embeddings.copy()
+    embeddings[-2:] = embeddings[0]
+    groups = np.arange(POINTS)
+    groups[-2:] = 0
+    copies = np.bincount(groups, minlength=POINTS)[groups].astype(np.int32)
+    heaped = dataclasses.replace(
+        placement,
+        direction=placement.direction[groups],
+        embeddings=embeddings,
+        copies=copies,
+    )
+    path = tmp_path / "frozen.safetensors"
+    made_first, read_back = (kept_frozen_map(heaped, path).place(NEW) for _ in range(2))
+    assert path.exists()
+    np.testing.assert_array_equal(read_back.direction, made_first.direction)
+
+
 def test_without_a_folder_to_write_to_and_for_small_maps_nothing_is_kept(
     placement: Placement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ class FrozenMap:
 
     Args:
         placement: the finished map, of at least one point; copies count as one.
-        embeddings: (N, D) of its points; or an `index` of them.
+        embeddings: (N, D) of its points; or an `index` of them, of all or of those that differ.
         index: nearest neighbours among them, when there is one already.
         batch: newcomers that are worked on together.
         field: of the map, where it is tabulated already (`field`).
@@ -98,7 +98,7 @@ class FrozenMap:
     ) -> None:
         if len(placement) == 0:
             raise ValueError("`placement` must have at least one point for others to join; got 0.")
-        once = distinct(placement) if index is None else placement
+        once = distinct(placement)
         if index is None:
             given = placement.embeddings if embeddings is None else checked_embeddings(embeddings)
             if given is None:
@@ -112,6 +112,8 @@ class FrozenMap:
             assert own is not None
             config = placement.config
             index = NeighbourIndex.build(own, search=config.neighbour_search, seed=config.seed)
+        elif index.n_points == len(placement):
+            once = placement  # whoever indexes copies lets each of them count
         _refuse_others(index.n_points, once)
         self.placement = placement
         self._once = once
