@@ -16,7 +16,8 @@ import jax
 
 from benchmarks import device_parts as parts
 from benchmarks.arguments import parser_of, positive
-from benchmarks.device_parts import SMALL, WHOLE, Clock, Part, Row, Sizes, fitted_costs, table_row
+from benchmarks.device_parts import fitted_costs, table_row
+from benchmarks.device_plan import SMALL, WHOLE, Clock, Part, Row, Sizes
 from benchmarks.report import Check, check_table, finish, machine, markdown_table
 from sphere_ebm.hamiltonian.fields.costs import Cost, device_kind
 

@@ -1,10 +1,8 @@
-"""What `python -m benchmarks.device` measures, part by part, and how it keeps to its time."""
+"""What `python -m benchmarks.device` measures, part by part."""
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -14,12 +12,14 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.optimize import nnls
 
+from benchmarks.device_plan import SLACK, Clock, Part, Row, Sizes
 from benchmarks.law_systems import p_values
+from benchmarks.loading import WIDTH, made_up
 from benchmarks.mixtures import mixture
 from benchmarks.osmotic import clustered, default_sharpness, evaluate
-from benchmarks.report import Check, say
+from benchmarks.report import Check
 from benchmarks.steps import advanced, bandwidth, least_milliseconds, milliseconds_per_step, traffic
-from sphere_ebm import FrozenMap, PlacementConfig, place
+from sphere_ebm import FrozenMap, PlacementConfig
 from sphere_ebm.geometry.sphere import fibonacci_lattice
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.hamiltonian.base import SphereState
@@ -45,133 +45,6 @@ ENERGY_ERROR = 1e-4
 """Largest difference of an energy term, as a share of it and the number of points."""
 BYTES_A_POINT = 5_000
 """Memory of this machine that posing a map of random edges takes for each of its points."""
-SLACK = 1.3
-"""What a case is expected to take is multiplied by this before it is begun."""
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large everything is that is measured."""
-
-    megabytes: int
-    """Of each array of the copy."""
-    side: int
-    """Of the square matrices."""
-    points: tuple[int, ...]
-    """Of the maps whose steps are timed."""
-    field_points: tuple[int, ...]
-    """Of the maps whose evaluators are timed."""
-    correct: int
-    """Points of the map that is compared with the CPU."""
-    chains: int | None
-    """Of a law test; None: as many as the tests of laws take."""
-    landmarks: tuple[int, ...]
-    """Of the maps that others join."""
-    new: int
-    batches: tuple[int, ...]
-    """Of newcomers that settle together."""
-
-
-WHOLE = Sizes(
-    megabytes=256,
-    side=4096,
-    points=(10_000, 100_000, 1_000_000, 10_000_000),
-    field_points=(1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 10_000_000),
-    correct=2_000,
-    chains=None,
-    landmarks=(10_000, 100_000),
-    new=65_536,
-    batches=(1_024, 4_096, 16_384, 65_536),
-)
-SMALL = Sizes(
-    megabytes=1,
-    side=64,
-    points=(1_500,),
-    field_points=(1_000, 2_000),
-    correct=300,
-    chains=2_000,
-    landmarks=(200,),
-    new=64,
-    batches=(32, 64),
-)
-"""What a CPU does in seconds: the same code, and no figure worth keeping."""
-
-
-class Clock:
-    """So many seconds from now on; `now` is asked for the time."""
-
-    def __init__(self, seconds: float, now: Callable[[], float] = time.perf_counter) -> None:
-        self._now = now
-        self._begun = now()
-        self._end = self._begun + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds until the end; below zero after it."""
-        return self._end - self._now()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the beginning."""
-        return self._now() - self._begun
-
-    def until(self, second: float) -> "Clock":
-        """The same clock with an end so many seconds after its beginning."""
-        return Clock(self._begun + second - self._now(), self._now)
-
-
-@dataclass
-class Part:
-    """What one part has measured, and what it left out and why."""
-
-    name: str
-    rows: list[Row] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def each(
-        self,
-        clock: Clock,
-        cases: Sequence[Any],
-        measure: Callable[[Any], Row],
-        first: float,
-        growth: Callable[[Any, Any], float] | None = None,
-    ) -> None:
-        """Measure the cases for which there is time and memory.
-
-        Args:
-            clock: of this part.
-            cases: in rising order of what they take.
-            measure: makes a row of a case.
-            first: seconds that a case is expected to take before one has been measured.
-            growth: how much more a case takes than the one before it; None: as much.
-        """
-        expected = first
-        for number, case in enumerate(cases):
-            if number and growth is not None:
-                expected *= growth(cases[number - 1], case)
-            if clock.left < SLACK * expected:
-                left = max(clock.left, 0)
-                self.skipped.append(f"{case}: {expected:.0f} s expected, {left:.0f} s left")
-                continue
-            begun = clock.spent
-            say(f"device: {self.name}, {case}; {clock.left:.0f} s left")
-            with self._enough_memory(case):
-                self.rows.append(measure(case))
-            expected = max(clock.spent - begun, 1e-3)
-
-    @contextmanager
-    def _enough_memory(self, case: Any) -> Iterator[None]:
-        try:
-            yield
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-                self.skipped.append(f"{case}: out of memory")
-                return
-            raise
 
 
 def roofline(clock: Clock, sizes: Sizes) -> Part:
@@ -279,7 +152,7 @@ def correctness(clock: Clock, sizes: Sizes) -> Part:
             part.checks.append(Check(f"law of {run}, 5 % hotter: p-value", wrong, "<", 1e-2))
         return {"what": f"law: {run}", "p_right": right, "p_wrong": wrong}
 
-    cases = dict.fromkeys(FORCE_ERROR, compared) | dict.fromkeys(("pair", "two"), judged)
+    cases = dict.fromkeys(sizes.evaluators, compared) | dict.fromkeys(sizes.laws, judged)
     part.each(clock, list(cases), lambda name: cases[name](name), first=8)
     return part
 
@@ -291,9 +164,13 @@ def energy_and_force(
     program, carry = ringed(n_points, config)
     direction = jnp.asarray(clustered(n_points, np.random.default_rng(SEED)))
     state = SphereState(direction, carry.state.radius + jnp.float32(0.1))
-    found = eqx.filter_jit(energies)(program, state)
-    pull = eqx.filter_jit(forces)(program, state)
+    found, pull = _energies_and_forces(program, state)
     return {name: float(value) for name, value in found.items()}, np.asarray(pull.direction)
+
+
+@eqx.filter_jit
+def _energies_and_forces(program: Any, state: SphereState) -> tuple[Any, SphereState]:
+    return energies(program, state), forces(program, state)
 
 
 def crossover(clock: Clock, sizes: Sizes) -> Part:
@@ -381,12 +258,10 @@ def joining(clock: Clock, sizes: Sizes) -> Part:
     part = Part("joining")
 
     def timed(landmarks: int) -> Row:
-        points = mixture(landmarks + sizes.new, 256, seed=1)
-        config = PlacementConfig(steps=10, average=5, replicas=0)
-        placement = place(points[:landmarks], config=config)
-        new = points[landmarks:]
+        placement = made_up(landmarks)
+        new = mixture(sizes.new, WIDTH, seed=1)
         index = FrozenMap(placement).index
-        slots = min(config.neighbours, landmarks)
+        slots = min(placement.config.neighbours, landmarks)
         found: Row = {"landmarks": landmarks}
         found["searched_a_second"] = rate(lambda: index.query(new, slots), len(new))
         for batch in sizes.batches:

@@ -66,7 +66,7 @@ class Setting:
 @final
 @dataclass(frozen=True, eq=False)
 class BlockTask:
-    """A block of a stage to make; `lent` is the index, the cuts or the scale, where one is needed."""
+    """A block of a stage to make; `lent` is an index, cuts or a scale, if need be."""
 
     setting: Setting
     stage: str

@@ -35,7 +35,7 @@ class Cost(NamedTuple):
 
 def counts(n_points: int, rows: int) -> tuple[float, ...]:
     """1, N, N², rows, rows² and rows³: what the numbers of a `Cost` are multiplied by."""
-    return 1.0, n_points, n_points**2, rows, rows**2, rows**3
+    return 1.0, float(n_points), float(n_points**2), float(rows), float(rows**2), float(rows**3)
 
 
 COSTS: dict[str, dict[str, Cost]] = {
