@@ -47,7 +47,10 @@ STAGES = {
 def cluster() -> Iterator[RayEngine]:
     """One cluster of two workers for all tests: to start one takes longer than they do."""
     owner = RayEngine(ray, jobs=2)
-    owner.prepare()
+    with pytest.MonkeyPatch.context() as patch:
+        # workers import what tests define
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        owner.prepare()
     yield RayEngine(ray, jobs=2)
     owner.close()
     assert not ray.is_initialized()
@@ -112,11 +115,10 @@ def test_tasks_of_several_at_a_time_are_done_once_and_errors_are_raised(cluster:
         list(cluster.run(fail, [0]))
 
 
-def total(lent: AbstractLent[np.ndarray]) -> tuple[float, bool]:
-    return float(lent.value.sum()), lent.value.flags.writeable
-
-
 def test_what_is_lent_is_one_array_that_nobody_writes(cluster: RayEngine) -> None:
+    def total(lent: AbstractLent[np.ndarray]) -> tuple[float, bool]:
+        return float(lent.value.sum()), lent.value.flags.writeable
+
     lent = cluster.lend(np.arange(100_000.0))
     (found,) = dict(cluster.run(total, [lent])).values()
     assert found == (sum(range(100_000)), False)
