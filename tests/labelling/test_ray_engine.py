@@ -7,7 +7,7 @@ fails at once.
 import os
 import signal
 import socket
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,20 +154,49 @@ def test_points_that_join_have_the_bytes_of_one_process_though_a_worker_dies(
 def test_an_address_where_nobody_answers_fails_with_one_line(inputs: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert unanswered(f"127.0.0.1:{port}") is None
-        assert unanswered(f"ray://127.0.0.1:{port}") is None
     engine = RayEngine(NotConnected(), address=f"127.0.0.1:{port}")
     with pytest.raises(LabelError) as refused:
         label([inputs], tmp_path / "out", CONFIG, landmarks=LANDMARKS, engine=engine)
     assert str(refused.value).startswith(f"no Ray cluster at 127.0.0.1:{port}: ")
     assert "\n" not in str(refused.value)
     assert "refused" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no Ray server"),
+        (b"", "what answers there is no Ray server"),
+        (None, "no answer in 0.3 seconds"),
+        # the head of settings: six bytes long, of kind 4
+        (b"\0\0\x06\x04\0\0\0\0\0", None),
+    ],
+    ids=["web", "mute", "slow", "gRPC"],
+)
+def test_an_address_that_others_answer_is_found_out(words: bytes | None, found: str | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+
+        def answer() -> None:
+            connected = server.accept()[0]
+            held.append(connected)
+            if words is not None:
+                connected.sendall(words)
+                connected.shutdown(socket.SHUT_WR)
+
+        answering = threading.Thread(target=answer, daemon=True)
+        answering.start()
+        port = server.getsockname()[1]
+        patience = 0.3 if words is None else 60.0
+        assert unanswered(f"ray://127.0.0.1:{port}", patience) == found
+        answering.join()
+        held[0].close()
+
+
+def test_a_cluster_answers_and_of_other_addresses_nothing_is_asked(cluster: RayEngine) -> None:
+    assert cluster.spreads
+    assert unanswered(ray.get_runtime_context().gcs_address) is None
     assert unanswered("auto") is None
-
-
-def test_an_address_that_is_slow_to_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(60))
-    assert unanswered("far.away:6379", patience=0.2) == "no answer in 0 seconds"
 
 
 class NotConnected:

@@ -1,6 +1,7 @@
 """The engine that runs on a Ray cluster (the extra `ray`)."""
 
 import itertools
+import os
 import socket
 import threading
 import warnings
@@ -140,9 +141,9 @@ def _no_cluster(address: str | None, reason: str) -> EngineError:
 
 
 def unanswered(address: str, patience: float = PATIENCE) -> str | None:
-    """Why nobody answers at `host:port` or `ray://host:port`; None where somebody does.
+    """Why no gRPC server answers at `host:port` or `ray://host:port`; None where one does.
 
-    Ray itself would try for a minute and more. Of another kind of address nothing is asked.
+    Ray itself would try for two minutes. Of another kind of address nothing is asked.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
@@ -151,8 +152,9 @@ def unanswered(address: str, patience: float = PATIENCE) -> str | None:
 
     def knock() -> None:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=patience).close()
-            found.append(None)
+            found.append(_not_grpc(host.strip("[]"), int(port), patience))
+        except TimeoutError:
+            pass  # as if it had been found out too late
         except (OSError, OverflowError) as error:
             found.append(str(error))
 
@@ -160,4 +162,27 @@ def unanswered(address: str, patience: float = PATIENCE) -> str | None:
     knocking = threading.Thread(target=knock, daemon=True)
     knocking.start()
     knocking.join(patience)
-    return found[0] if found else f"no answer in {patience:.0f} seconds"
+    return found[0] if found else f"no answer in {patience:g} seconds"
+
+
+def _not_grpc(host: str, port: int, patience: float) -> str | None:
+    """Whether a server's first words are those of HTTP/2, in which Ray's servers speak."""
+    with socket.create_connection((host, port), timeout=patience) as connected:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return None  # it would want certificates first, and Ray has them
+        connected.sendall(_PREFACE)
+        heard = b""
+        while len(heard) < _HEAD:
+            more = connected.recv(_HEAD - len(heard))
+            if not more:
+                break
+            heard += more
+    settings = heard[3:4] == b"\x04"
+    return None if settings else "what answers there is no Ray server"
+
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+"""How a client of HTTP/2 begins: its preface, and settings without any (RFC 9113, 3.4)."""
+
+_HEAD = 9
+"""Bytes of the head of a frame, of which the fourth is its kind; settings come first."""
