@@ -33,6 +33,8 @@ POINTS = (100_000, 1_000_000)
 NEW = 20_000
 WIDTH = 256
 QUERIES = 9
+PARTS = ("hash", "placement", "index")
+"""What loading consists of."""
 LOADED = 2.0
 """Seconds in which a map of a million points is to be loaded."""
 ASKED = 0.2
@@ -64,14 +66,17 @@ def made_up(points: int, seed: int = 0) -> Placement:
     )
 
 
-def private_mb() -> float:
-    """Memory that this process shares with no other, in 10^6 bytes; nan where nobody tells."""
+def own_mb() -> float:
+    """Memory of this process that is mapped from no file, in 10^6 bytes; nan where nobody tells.
+
+    Other processes that load the same map share the rest.
+    """
     path = Path("/proc/self/smaps_rollup")
     if not path.exists():
         return float("nan")
     lines = path.read_text(encoding="ascii").splitlines()
-    own = [line for line in lines if line.startswith(("Private_Clean", "Private_Dirty"))]
-    return sum(int(line.split()[1]) for line in own) * 1024 / 1e6
+    own = next(line for line in lines if line.startswith("Anonymous"))
+    return int(own.split()[1]) * 1024 / 1e6
 
 
 def asked_here(folder: Path, new: int) -> None:
@@ -79,16 +84,18 @@ def asked_here(folder: Path, new: int) -> None:
     taken: dict[str, Any] = {}
 
     def timed(name: str, run: Callable[[], Any]) -> Any:
-        begun = time.perf_counter()
+        clocks = (time.perf_counter(), time.process_time())
         found = run()
-        taken[name] = time.perf_counter() - begun
+        taken[name] = time.perf_counter() - clocks[0]
+        taken[f"{name}_processor"] = time.process_time() - clocks[1]
         return found
 
     path = folder / PLACEMENT
     digest = timed("hash", lambda: sha256_of(path))
     placement = timed("placement", lambda: Placement.load(path, mapped=True))
     frozen = timed("index", lambda: kept_frozen_map(placement, folder / FROZEN, digest))
-    taken["load"] = sum(taken.values())
+    for clock in ("", "_processor"):
+        taken[f"load{clock}"] = sum(taken[f"{part}{clock}"] for part in PARTS)
     points = mixture(new, WIDTH, seed=1)
     timed("first", lambda: frozen.place(points[:1]))
     each = []
@@ -97,10 +104,8 @@ def asked_here(folder: Path, new: int) -> None:
         frozen.place(points[row : row + 1])
         each.append(time.perf_counter() - begun)
     taken["query"] = statistics.median(each)
-    begun = time.process_time()
     timed("join", lambda: frozen.place(points))
-    taken["join_processor"] = time.process_time() - begun
-    taken["private_mb"] = private_mb()
+    taken["own_mb"] = own_mb()
     taken["peak_mb"] = peak_mb()
     print(json.dumps(taken))
 
@@ -126,30 +131,32 @@ HEADER = [
     "frozen s",
     "kept MB",
     "load s",
-    "of it hash, placement, index",
+    "processor s",
+    "of them hash, placement, index",
     "first query s",
     "query s",
     "joined a second",
     "a processor second",
-    "private MB",
+    "own MB",
     "peak MB",
 ]
 
 
 def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table."""
-    parts = ", ".join(f"{row[name]:.2f}" for name in ("hash", "placement", "index"))
+    parts = ", ".join(f"{row[f'{name}_processor']:.2f}" for name in PARTS)
     return [
         str(row["points"]),
         f"{row['frozen']:.1f}",
         f"{row['kept_mb']:.0f}",
         f"{row['load']:.2f}",
+        f"{row['load_processor']:.2f}",
         parts,
         f"{row['first']:.2f}",
         f"{row['query']:.3f}",
         f"{row['new'] / row['join']:.0f}",
         f"{row['new'] / row['join_processor']:.0f}",
-        f"{row['private_mb']:.0f}",
+        f"{row['own_mb']:.0f}",
         f"{row['peak_mb']:.0f}",
     ]
 
