@@ -26,8 +26,7 @@ from sphere_ebm.labelling.engines import AbstractEngine, Task, Work
 from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 from sphere_ebm.maps.frozen_map import FrozenMap
-from sphere_ebm.maps.kept import kept_frozen_map
-from sphere_ebm.maps.loading import load_placement
+from sphere_ebm.maps.kept import kept_frozen_map, load_frozen_map
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress
 
@@ -116,10 +115,11 @@ def _loaded_map(path: Path, digest: str) -> FrozenMap:
         raise ShardError(
             path, "is not the placement that this run has made", cure="repeat the command"
         )
-    placement = Placement.load(path)
-    # of a map that fitted all of its points, the label files hold the embeddings
-    held = placement if placement.embeddings is not None else load_placement(path.parent)
-    return kept_frozen_map(held, path.parent / FROZEN)
+    placement = Placement.load(path, mapped=True)
+    if placement.embeddings is None:
+        # of a map that fitted all of its points, the label files hold the embeddings
+        return load_frozen_map(path.parent)
+    return kept_frozen_map(placement, path.parent / FROZEN, digest)
 
 
 class JoinOptions(NamedTuple):

@@ -11,11 +11,9 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from sphere_ebm.errors import LabelError
-from sphere_ebm.files.formats import FROZEN
 from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.labels import Labels, read_labels
-from sphere_ebm.maps.kept import kept_frozen_map
-from sphere_ebm.maps.loading import load_placement
+from sphere_ebm.maps.kept import load_frozen_map
 from sphere_ebm.rules import checked_choice
 from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.folder import SHARDS, read_manifest
@@ -270,10 +268,9 @@ def _joined(
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, " width"]]:
     """Direction and embedding (of norm 1, or 0) of a passage that is in no text of the map."""
     check_embedder(folder, embedder)
-    placement = load_placement(folder)
     octets = np.frombuffer(passage.encode(), np.uint8)
     (embeddings, prominence), *_ = embedder.embed(octets, np.array([len(octets)]))
-    joined = kept_frozen_map(placement, folder / FROZEN).place(embeddings, prominence)
+    joined = load_frozen_map(folder).place(embeddings, prominence)
     return joined.direction[0], _unit(embeddings)[0]
 
 
