@@ -9,7 +9,7 @@ from builders import Letters, Spaces
 from ingestions import PROSE, made
 from sphere_ebm import read_shard
 from sphere_ebm.files.container import read_container
-from sphere_ebm.text.prominence import prominence_of
+from sphere_ebm.text.prominence import PROMINENCES, ordering_column, prominence_of
 
 LENGTHS = np.array([1, 3, 10, 30, 100, 7, 7], np.int64)
 
@@ -56,7 +56,14 @@ def test_a_shard_holds_the_prominence_that_was_asked_for_and_is_made_with_it(tmp
     assert shards["entropy"][1]["prominence"] == "entropy"
 
 
-@pytest.mark.usefixtures("unchecked")
-def test_another_kind_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`prominence` must be one of norm, length-corrected"):
-        made(tmp_path, tmp_path / "out", prominence="weight")
+@pytest.mark.parametrize(
+    ("kind", "says"), [("density", "before all patches are there"), ("", "got nothing")]
+)
+def test_what_no_file_alone_can_tell_is_refused(tmp_path, kind, says):
+    with pytest.raises(ValueError, match=says):
+        made(tmp_path, tmp_path / "out", prominence=kind)
+
+
+def test_any_other_word_is_a_column():
+    assert ordering_column("year") == "year"
+    assert [ordering_column(kind) for kind in PROMINENCES] == [None] * 4

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from sphere_ebm.cli.output import PLAIN, say
-from sphere_ebm.labelling.passage import RANKS, Neighbour, Surroundings
+from sphere_ebm.labelling.passage import RANKS, Surroundings
+from sphere_ebm.labelling.texts import Neighbour
 
 _SHOWN = 90  # characters of a neighbour's text
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int64
 
 from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.files.formats import MAP_FORMAT
-from sphere_ebm.files.shards.own import TableColumns
+from sphere_ebm.files.shards.own import DENSITY, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
@@ -30,10 +30,12 @@ from sphere_ebm.labelling.sources import (
     sharing,
     stacked,
     take_sidecar_edges,
+    with_prominence,
 )
 from sphere_ebm.labelling.sweeping import SWEPT
 from sphere_ebm.maps.checks import ExtraEdges
 from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.density import local_density
 from sphere_ebm.progress import StageProgress
 
 
@@ -74,8 +76,21 @@ def read_asked(
         raise nothing_usable(refused)
     chosen = _landmarks(sources, config, edges, most, sweeps)
     sweeps = 0 if chosen is None else sweeps
+    if columns.prominence == DENSITY:
+        sources = _by_density(sources, config, chosen is None)
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
     return Asked(sources, refused, edges, chosen, embeddings, prominence, columns, sweeps)
+
+
+def _by_density(sources: list[Source], config: PlacementConfig, whole: bool) -> list[Source]:
+    """Sources whose radii order the density of their points among all of them."""
+    if not whole:
+        raise LabelError(
+            f"--prominence {DENSITY} needs a map that fits all of its points, and"
+            f" {sum(len(source.table) for source in sources)} are too many; raise the number of"
+            " landmarks, or let the radii order something else"
+        )
+    return with_prominence(sources, local_density(stacked(sources)[0], config))
 
 
 def _landmarks(

@@ -1,21 +1,42 @@
-"""What the radius of a patch is to order: its prominence, of several kinds."""
+"""What the radius of a patch is to order: its prominence, of several kinds.
+
+Each is known when a file is read. What needs all patches of a map, their density, is up to `label`.
+"""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from sphere_ebm.files.shards.own import DENSITY, NORM
 from sphere_ebm.text.base import Reading
 
-Prominence = Literal["norm", "length-corrected", "rarity", "entropy"]
-PROMINENCES: tuple[Prominence, ...] = ("norm", "length-corrected", "rarity", "entropy")
+PROMINENCES = (NORM, "length-corrected", "rarity", "entropy")
+"""Kinds that `prominence_of` knows; any other word is the name of a column."""
 
 _FITTED = 3  # numbers of the curve that length is taken out by
 
 
+def check_prominence(kind: str) -> None:
+    """Raises ValueError for what is neither a kind that is known here nor the name of a column."""
+    if not kind:
+        raise ValueError(
+            f"`prominence` must be one of {', '.join(PROMINENCES)}, or a column; got nothing."
+        )
+    if kind == DENSITY:
+        raise ValueError(
+            f"`prominence` cannot be {DENSITY} before all patches are there: give it to `label`, or"
+            " to the command `map`."
+        )
+
+
+def ordering_column(kind: str) -> str | None:
+    """The column of texts in rows that `prominence` names; None where it names a kind."""
+    return None if kind in PROMINENCES else kind
+
+
 def prominence_of(
-    kind: Prominence,
+    kind: str,
     norm: Float32[np.ndarray, " patches"],
     lengths: Int64[np.ndarray, " patches"],
     readings: Sequence[Reading],

@@ -65,9 +65,9 @@ def _read_any(paths: Sequence[Path], pooling: Pooling, columns: TableColumns) ->
     layouts = [readable_layout(container) for container in containers]
     first = containers[0]
     if layouts[0] in ("F", "H"):
-        return read_per_patch(first, layouts[0], columns.keep)
+        return read_per_patch(first, layouts[0], columns)
     named = part_name(first)
     if named is None:
-        return read_per_token(containers, layouts[0], pooling)
+        return read_per_token(containers, layouts[0], pooling, columns)
     check_complete(paths)
-    return read_per_token(containers, layouts[0], pooling, part_of=named.stem)
+    return read_per_token(containers, layouts[0], pooling, columns, part_of=named.stem)
