@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Int64
+from scipy.stats import rankdata
 
 from benchmarks.arguments import parser_of
 from benchmarks.report import machine, markdown_table, publish, say
@@ -119,13 +120,14 @@ def agreement(
 ) -> float:
     """One less the variance within groups over that among all of their members, by ranks.
 
-    1 where patches that say the same have one value, 0 where they differ as any do.
+    1 where patches that say the same have one value, 0 where they differ as any do; nan where
+    nothing is said twice, or all values are equal.
     """
-    rows = np.concatenate(groups)
-    rank: Float64[np.ndarray, " members"] = np.argsort(np.argsort(values[rows])).astype(np.float64)
-    # equal values have one rank
-    _, inverse = np.unique(values[rows], return_inverse=True)
-    rank = (np.bincount(inverse, rank) / np.bincount(inverse))[inverse]
+    if not groups:
+        return math.nan
+    rank = rankdata(values[np.concatenate(groups)])
+    if not np.ptp(rank):
+        return math.nan
     ends = np.cumsum([len(group) for group in groups])[:-1]
     within = sum(len(part) * part.var() for part in np.split(rank, ends)) / len(rank)
     return float(1 - within / rank.var())
