@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +25,14 @@ from scipy.stats import rankdata
 from benchmarks.arguments import parser_of
 from benchmarks.report import machine, markdown_table, publish, say
 from sphere_ebm import read_shard
+from sphere_ebm.files.shards.lengths import corrected, length_curve
+from sphere_ebm.files.shards.own import DENSITY, LENGTH_CORRECTED, NORM
 from sphere_ebm.maps.density import local_density
 from sphere_ebm.quality.points import rank_correlation
 from sphere_ebm.text.ingest import ingest
 from sphere_ebm.text.prominence import PROMINENCES
 
 PACKAGES = ("sphere-ebm", "wordllama", "numpy")
-DENSITY = "density"
 FREQUENT = 100
 """So many words of a corpus, the most frequent ones, count as common."""
 SHOWN = 8
@@ -50,12 +52,18 @@ class Corpus(NamedTuple):
     def of(cls, path: Path) -> "Corpus":
         """The patches of a file or folder, cut and embedded as by default."""
         kinds: dict[str, np.ndarray] = {}
+        norm: list[np.ndarray] = []
         with tempfile.TemporaryDirectory() as folder:
             for kind in PROMINENCES:
                 say(f"prominence: {path.name}, {kind}")
                 run = ingest(path, Path(folder) / kind, prominence=kind)
                 tables = [read_shard(shard) for shard in sorted(run.files.values())]
-                kinds[kind] = np.concatenate([table.prominence for table in tables])
+                own = [table.prominence for table in tables]
+                kinds[kind] = np.concatenate(own)
+                norm = own if kind == NORM else norm
+        norms = [replace(t, prominence=of) for t, of in zip(tables, norm, strict=True)]
+        curve = length_curve(norms)
+        kinds[LENGTH_CORRECTED] = np.concatenate([corrected(t, curve).prominence for t in norms])
         kinds[DENSITY] = local_density(np.concatenate([table.embeddings for table in tables]))
         lengths = [table.patch_length for table in tables]
         texts = []

@@ -42,7 +42,7 @@ def test_a_corpus_is_cut_and_given_every_kind(benchmark, tmp_path, capsys):
     assert prominence.main(["--texts", str(tmp_path / "a.txt"), "--output", str(output)]) == 0
     assert output.read_text(encoding="utf-8") == capsys.readouterr().out
     rows = table_after("## a", output.read_text(encoding="utf-8"))[1:]
-    kinds = ["norm", "length-corrected", "rarity", "entropy", "density"]
+    kinds = ["norm", "rarity", "entropy", "length-corrected", "density"]
     assert [row[0] for row in rows] == kinds
     with pytest.raises(SystemExit):
         prominence.main(["--texts", str(tmp_path / "gone")])

@@ -1,5 +1,7 @@
 """What a map is asked for: which points are fitted, and what their radii order."""
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from builders import cloud, unit
 from commands import run_command
 from sphere_ebm import LabelError, PlacementConfig, label, read_labels
+from sphere_ebm.files.shards.labels import Labels
 from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.labelling.adding import join_map
 from sphere_ebm.labelling.updating import update_map
@@ -97,3 +100,85 @@ def test_the_command_orders_radii_as_it_is_told(parts: list[Path], tmp_path: Pat
     )
     assert done.code == 3
     assert "`size`: no such column; there are none" in done.err
+
+
+def spoken(folder: Path, name: str, first: int, count: int) -> Path:
+    """A table of rows with a text of another length each, whose norms tell the length."""
+    rng = np.random.default_rng(first)
+    lengths = rng.integers(3, 90, count)
+    rows = (
+        unit(rng.standard_normal((count, 6))) * (9 - np.log(lengths) + rng.random(count))[:, None]
+    )
+    np.savez(folder / name, embeddings=rows, said=["x" * n for n in lengths])
+    return folder / name
+
+
+LESS_LENGTH = TableColumns(text="said", prominence="length-corrected")
+
+
+def correlation(files: Sequence[Labels]) -> float:
+    lengths = np.concatenate([np.diff(one.bytes_offset) for one in files])
+    return float(
+        np.corrcoef(np.concatenate([one.prominence for one in files]), np.log(lengths))[0, 1]
+    )
+
+
+def test_one_curve_takes_the_length_from_all_points_and_from_those_that_join(
+    tmp_path: Path,
+) -> None:
+    inputs = [spoken(tmp_path, "a.npz", 1, 20), spoken(tmp_path, "b.npz", 2, 10)]
+    label(inputs, tmp_path / "plain", CONFIG, columns=TableColumns(text="said"))
+    label(inputs, tmp_path / "map", CONFIG, columns=LESS_LENGTH)
+
+    def files(folder: str, names: str) -> list[Labels]:
+        return [read_labels(tmp_path / folder / f"{name}.sphere.safetensors") for name in names]
+
+    assert correlation(files("plain", "ab")) < -0.8
+    assert abs(correlation(files("map", "ab"))) < 1e-3
+    for one, other in zip(files("plain", "ab"), files("map", "ab"), strict=True):
+        np.testing.assert_array_equal(one.direction, other.direction)
+    held = json.loads((tmp_path / "map" / "map.json").read_text())["columns"]
+    assert (held["prominence"], len(held["length_curve"])) == ("length-corrected", 3)
+    assert "length_curve" not in (tmp_path / "map" / "config.toml").read_text()
+    more = spoken(tmp_path, "c.npz", 3, 12)
+    grown = update_map(tmp_path / "map", [more], tmp_path / "grown").run.output
+    assert json.loads((grown / "map.json").read_text())["columns"] == held
+    join_map(tmp_path / "map", [more])
+    for folder in ("map", "grown"):
+        (joined,) = files(folder, "c")
+        lengths = np.diff(joined.bytes_offset)
+        left = np.linalg.norm(joined.embeddings, axis=1) - np.vander(np.log(lengths), 3) @ np.array(
+            held["length_curve"]
+        )
+        np.testing.assert_allclose(joined.prominence, left, atol=1e-4)
+
+
+def test_a_map_of_landmarks_has_one_curve_for_all_its_points(
+    tmp_path: Path, shard: Callable[..., Path]
+) -> None:
+    rng = np.random.default_rng(0)
+    inputs = []
+    for name, patches in (("a", 30), ("b", 25)):
+        lengths = rng.integers(2, 90, patches)
+        norm = (9 - np.log(lengths) + rng.random(patches)).astype(np.float32)
+        more = {
+            "patch_lengths": lengths.astype(np.int32),
+            "prominence": norm,
+            "bytes": np.zeros(lengths.sum(), np.uint8),
+            "entropies": np.zeros(lengths.sum(), np.float32),
+        }
+        inputs.append(shard(tmp_path / f"{name}.safetensors", patches, **more))
+    for sweeps in (0, 2):
+        folder = tmp_path / f"swept-{sweeps}"
+        columns = TableColumns(prominence="length-corrected")
+        label(inputs, folder, CONFIG, columns=columns, landmarks=25, sweeps=sweeps)
+        files = [read_labels(folder / f"{name}.sphere.safetensors") for name in "ab"]
+        assert abs(correlation(files)) < 1e-3
+        order = np.argsort(np.concatenate([one.prominence for one in files]))
+        assert (np.diff(np.concatenate([one.radius for one in files])[order]) >= 0).all()
+
+
+def test_rows_on_landmarks_have_no_lengths(tmp_path: Path) -> None:
+    inputs = [spoken(tmp_path, "a.npz", 1, 20), spoken(tmp_path, "b.npz", 2, 10)]
+    with pytest.raises(LabelError, match="length-corrected of rows needs a map that fits all"):
+        label(inputs, tmp_path / "o", CONFIG, columns=LESS_LENGTH, landmarks=20)

@@ -103,6 +103,8 @@ def test_texts_without_the_column_that_orders_are_refused(tmp_path: Path) -> Non
         with_columns(text, TableColumns(prominence="key"))
     (tmp_path / "x.txt").write_text(LONG)
     plain = read_texts(TextItem("x", tmp_path / "x.txt"))
-    says = "has no columns, and 'rarty' is no kind of prominence; choose norm, length-corrected, "
+    says = (
+        "has no columns, and 'rarty' is no kind of prominence; choose norm, rarity, entropy, length"
+    )
     with pytest.raises(ShardError, match=says):
         with_columns(plain, TableColumns(prominence="rarty"))

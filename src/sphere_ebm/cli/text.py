@@ -40,7 +40,7 @@ from sphere_ebm.cli.text_options import Models, add_text_options, models_of, pat
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.formats import MAP
 from sphere_ebm.files.map_folder import read_map
-from sphere_ebm.files.shards.own import DENSITY, NORM
+from sphere_ebm.files.shards.own import KINDS, LENGTH_CORRECTED, NORM
 from sphere_ebm.labelling.label import LabelRun, label
 from sphere_ebm.labelling.passage import surroundings
 from sphere_ebm.labelling.recipe import COMMAND
@@ -102,7 +102,8 @@ def add_text_commands(commands: Any) -> None:
     add_page(mapped)
     add_asking(mapped)
     add_columns(mapped, text=False)
-    add_text_options(mapped, (*PROMINENCES, DENSITY))
+    kinds = dict.fromkeys((LENGTH_CORRECTED, *PROMINENCES, *KINDS))
+    add_text_options(mapped, tuple(kinds))
     add_config_options(mapped)
     mapped.set_defaults(run=_map)
 
@@ -210,11 +211,12 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
     config = config_of(options)
     rows = options.embedding_column is not None
     columns = columns_of(options, options.column if rows else None)
-    kind = options.prominence or NORM
+    kind = options.prominence or LENGTH_CORRECTED
     if not rows:
         # only what needs all patches is left to the map: shards hold everything else
-        columns = replace(columns, prominence=DENSITY if kind == DENSITY else None)
-        kind = NORM if kind == DENSITY else kind
+        late = kind in KINDS and kind != NORM
+        columns = replace(columns, prominence=kind if late else None)
+        kind = NORM if late else kind
     if not (options.overwrite or rows):
         _refuse_another_map(options.output, config)
     with following(options, errors) as progress:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sphere_ebm.cli.options import add_prominence, add_report
-from sphere_ebm.files.shards.own import NORM
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.text.documents import MAX_BYTES
 from sphere_ebm.text.ingest import MEAN_LENGTH
@@ -25,7 +24,7 @@ def add_text_options(parser: argparse.ArgumentParser, kinds: Sequence[str] = PRO
     _add_reading(parser.add_argument_group("texts"))
     cuts = parser.add_argument_group("patches")
     _add_cutting(cuts)
-    add_prominence(cuts, kinds, NORM)
+    add_prominence(cuts, kinds, kinds[0])
     add_models(parser.add_argument_group("models"))
 
 

@@ -104,7 +104,8 @@ def columns_to_read(
     order is up to the map.
     """
     of_map = columns_of_map(held)
-    read = of_map if asked is None else replace(asked, prominence=of_map.prominence)
+    ordering = {"prominence": of_map.prominence, "length_curve": of_map.length_curve}
+    read = of_map if asked is None else replace(asked, **ordering)
     return read.colouring(colour_by)
 
 
@@ -131,7 +132,6 @@ def column_options(columns: TableColumns) -> dict[str, Any]:
         "text_column": columns.text,
         "id_column": columns.id,
         "keep": list(columns.keep) or None,
-        "prominence": columns.prominence,
     }
 
 

@@ -16,6 +16,7 @@ from sphere_ebm.files.shards.lines import (
     read_columns,
 )
 from sphere_ebm.files.shards.own import (
+    KINDS,
     OwnColumn,
     OwnColumns,
     TableColumns,
@@ -82,7 +83,8 @@ def _refuse_ordering(path: Path, column: str | None) -> None:
     """Raises ShardError where a column is to order the radii of a text that has none."""
     if column is not None:
         problem = f"has no columns, and {column!r} is no kind of prominence"
-        cure = f"choose {', '.join(PROMINENCES)}, or leave the file out"
+        kinds = dict.fromkeys((*PROMINENCES, *KINDS))
+        cure = f"choose {', '.join(kinds)}, or leave the file out"
         raise ShardError(path, problem, cure=cure)
 
 

@@ -250,7 +250,7 @@ def test_radii_may_order_norms_or_a_column_and_of_tokens_no_column(
     largest = np.maximum.reduceat(np.linalg.norm(deep["embeddings"][0], axis=1), STARTS)
     table = read_shard(path, columns=TableColumns(prominence="norm"))
     np.testing.assert_allclose(table.prominence, largest, rtol=1e-6)
-    with pytest.raises(ShardError, match="holds tokens, whose radii no column orders; got 'size'"):
+    with pytest.raises(ShardError, match="tokens, whose radii no column orders; got 'size'; leave"):
         read_shard(path, columns=TableColumns(prominence="size"))
 
 

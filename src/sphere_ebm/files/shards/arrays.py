@@ -28,8 +28,6 @@ from sphere_ebm.files.shards.lines import (
 )
 from sphere_ebm.files.shards.own import (
     ALL_FOUND,
-    DENSITY,
-    NORM,
     OwnColumn,
     OwnColumns,
     TableColumns,
@@ -111,7 +109,7 @@ def _prominence(
     given = rows.columns.get(name, rows.prominence if name == PROMINENCE else None)
     if given is None and columns.ordering is not None:
         raise absent(path, name, rows.columns)
-    if given is None or columns.prominence in (NORM, DENSITY):
+    if given is None or not (columns.stored or columns.ordering):
         warnings += [NORM_USED] if columns.prominence is None else []
         return norms(path, embeddings)
     weights = ordering_numbers(path, name, given)

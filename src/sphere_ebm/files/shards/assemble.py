@@ -46,9 +46,7 @@ def finite_float32(
 
 
 def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, " rows"]:
-    """Euclidean norms; those that differ by rounding alone are made equal, to order nothing.
-
-    They are rounded then, so that files of one model get the same number.
+    """Euclidean norms, see `without_rounding`.
 
     Raises:
         ShardError: at the first row whose norm exceeds float32.
@@ -64,9 +62,17 @@ def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np
         raise ShardError(
             path, problem, "embeddings", int(np.argmax(np.isinf(out))), "scale the embeddings down"
         )
-    if equal_norms(out):
-        out[out > 0] = np.float32(f"{out.max():.4g}")
-    return out
+    return without_rounding(out)
+
+
+def without_rounding(norm: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
+    """The norms; those that differ by rounding alone are made equal, since they order nothing.
+
+    They are rounded then, so that files of one model get the same number.
+    """
+    if not equal_norms(norm):
+        return norm
+    return np.where(norm > 0, np.float32(f"{norm.max():.4g}"), np.float32(0))
 
 
 def equal_norms(norm: Float[np.ndarray, " rows"]) -> bool:

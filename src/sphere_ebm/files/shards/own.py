@@ -24,6 +24,9 @@ NORM = "norm"
 """A prominence: the norms of the embeddings, whatever a file has stored."""
 DENSITY = "density"
 """A prominence: how near the nearest neighbours in the embedding are. The map finds it."""
+LENGTH_CORRECTED = "length-corrected"
+"""A prominence: what is stored, or the norm, less what lengths explain of it all over the map."""
+KINDS = (NORM, LENGTH_CORRECTED, DENSITY)
 
 OWN_METADATA = "own_columns"
 _NUMBERS = "own."
@@ -46,8 +49,10 @@ class TableColumns:
         text: what each row says, to read and search; None: nothing.
         id: what each row is called; None: rows are counted from 0.
         keep: carried through to label files, page and export.
-        prominence: what the radii order: a column of numbers, `NORM`, or `DENSITY`; None: the
+        prominence: what the radii order: a column of numbers, or a kind of `KINDS`; None: the
             column `prominence` where there is one, else the norms.
+        length_curve: what a map has found that lengths explain of the prominence, which is taken
+            away; see `sphere_ebm.files.shards.lengths`.
     """
 
     embedding: str | None = None
@@ -55,6 +60,7 @@ class TableColumns:
     id: str | None = None
     keep: tuple[str, ...] = ()
     prominence: str | None = None
+    length_curve: tuple[float, ...] | None = None
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -70,7 +76,12 @@ class TableColumns:
     @property
     def ordering(self) -> str | None:
         """The column that the radii order, where one is named."""
-        return None if self.prominence in (NORM, DENSITY) else self.prominence
+        return None if self.prominence in KINDS else self.prominence
+
+    @property
+    def stored(self) -> bool:
+        """Whether a prominence that a file has stored counts."""
+        return self.prominence in (None, LENGTH_CORRECTED)
 
     def colouring(self, name: str | None) -> "TableColumns":
         """The same, and the column that points are coloured by is kept."""
@@ -83,6 +94,7 @@ class TableColumns:
             "text": self.text,
             "id": self.id,
             "prominence": self.prominence,
+            "length_curve": None if self.length_curve is None else list(self.length_curve),
         }
         return {name: value for name, value in found.items() if value is not None} | (
             {"keep": list(self.keep)} if self.keep else {}
@@ -91,7 +103,9 @@ class TableColumns:
     @classmethod
     def from_dict(cls, held: Mapping[str, Any]) -> "TableColumns":
         """What `to_dict` has written."""
-        return cls(**{**held, "keep": tuple(held.get("keep", ()))})
+        curve = held.get("length_curve")
+        whole = {"length_curve": None if curve is None else tuple(map(float, curve))}
+        return cls(**{**held, **whole, "keep": tuple(held.get("keep", ()))})
 
 
 ALL_FOUND = TableColumns()

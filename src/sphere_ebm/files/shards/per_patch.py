@@ -101,7 +101,7 @@ def _prominence(
             flat = [one for one, info in container.tensors.items() if info.shape == rows]
             raise absent(path, name, [*own.values, *flat])
         return ordering_numbers(path, name, there[name])
-    if columns.prominence is None and "prominence" in container.tensors:
+    if columns.stored and "prominence" in container.tensors:
         return container.floats("prominence")
     warnings += [NORM_USED] if columns.prominence is None else []
     return norms(path, embeddings)

@@ -21,7 +21,7 @@ from sphere_ebm.files.shards.boundaries import (
     starts_from_mask,
 )
 from sphere_ebm.files.shards.layouts import drop_leading_ones, require_length
-from sphere_ebm.files.shards.own import ALL_FOUND, DENSITY, NORM, TableColumns
+from sphere_ebm.files.shards.own import ALL_FOUND, KINDS, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling, pool
 from sphere_ebm.files.shards.table import PatchTable
 
@@ -101,9 +101,9 @@ def _prominence(
     path = parts[0].path
     if columns.ordering is not None:
         problem = f"holds tokens, whose radii no column orders; got {columns.ordering!r}"
-        cure = f"leave --prominence out, or give it {NORM} or {DENSITY}"
+        cure = f"leave --prominence out, or give it one of {', '.join(KINDS)}"
         raise ShardError(path, problem, cure=cure)
-    stored = _join(parts, "prominence") if columns.prominence is None else None
+    stored = _join(parts, "prominence") if columns.stored else None
     if stored is not None:
         return stored
     warnings += [NORM_USED] if columns.prominence is None else []
