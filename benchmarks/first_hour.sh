@@ -15,10 +15,17 @@ case $python in
 esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+doing=nothing
+ended() {
+    code=$?
+    rm -rf "$work"
+    [ "$code" = 0 ] || printf 'first hour: FAILED at: %s\n' "$doing" >&2
+}
+trap ended EXIT
 cd "$work"
 
 step() {
+    doing=$1
     printf 'first hour: %s\n' "$1" >&2
 }
 
@@ -130,7 +137,7 @@ table = {
     "vector": rows.tolist(),
     "blurb": [f"the story of number {i}" for i in range(300)],
     "isbn": [f"{i:05d}" for i in range(300)],
-    "year": [1800 + i % 200 for i in range(300)],
+    "year": [1500 + 7 * i % 300 for i in range(300)],
     "genre": [f"genre {i % 6}" for i in range(300)],
 }
 pq.write_table(pa.table(table), "books.parquet")

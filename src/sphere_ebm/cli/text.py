@@ -157,7 +157,8 @@ def _ingest(options: argparse.Namespace, errors: Console) -> int:
     try:
         models = models_of(options)
         with following(options, errors) as progress:
-            run = _ingested(options, "", options.prominence or NORM, models, progress)
+            kind = NORM if options.prominence is None else options.prominence
+            run = _ingested(options, "", kind, models, progress)
     except (LabelError, ShardError):
         raise
     except ValueError as error:
@@ -211,7 +212,7 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
     config = config_of(options)
     rows = options.embedding_column is not None
     columns = columns_of(options, options.column if rows else None)
-    kind = options.prominence or LENGTH_CORRECTED
+    kind = LENGTH_CORRECTED if options.prominence is None else options.prominence
     if not rows:
         # only what needs all patches is left to the map: shards hold everything else
         late = kind in KINDS and kind != NORM
