@@ -165,9 +165,9 @@ with open("books.csv", encoding="utf-8") as file:
 assert [row["isbn"] for row in held] == [f"{i:05d}" for i in range(300)]
 assert {row["genre"] for row in held} == {f"genre {i}" for i in range(6)}
 year = np.array([float(row["year"]) for row in held])
-radius = np.array([float(row["radius"]) for row in held])
+radius = np.array([float(row["r"]) for row in held])
 assert np.corrcoef(year, radius)[0, 1] > 0.8
-assert len(map_table("by-density")["radius"]) == 300
+assert len(map_table("by-density")["r"]) == 300
 EOF
 run map --output books --show-neighbours "story of number 7" --json >found.json
 check "rows go by their names" \
