@@ -83,7 +83,11 @@ def print_around(passage: str, around: Surroundings) -> None:
         near = f"{math.degrees(one.angle):6.2f}°  {one.cosine:5.2f} {'far' if one.far else '   '}"
         say(console, f"{near}  {where}  {_excerpt(one)}")
     if any(one.far for one in around.neighbours):
-        say(console, "far: near on the map, but in the embedding no nearer than by chance")
+        say(
+            console,
+            "far: near on the map, but in the embedding no nearer than by chance; --rank cosine"
+            " prints what is nearest there",
+        )
 
 
 def _excerpt(one: Neighbour) -> str:
