@@ -104,8 +104,9 @@ def columns_to_read(
     order is up to the map.
     """
     of_map = columns_of_map(held)
-    ordering = {"prominence": of_map.prominence, "length_curve": of_map.length_curve}
-    read = of_map if asked is None else replace(asked, **ordering)
+    if asked is None:
+        return of_map.colouring(colour_by)
+    read = replace(asked, prominence=of_map.prominence, length_curve=of_map.length_curve)
     return read.colouring(colour_by)
 
 
