@@ -56,6 +56,7 @@ QUICKLY_COMPILED = {
 
 TINY = (
     "cli",
+    "docs",
     "figures",
     "files",
     "hamiltonian",
