@@ -1,4 +1,7 @@
-"""Small inputs by the names that the pages use."""
+"""Small inputs by the names that the pages use.
+
+Of few sizes, so that few programs are compiled for all pages together.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,8 @@ SHARDS = {
     "brief/luke.safetensors": "luke",
     "brief/matthew.safetensors": "matthew",
     "old/luke.safetensors": "luke",
-    "changed/luke.safetensors": "matthew",
+    "old/matthew.safetensors": "matthew",
+    "changed/luke.safetensors": "psalms",
     "huge/luke.safetensors": "luke",
     "huge/matthew.safetensors": "matthew",
     "new.safetensors": "genesis",
@@ -32,21 +36,23 @@ TEXTS = {
     "brief/texts/luke.txt": "luke",
     "texts/genesis.txt": "genesis",
     "texts/luke.txt": "luke",
-    "texts/elements.txt": "elements",
-    "texts/sqlite.txt": "sqlite",
+    "more-texts/genesis.txt": "genesis",
+    "more-texts/luke.txt": "luke",
+    "more-texts/elements.txt": "elements",
+    "more-texts/sqlite.txt": "sqlite",
     "other-texts/psalms.txt": "psalms",
     "new-texts/matthew.txt": "matthew",
     "more.txt": "matthew",
-    "book.txt": "austen",
+    "book.txt": "psalms",
 }
 
 OF_PAGES = {
     "command": {"map": "finished"},
     "growth": {"shards": "brief"},
     "retrieval": {"map": "finished"},
-    "sequence": {"fit": "brief-of-many", "other": "brief"},
+    "sequence": {"fit": "brief-of-many", "other": "brief", "texts": "more-texts"},
 }
-"""Folders that only some pages have: others make folders of these names."""
+"""What only some pages have by these names, or have otherwise: others make folders of them."""
 
 
 @pytest.fixture(scope="session")
@@ -78,9 +84,8 @@ def folder_of(
     """`folder_of(page)`: a working folder with the inputs of a page, and `data/` as it is."""
 
     def made(page: str) -> Path:
-        for source in inputs.iterdir():
-            (tmp_path / source.name).symlink_to(source)
-        for name, source in OF_PAGES.get(page, {}).items():
+        named = {source.name: source.name for source in inputs.iterdir()} | OF_PAGES.get(page, {})
+        for name, source in named.items():
             (tmp_path / name).symlink_to(inputs / source)
         (tmp_path / "data").symlink_to(ROOT / "data")
         monkeypatch.chdir(tmp_path)
