@@ -35,6 +35,7 @@ DEAREST = (
     "test_notebooks.py",
     "test_devices.py",
     "test_readme.py",
+    "test_blocks.py",
     "test_sample.py",
     "test_killing.py",
     "test_crosscheck.py",
@@ -56,6 +57,7 @@ QUICKLY_COMPILED = {
 
 TINY = (
     "cli",
+    "docs",
     "figures",
     "files",
     "hamiltonian",
