@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # The pinned version, the newest that was tried and the lowest that pyproject.toml allows.
 TRANSFORMERS ?= 5.23.0 5.24.0 5.0.0
 
-.PHONY: install label test lint check install-models test-models notebooks clean
+.PHONY: install label test lint check docs install-models test-models test-wheel notebooks clean
 
 install: $(VENV)/.installed
 
@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "sphere_ebm needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ann,parquet,healpix,text,pdf,librarian,studies,ray,widget]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ann,parquet,healpix,text,pdf,librarian,studies,ray,widget,docs]'
 	@touch $@
 
 label: install
@@ -54,10 +54,18 @@ test-models: install-models
 	done
 	$(MODELS_VENV)/bin/python -m pytest -rs tests/benchmarks/test_peer_methods.py
 
+# The wheel, and each of its common ways to be installed, in an empty environment with its smallest job.
+test-wheel:
+	PYTHON="$(PYTHON)" .ci/wheel
+
+# The documentation site in build/site, with warnings as errors and without a network.
+docs: install
+	$(VENV)/bin/python docs/build_site.py
+
 # Runs the notebooks and keeps their outputs; the tests run them with smaller numbers and keep nothing.
 notebooks: install
 	$(VENV)/bin/python notebooks/execute.py
 
 # Labels are results: `clean` leaves them where they are.
 clean:
-	rm -rf $(VENV) $(MODELS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MODELS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache build

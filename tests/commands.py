@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from sphere_ebm.cli.main import main
 
+FEW = ("--steps", "20", "--average", "5", "--replicas", "0")
+"""Options with which a map that nobody looks at takes little time."""
+
 TWO_TEXTS = {
     "one.txt": (
         "The old clock in the hall struck seven,\nand nobody in the house had slept. It struck"

@@ -35,10 +35,11 @@ DEAREST = (
     "test_notebooks.py",
     "test_devices.py",
     "test_readme.py",
+    "test_blocks.py",
     "test_sample.py",
     "test_killing.py",
     "test_crosscheck.py",
-    "test_ray.py",
+    "test_ray_engine.py",
 )
 """Test files that would keep one worker busy when the others have finished."""
 
@@ -56,6 +57,7 @@ QUICKLY_COMPILED = {
 
 TINY = (
     "cli",
+    "docs",
     "figures",
     "files",
     "hamiltonian",

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from sphere_ebm.cli.text_options import Models, add_text_options, models_of, pat
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.formats import MAP
 from sphere_ebm.files.map_folder import read_map
+from sphere_ebm.files.shards.own import KINDS, LENGTH_CORRECTED, NORM
 from sphere_ebm.labelling.label import LabelRun, label
 from sphere_ebm.labelling.passage import surroundings
 from sphere_ebm.labelling.recipe import COMMAND
@@ -46,6 +48,7 @@ from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.text.folder import MANIFEST, SHARDS, read_manifest
 from sphere_ebm.text.ingest import IngestRun, ingest
+from sphere_ebm.text.prominence import PROMINENCES
 
 _INPUTS = (
     "Text, Markdown, source, HTML, PDF, .jsonl, .parquet and .csv files, folders (searched"
@@ -99,7 +102,8 @@ def add_text_commands(commands: Any) -> None:
     add_page(mapped)
     add_asking(mapped)
     add_columns(mapped, text=False)
-    add_text_options(mapped)
+    kinds = dict.fromkeys((LENGTH_CORRECTED, *PROMINENCES, *KINDS))
+    add_text_options(mapped, tuple(kinds))
     add_config_options(mapped)
     mapped.set_defaults(run=_map)
 
@@ -122,6 +126,7 @@ def add_text_commands(commands: Any) -> None:
 def _ingested(
     options: argparse.Namespace,
     below: str,
+    prominence: str,
     models: Models,
     progress: StageProgress | None,
 ) -> IngestRun:
@@ -136,7 +141,7 @@ def _ingested(
         column=options.column,
         encoding=options.encoding,
         max_bytes=options.max_bytes,
-        prominence=options.prominence,
+        prominence=prominence,
         include=options.include,
         exclude=options.exclude,
         id_column=options.id_column,
@@ -152,7 +157,8 @@ def _ingest(options: argparse.Namespace, errors: Console) -> int:
     try:
         models = models_of(options)
         with following(options, errors) as progress:
-            run = _ingested(options, "", models, progress)
+            kind = NORM if options.prominence is None else options.prominence
+            run = _ingested(options, "", kind, models, progress)
     except (LabelError, ShardError):
         raise
     except ValueError as error:
@@ -205,11 +211,18 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
     begun = time.perf_counter()
     config = config_of(options)
     rows = options.embedding_column is not None
+    columns = columns_of(options, options.column if rows else None)
+    kind = LENGTH_CORRECTED if options.prominence is None else options.prominence
+    if not rows:
+        # only what needs all patches is left to the map: shards hold everything else
+        late = kind in KINDS and kind != NORM
+        columns = replace(columns, prominence=kind if late else None)
+        kind = NORM if late else kind
     if not (options.overwrite or rows):
         _refuse_another_map(options.output, config)
     with following(options, errors) as progress:
         try:
-            run = None if rows else _ingested(options, SHARDS, models_of(options), progress)
+            run = None if rows else _ingested(options, SHARDS, kind, models_of(options), progress)
         except (LabelError, ShardError):
             raise
         except ValueError as error:
@@ -220,7 +233,7 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
             config,
             overwrite=options.overwrite,
             page=options.page,
-            columns=columns_of(options, options.column if rows else None),
+            columns=columns,
             colour_by=options.colour_by,
             progress=progress,
             made_by=_recipe(options),

@@ -1,9 +1,10 @@
 """Options of the commands that begin with text: how it is read, cut and embedded."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
-from sphere_ebm.cli.options import add_report
+from sphere_ebm.cli.options import add_prominence, add_report
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.text.documents import MAX_BYTES
 from sphere_ebm.text.ingest import MEAN_LENGTH
@@ -14,18 +15,16 @@ from sphere_ebm.text.prominence import PROMINENCES
 Models = tuple[AbstractEntropyModel, AbstractEmbedder]
 
 
-def add_text_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `ingest` and `map` have in common: how texts are read, cut and embedded."""
+def add_text_options(parser: argparse.ArgumentParser, kinds: Sequence[str] = PROMINENCES) -> None:
+    """Add what `ingest` and `map` have in common: how texts are read, cut and embedded.
+
+    `kinds` of prominence are named in the help.
+    """
     add_report(parser)
     _add_reading(parser.add_argument_group("texts"))
     cuts = parser.add_argument_group("patches")
     _add_cutting(cuts)
-    cuts.add_argument(
-        "--prominence",
-        choices=PROMINENCES,
-        default="norm",
-        help="What the radius of a patch orders, see docs/text.md. [norm]",
-    )
+    add_prominence(cuts, kinds, kinds[0])
     add_models(parser.add_argument_group("models"))
 
 

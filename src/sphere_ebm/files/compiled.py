@@ -1,9 +1,10 @@
 """Functions that Numba compiles, kept on the disk where that can be written."""
 
 import inspect
+from functools import partial
 from typing import Any
 
-from sphere_ebm.errors import require
+from sphere_ebm.errors import MissingPackageError, require
 
 
 def compiled(function: Any, extra: str = "text") -> Any:
@@ -11,12 +12,20 @@ def compiled(function: Any, extra: str = "text") -> Any:
 
     Without the type checks that the test suite puts around every function: they cannot be compiled.
 
-    Raises:
-        MissingPackageError: without the package `numba`.
+    Without the package `numba` the function raises `MissingPackageError` when it is called, and not
+    before: the command names what students are made of even where none can be asked.
     """
-    numba = require("numba", extra, "this part of the package")
+    try:
+        numba = _numba(extra)
+    except MissingPackageError:
+        return partial(_numba, extra)
     plain = inspect.unwrap(function)
     try:
         return numba.njit(cache=True, nogil=True, error_model="numpy")(plain)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
         return numba.njit(nogil=True, error_model="numpy")(plain)
+
+
+def _numba(extra: str, *_: Any) -> Any:
+    """The package, whatever a function that needs it is called with."""
+    return require("numba", extra, "this part of the package")
