@@ -46,6 +46,9 @@ DEAREST = (
 DIVIDED = ("test_laws.py", "test_notebooks.py")
 """Test files whose tests share nothing that is dear unless all their parameters but the last do."""
 
+TOGETHER = {"test_comparison_figure.py": "test_compare.py"}
+"""Test files that are handed out with another one, whose dear fixture they share."""
+
 MOST_MAPPINGS = 30_000
 """Memory mappings of a worker at which it lets go of its programs; Linux allows 65 530."""
 
@@ -178,7 +181,8 @@ def unit_of_work(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if path.endswith(DIVIDED):
         return nodeid.rpartition("-")[0] or path
-    return path
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{TOGETHER.get(name, name)}"
 
 
 @pytest.hookimpl(optionalhook=True)

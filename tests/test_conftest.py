@@ -45,6 +45,11 @@ def test_the_files_and_rooms_that_are_treated_apart_are_there() -> None:
             False,
         ),
         ("test_laws.py::test_x", "test_laws.py::test_y", True),
+        (
+            "tests/heuristics/test_compare.py::test_x",
+            "tests/heuristics/test_comparison_figure.py::test_y",
+            True,
+        ),
         ("test_notebooks.py::test_x[1-energy]", "test_notebooks.py::test_x[2-laws]", False),
     ],
 )

@@ -13,6 +13,7 @@ from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.text.ingest import ingest
 
 DATA = Path(__file__).parents[1] / "data"
+SHORT = PlacementConfig(steps=100, average=20, replicas=0)
 SHARDS = sorted(DATA.glob("*.safetensors"))
 
 
@@ -52,7 +53,7 @@ def test_prominence_is_the_stored_norm_and_not_that_of_the_embedding(
 
 
 def test_the_same_patch_in_two_documents_gets_nearly_the_same_direction(tmp_path: Path) -> None:
-    run = label(DATA, tmp_path / "labels")
+    run = label(DATA, tmp_path / "labels", PlacementConfig(replicas=0))
     places: dict[bytes, list[tuple[str, np.ndarray]]] = defaultdict(list)
     for path in run.files.values():
         labels = read_labels(path)
@@ -70,7 +71,7 @@ def test_the_same_patch_in_two_documents_gets_nearly_the_same_direction(tmp_path
 
 def test_neighbours_on_the_map_of_the_texts_mostly_share_a_document(tmp_path: Path) -> None:
     shards = ingest(DATA / "texts", tmp_path / "shards", mean_length=64.0).files
-    run = label(list(shards.values()), tmp_path / "map", PlacementConfig(steps=100, average=20))
+    run = label(list(shards.values()), tmp_path / "map", SHORT)
     files = [read_labels(path) for path in run.files.values()]
     assert len(files) == 9
     document = np.repeat(np.arange(9), [len(labels) for labels in files])
@@ -84,7 +85,7 @@ def test_neighbours_on_the_map_of_the_texts_mostly_share_a_document(tmp_path: Pa
 
 def test_labels_of_the_texts_lead_back_to_them(tmp_path: Path) -> None:
     shards = ingest(DATA / "texts" / "psalms.txt", tmp_path / "shards").files
-    run = label(list(shards.values()), tmp_path / "map", PlacementConfig(steps=20, average=10))
+    run = label(list(shards.values()), tmp_path / "map", SHORT)
     (labels,) = [read_labels(path) for path in run.files.values()]
     text = (DATA / "texts" / "psalms.txt").read_bytes()
     assert labels.bytes is not None

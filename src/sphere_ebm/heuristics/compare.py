@@ -135,7 +135,8 @@ def compare(
     Args:
         embeddings: (N, D) real numbers, N >= 2.
         prominence: (N,) real numbers; by default the norms.
-        config: of the Hamiltonian, the shells and the Langevin runs; `start` is set by the method.
+        config: of the Hamiltonian, the shells and the Langevin runs; `start` is set by the method,
+            and None for `replicas` means none.
         methods: names of `METHODS`; None: all of them.
         progress: called as progress("placing", methods done, methods).
 
@@ -144,6 +145,9 @@ def compare(
         MissingPackageError: faiss is not installed and `neighbour_search` is `"approximate"`.
     """
     config = dataclasses.replace(checked_config(config), start="pca")
+    if config.replicas is None:
+        # no measure asks how sure a map is, and seconds are to be those of one run
+        config = dataclasses.replace(config, replicas=0)
     names = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in names if name not in METHODS]
     if unknown:
