@@ -15,10 +15,17 @@ case $python in
 esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+doing=nothing
+ended() {
+    code=$?
+    rm -rf "$work"
+    [ "$code" = 0 ] || printf 'first hour: FAILED at: %s\n' "$doing" >&2
+}
+trap ended EXIT
 cd "$work"
 
 step() {
+    doing=$1
     printf 'first hour: %s\n' "$1" >&2
 }
 
@@ -30,6 +37,14 @@ held = json.load(sys.stdin)
 if not eval(sys.argv[2], {"held": held}):
     sys.exit(f"first hour: FAILED: {sys.argv[1]}")
 ' "$1" "$2"
+}
+
+expect() {
+    # expect WHAT FOUND WANTED
+    if [ "$2" != "$3" ]; then
+        printf 'first hour: FAILED: %s is %s and not %s\n' "$1" "$2" "$3" >&2
+        exit 1
+    fi
 }
 
 if [ "${HERE:-}" = 1 ]; then
@@ -77,11 +92,87 @@ step "the same command keeps everything, and its options come back from the fold
 run map notes --config map/config.toml --output map --quiet --json >again.json
 check "all labels are kept" 'held["kept"] == 4' <again.json
 
+step "a run that is asked to end says how to go on, and goes on to the end"
+"$py" -m sphere_ebm map notes --output ended --json --steps 4000 --replicas 0 --log ended.log \
+    >ended.json 2>ended.txt &
+job=$!
+until grep -q 'steps: begins' ended.log 2>/dev/null; do
+    kill -0 "$job"
+    sleep 0.1
+done
+kill -TERM "$job"
+code=0
+wait "$job" || code=$?
+expect "exit code of a run that was asked to end" "$code" 143
+grep -q 'the same command continues' ended.txt
+run map notes --output ended --quiet --json --steps 4000 --replicas 0 >ended.json
+check "it ends as if nothing had been" 'len(held["labels"]) == 4' <ended.json
+
+step "wrong usage, and nothing left behind"
+code=0
+run map notes --output wrong --neighbors 3 2>usage.txt || code=$?
+expect "exit code of wrong usage" "$code" 2
+expect "lines of wrong usage" "$(wc -l <usage.txt)" 2
+head -n 1 usage.txt | grep -q -- '--neighbors'
+code=0
+run label nothing-here --output wrong --quiet 2>usage.txt || code=$?
+expect "exit code where nothing can be done" "$code" 3
+test ! -e wrong
+
 step "a page to explore, and a table for other tools"
 test -s map/map.html
 run export map --to parquet --output map.parquet --quiet
 
 # 2. Someone with embeddings from elsewhere.
+step "a table with embeddings, texts, names and more, normalised, whose radii order a column"
+"$py" - <<'EOF'
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+rng = np.random.default_rng(1)
+rows = rng.standard_normal((300, 8)) + 3 * rng.standard_normal((6, 8))[np.arange(300) % 6]
+rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+table = {
+    "vector": rows.tolist(),
+    "blurb": [f"the story of number {i}" for i in range(300)],
+    "isbn": [f"{i:05d}" for i in range(300)],
+    "year": [1500 + 7 * i % 300 for i in range(300)],
+    "genre": [f"genre {i % 6}" for i in range(300)],
+}
+pq.write_table(pa.table(table), "books.parquet")
+EOF
+books() {
+    run label books.parquet --embedding-column vector --text-column blurb --id-column isbn \
+        --keep year --colour-by genre --quiet --steps 60 --replicas 0 "$@" 2>books.txt
+}
+books --output books
+grep -q 'share their prominence' books.txt # the norms are all one: the seed orders the radii
+for kind in year density; do
+    books --output "by-$kind" --prominence $kind
+    test ! -s books.txt
+done
+run export by-year --to csv --output books.csv --quiet
+"$py" - <<'EOF'
+import csv
+
+import numpy as np
+
+from sphere_ebm.labelling.export import map_table
+
+with open("books.csv", encoding="utf-8") as file:
+    held = list(csv.DictReader(file))
+assert [row["isbn"] for row in held] == [f"{i:05d}" for i in range(300)]
+assert {row["genre"] for row in held} == {f"genre {i}" for i in range(6)}
+year = np.array([float(row["year"]) for row in held])
+radius = np.array([float(row["r"]) for row in held])
+assert np.corrcoef(year, radius)[0, 1] > 0.8
+assert len(map_table("by-density")["r"]) == 300
+EOF
+run map --output books --show-neighbours "story of number 7" --json >found.json
+check "rows go by their names" \
+    'held["surroundings"]["found"]["document"] == "books 00007"' <found.json
+
 step "embeddings with a third of exact copies"
 "$py" - <<'EOF'
 import warnings

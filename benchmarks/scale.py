@@ -59,6 +59,8 @@ class Labelled:
     peak_gb: float
     recall: float
     trustworthiness: float
+    stages: dict[str, float]
+    """Processor seconds by stage, in the order in which they began."""
 
     def cells(self) -> list[str]:
         """One row of the table."""
@@ -160,8 +162,24 @@ def label(
     return Labelled(
         case, way if few else FULL, found["points"], found["fitted"], minutes,
         found["processor_seconds"] / 60, found["peak_mb"] / 1000,
-        quality["recall"][str(K)], quality["trustworthiness"][str(K)],
+        quality["recall"][str(K)], quality["trustworthiness"][str(K)], found["stages"],
     )  # fmt: skip
+
+
+class StageTimes:
+    """Processor seconds of each stage that `label` tells of; `start` is what comes before."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {"start": 0.0}
+        self._stage = "start"
+        self._since = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """`stage` goes on, and the one before it has ended."""
+        now = time.process_time()
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
+        self._stage = stage
+        self._since = now
 
 
 def label_here(inputs: str, output: str, landmarks: int | None, jobs: int, sweeps: int) -> None:
@@ -169,13 +187,23 @@ def label_here(inputs: str, output: str, landmarks: int | None, jobs: int, sweep
     from sphere_ebm import label
     from sphere_ebm.labelling.engines import LocalEngine
 
-    run = label(inputs, output, landmarks=landmarks, sweeps=sweeps, engine=LocalEngine(jobs))
+    times = StageTimes()
+    run = label(
+        inputs,
+        output,
+        landmarks=landmarks,
+        sweeps=sweeps,
+        engine=LocalEngine(jobs),
+        progress=times,
+    )
+    times("end", 1, 1)
     facts = {
         "points": run.points,
         "fitted": len(run.placement),
         "quality": run.quality.to_dict(),
         "peak_mb": peak_mb(),
         "processor_seconds": time.process_time(),
+        "stages": times.seconds,
     }
     print(json.dumps(facts))
 
@@ -287,6 +315,14 @@ def report(labelled: Sequence[Labelled], joined: Joined | None) -> str:
             "trustworthiness@15",
         ]
         parts.append(markdown_table(head, [run.cells() for run in labelled]))
+        stages = list(dict.fromkeys(name for run in labelled for name in run.stages))
+        rows = [
+            [run.case, run.way, str(run.points)]
+            + [f"{run.stages[name]:.1f}" if name in run.stages else "–" for name in stages]
+            for run in labelled
+        ]
+        parts.append("Processor seconds by stage:")
+        parts.append(markdown_table(["shards", "way", "points", *stages], rows))
     if joined is not None:
         rows = [
             ["new points a second, neighbour search included", f"{joined.per_second:.0f}"],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from thrml import Block
 
 from sphere_ebm import Placement, PlacementConfig, ShardError, read_shard
+from sphere_ebm.files.shards.labels import write_labels
 from sphere_ebm.geometry.sphere import normalise
 from sphere_ebm.graph import NeighbourGraph, Neighbours, blockwise
 from sphere_ebm.graph.blockwise import Arrays, Blocks, Rule
@@ -323,3 +325,31 @@ def edges_in_blocks(
         held[blockwise.BOUNDED, b] = blockwise.bound(read, blocks, b, cuts, rule)
     scale = blockwise.scale_of(read, blocks)
     return [blockwise.settle_edges(read, blocks, b, scale) for b in numbers]
+
+
+def hand_made(folder: Path, *shards: Path) -> Path:
+    """A map that no sampler made: patches at random places, and a list of the label files."""
+    rng = np.random.default_rng(7)
+    names = [f"{path.stem}.sphere.safetensors" for path in shards]
+    folder.mkdir()
+    for shard, name in zip(shards, names, strict=True):
+        table = read_shard(shard)
+        direction = rng.standard_normal((len(table.prominence), 3)).astype(np.float32)
+        ones = np.ones(len(direction), np.float32)
+        write_labels(
+            folder / name,
+            table,
+            {
+                "direction": direction / np.linalg.norm(direction, axis=1, keepdims=True),
+                "radius": ones,
+                "shell": ones.astype(np.int32),
+                "radius_std": ones,
+                "angle_std": ones,
+            },
+            metadata={},
+        )
+    held = {"format": "sphere_map_v1", "id": "0", "config": {}, "files": {}}
+    (folder / "map.json").write_text(
+        json.dumps(held | {"sources": [{"labels": name} for name in names]})
+    )
+    return folder

@@ -39,7 +39,7 @@ DEAREST = (
     "test_sample.py",
     "test_killing.py",
     "test_crosscheck.py",
-    "test_ray.py",
+    "test_ray_engine.py",
 )
 """Test files that would keep one worker busy when the others have finished."""
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from builders import in_groups, table_after
+from builders import in_groups, table_after, unit
 
 
 def test_every_change_is_a_row_and_strengths_are_stable(benchmark, write_set, capsys):
@@ -19,6 +19,15 @@ def test_every_change_is_a_row_and_strengths_are_stable(benchmark, write_set, ca
     assert header[:3] == ["change", "tightness", "recall@15"]
     assert [row[0] for row in rows] == changes
     assert {row[-1] for row in rows[:3]} == {"yes"}
+
+
+def test_a_map_is_unstable_by_its_dynamics_and_by_nothing_else(benchmark):
+    knobs = benchmark("knobs")
+    points = in_groups(60, 0, groups=4, width=8)
+    data = knobs.Dataset("tiny", unit(points).astype(np.float32), np.zeros(60, np.int16))
+    near = knobs.nearest_neighbours(data.embeddings, 20)
+    assert knobs.turned(data, {}, near).stable, "norms that order no radii are no unrest"
+    assert not knobs.turned(data, {"step_size": 1.2}, near).stable
 
 
 def test_tightness_is_the_median_angle_to_the_middle_of_the_class(benchmark):

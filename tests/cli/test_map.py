@@ -12,6 +12,7 @@ from builders import Letters, Spaces, contents
 from commands import TWO_TEXTS, Command, run_command
 from sphere_ebm import read_labels
 from sphere_ebm.cli import text as cli_text
+from sphere_ebm.cli import text_options
 
 SMALL = [
     "--mean-length",
@@ -37,7 +38,7 @@ def but_warnings(text: str) -> list[str]:
 @pytest.fixture
 def tiny(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The same with models that need no package and no time."""
-    monkeypatch.setattr(cli_text, "make_models", lambda *_, **__: (Spaces(), Letters()))
+    monkeypatch.setattr(text_options, "make_models", lambda *_, **__: (Spaces(), Letters()))
     return command
 
 
@@ -178,7 +179,7 @@ def no_models(*_: Any, **__: Any) -> None:
 def test_a_passage_of_a_text_is_answered_from_the_finished_map_without_a_model(
     command: Command, finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, quiet: list[str]
 ) -> None:
-    monkeypatch.setattr(cli_text, "make_models", no_models)
+    monkeypatch.setattr(text_options, "make_models", no_models)
     before = contents(finished[1])
     done = command(
         "map",

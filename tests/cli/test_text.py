@@ -20,7 +20,7 @@ import pytest
 from builders import Letters, Spaces, texts_in
 from commands import TWO_TEXTS, Command, run_command
 from sphere_ebm import read_shard
-from sphere_ebm.cli import text as cli_text
+from sphere_ebm.cli import text_options
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.journal import JOURNAL
 from sphere_ebm.text import byte_model
@@ -45,7 +45,9 @@ def real(unchecked: None) -> Command:
 @pytest.fixture
 def command(real: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The same with models that need no package and no time."""
-    monkeypatch.setattr(cli_text, "make_models", lambda *_, **__: (Spaces(noise=True), letters()))
+    monkeypatch.setattr(
+        text_options, "make_models", lambda *_, **__: (Spaces(noise=True), letters())
+    )
     return real
 
 
@@ -134,56 +136,6 @@ def test_json_is_one_object(command: Command, texts: Path, tmp_path: Path) -> No
 
 PAIRS = (("one", "txt"), ("two", "md"))
 
-OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
-    ([], {"rule": "monotonic", "rise": None, "max_patch_length": 384, "utf8_safe": True}),
-    (["--rule", "global"], {"rule": "global"}),
-    (["--rule", "upstream", "--threshold", "0.25"], {"rule": "upstream", "threshold": 0.25}),
-    (["--rule", "both", "--threshold", "1"], {"rule": "both", "rise": 0.0}),
-    (["--rule", "both", "--rise", "0.5"], {"rule": "both", "rise": 0.5}),
-    (["--threshold", "-1.5"], {"threshold": -1.5}),
-    (["--max-patch-length", "7"], {"max_patch_length": 7}),
-    (["--max-patch-length", "0"], {"max_patch_length": None}),
-    (["--cut-characters", "--max-patch-length", "3"], {"utf8_safe": False, "max_patch_length": 3}),
-]
-
-
-@pytest.mark.parametrize(("options", "expected"), OPTIONS)
-def test_options_of_patches_reach_the_run(
-    command: Command, texts: Path, tmp_path: Path, options: list[str], expected: dict[str, Any]
-) -> None:
-    assert command("ingest", texts / "one.txt", "-o", tmp_path / "out", "-q", *options).code == 0
-    held = json.loads((tmp_path / "out" / "ingest.json").read_text())
-    stored = json.loads(read_container(tmp_path / "out" / "one.safetensors").metadata["patching"])
-    assert {name: held["patching"][name] for name in expected} == expected
-    assert {name: stored[name] for name in expected} == expected
-    assert isinstance(stored["threshold"], float)
-    assert held["mean_length"] == (None if "--threshold" in options else 32.0)
-
-
-def test_the_mean_length_reaches_the_run(command: Command, texts: Path, tmp_path: Path) -> None:
-    patches = []
-    for mean in (6, 12):
-        done = command(
-            "ingest", texts / "two.md", "-o", tmp_path / str(mean), "--mean-length", mean, "--json"
-        )
-        patches.append(json.loads(done.out)["statistics"]["mean"])
-        assert json.loads((tmp_path / str(mean) / "ingest.json").read_text())["mean_length"] == mean
-    assert patches == pytest.approx([6, 12], rel=0.2)
-
-
-def test_options_of_texts_reach_the_run(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_bytes('{"body": "für alle", "text": "no"}\n'.encode("cp1252"))
-    options = ["--column", "body", "--encoding", "cp1252", "--max-bytes", "99"]
-    assert (
-        command("ingest", tmp_path / "rows.jsonl", "-o", tmp_path / "out", "-q", *options).code == 0
-    )
-    octets = read_shard(tmp_path / "out" / "rows.safetensors").bytes
-    assert octets is not None
-    assert octets.tobytes().decode() == "für alle"
-    options[-1] = "9"
-    done = command("ingest", tmp_path / "rows.jsonl", "-o", tmp_path / "other", "-q", *options)
-    assert (done.code, "line 1 is longer than 9 bytes" in done.err) == (3, True)
-
 
 def malformed(folder: Path) -> dict[str, str]:
     """Inputs that are wrong, each in one way, and what is said of them."""
@@ -265,47 +217,6 @@ def test_names_that_no_terminal_takes_are_one_line_each(command: Command, tmp_pa
     assert r"bad\udcff\n.txt: is not utf-8" in done.err
     (shard,) = (tmp_path / "out").glob("*.safetensors")
     assert read_container(shard).metadata["source_file"] == r"good\udcff\n.txt"
-
-
-# wrong usage
-
-WRONG: list[tuple[list[str], str]] = [
-    (["--rule", "none"], "--rule"),
-    (
-        ["--rise", "1"],
-        "`rise` must be a number with the rule both and None with others; got 1.0 with monotonic",
-    ),
-    (["--rule", "both", "--rise", "inf"], "`rise`"),
-    (["--threshold", "nan"], "`threshold` must be a number"),
-    (["--threshold", "1e39"], "`threshold` must be a number that float32 can hold"),
-    (["--threshold", "x"], "--threshold"),
-    (["--mean-length", "0.5"], "`mean_length` must be a finite number of bytes >= 1; got 0.5"),
-    (["--mean-length", "inf"], "`mean_length` must be a finite number"),
-    (["--max-patch-length", "2"], "`max_patch_length` must be None or an integer >= 4"),
-    (["--max-patch-length", "-1"], "`max_patch_length`"),
-    (["--encoding", "utf-9"], "`encoding` must be a text encoding that Python knows"),
-    (["--max-bytes", "0"], "`max_bytes` must be at least 1; got 0"),
-    (["--entropy", "blt"], "`blt_model` must name the model to load"),
-    (["--embedder", "blt"], "`blt_model` must name the model to load"),
-    (["--embedder", "sentences"], "`sentence_model` must name the model to load"),
-    (["--blt-model", "x"], "`blt_model` must be left out: no such model is asked for"),
-    (["--entropy", "gpt"], "--entropy"),
-    (["--no-such-option"], "--no-such-option"),
-]
-
-
-@pytest.mark.parametrize("name", ["ingest", "map"])
-@pytest.mark.parametrize(("options", "says"), WRONG)
-def test_wrong_usage_is_2_and_says_why_in_its_first_line(
-    real: Command, texts: Path, tmp_path: Path, name: str, options: list[str], says: str
-) -> None:
-    done = real(name, texts, "-o", tmp_path / "out", "--json", *options)
-    assert (done.code, done.out) == (2, "")
-    first, second = [line for line in done.err.splitlines() if "warning" not in line]
-    assert first.startswith(f"sphere-ebm {name}: ")
-    assert says in first
-    assert second == f"see sphere-ebm {name} --help"
-    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

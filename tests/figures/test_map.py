@@ -4,122 +4,26 @@ import os
 import re
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.pyplot
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
-from sphere_ebm.figures import world
+from drawings import (
+    SHELLS,
+    SomePlacement,
+    all_text,
+    drawn_points,
+    inputs,
+    panel,
+    uniform_directions,
+)
 from sphere_ebm.figures.colours import PALETTE
 from sphere_ebm.figures.map import plot_map, save_figure
-from sphere_ebm.figures.world import hammer, lambert_pair
-
-MAP_AREA = 4 * np.pi
-
-
-@dataclass(frozen=True)
-class SomeShells:
-    radius: np.ndarray
-    capacity: np.ndarray
-
-
-SHELLS = SomeShells(radius=np.array([1.0, 2.0, 3.0]), capacity=np.array([1.0, 2.0, 3.0]))
-
-
-def uniform_directions(n: int, seed: int = 0) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(n, 3))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def inputs(n: int, documents: int = 3) -> dict[str, object]:
-    rng = np.random.default_rng(1)
-    shell = rng.integers(0, 3, n)
-    return {
-        "direction": uniform_directions(n),
-        "radius": (SHELLS.radius[shell] + 0.1 * rng.random(n)).astype(np.float32),
-        "document": np.arange(n) % documents,
-        "document_names": [f"text {k}" for k in range(documents)],
-        "shell": shell,
-        "shells": SHELLS,
-        "energy": {
-            name: np.linspace(3.0, 1.0, 20) * n
-            for name in ("gravity", "lateral", "osmotic", "total")
-        },
-        "steps": np.arange(0, 200, 10),
-        "quality": {"recall@15": 0.41234},
-    }
-
-
-def panel(figure: Figure, label: str) -> Axes:
-    return next(axes for axes in figure.axes if axes.get_label() == label)
-
-
-def drawn_points(figure: Figure, label: str) -> np.ndarray:
-    return np.concatenate([np.asarray(c.get_offsets()) for c in panel(figure, label).collections])
-
-
-def all_text(figure: Figure) -> str:
-    return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
-
-
-def test_two_discs_hold_the_half_spheres_as_they_are_seen_from_outside():
-    rng = np.random.default_rng(5)
-    u = rng.standard_normal((20_000, 3))
-    u /= np.linalg.norm(u, axis=1, keepdims=True)
-    drawn = lambert_pair(u)
-    front = u[:, 0] >= 0
-    middle = np.where(front, -1.5, 1.5)
-    across = (drawn[:, 0] - middle) * np.where(front, 1, -1)
-    radius = np.hypot(across, drawn[:, 1])
-    assert radius.max() <= np.sqrt(2)
-    # the inverse of Lambert's azimuthal projection
-    np.testing.assert_allclose(np.abs(u[:, 0]), 1 - radius**2 / 2, atol=1e-12)
-    np.testing.assert_allclose(u[:, 1], across * np.sqrt(1 - radius**2 / 4), atol=1e-12)
-    np.testing.assert_allclose(u[:, 2], drawn[:, 1] * np.sqrt(1 - radius**2 / 4), atol=1e-12)
-    # areas are equal where squares of radii are uniform
-    assert stats.kstest(radius**2 / 2, "uniform").pvalue > 1e-3
-
-
-def test_hammer_gives_equal_areas_to_equal_solid_angles():
-    n = 200_000
-    k = np.arange(n) + 0.5
-    height = 1 - 2 * k / n
-    turn = np.pi * (1 + 5**0.5) * k
-    ring = np.sqrt(1 - height**2)
-    xy = hammer(np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1))
-    counts, _, _ = np.histogram2d(
-        xy[:, 0], xy[:, 1], bins=[10, 5], range=[[-1.5, 1.5], [-0.7, 0.7]]
-    )
-    expected = n * (0.3 * 0.28) / MAP_AREA
-    np.testing.assert_allclose(counts, expected, rtol=0.02)
-
-
-def test_hammer_fills_its_ellipse_and_no_more():
-    x, y = hammer(uniform_directions(20_000)).T
-    reach = (x / (2 * np.sqrt(2))) ** 2 + (y / np.sqrt(2)) ** 2
-    assert reach.max() <= 1 + 1e-6
-    assert reach.max() > 0.995
-
-
-@pytest.mark.parametrize(
-    ("direction", "place"),
-    [
-        ((1, 0, 0), (0, 0)),
-        ((0, 1, 0), (2 * np.sqrt(2 - np.sqrt(2)), 0)),
-        ((0, -1, 0), (-2 * np.sqrt(2 - np.sqrt(2)), 0)),
-        ((0, 0, 1), (0, np.sqrt(2))),
-        ((0, 0, -1), (0, -np.sqrt(2))),
-        ((-1, 1e-12, 0), (2 * np.sqrt(2), 0)),
-    ],
-)
-def test_hammer_puts_the_axes_where_the_formula_says(direction, place):
-    np.testing.assert_allclose(hammer(np.array([direction], np.float64))[0], place, atol=1e-9)
+from sphere_ebm.figures.world import hammer
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 50])
@@ -199,23 +103,6 @@ def test_points_kept_as_by_chance_have_a_ring_and_are_counted(monkeypatch, docum
     assert not rings(plot_map(**given, chance=chance))
 
 
-def test_regions_carry_the_names_of_their_documents():
-    direction = np.repeat(np.array([[1, 0, 0], [-0.6, 0.8, 0]], np.float32), 20, axis=0)
-    document = np.repeat([0, 1], 20)
-    figure = plot_map(
-        direction, np.ones(40, np.float32), document=document, document_names=["near", "far"]
-    )
-    places = {text.get_text(): text.get_position() for text in panel(figure, "map").texts}
-    np.testing.assert_allclose(places["near"], (0, 0), atol=1e-6)
-    np.testing.assert_allclose(places["far"], hammer(direction[20:21])[0], atol=1e-6)
-
-
-def test_names_never_cover_each_other():
-    direction = np.tile(np.array([[1, 0, 0]], np.float32), (40, 1))
-    figure = plot_map(direction, np.ones(40, np.float32), document=np.arange(40) % 2)
-    assert len(panel(figure, "map").texts) == 1
-
-
 def test_awkward_names_are_text_and_not_mathematics(tmp_path):
     given = inputs(40) | {"document_names": ["price $5 and $6_a", "聖書", "x" * 200]}
     save_figure(plot_map(**given), tmp_path / "map.png")
@@ -263,65 +150,10 @@ def test_undefined_measures_are_left_out_of_the_heading():
     assert "nan" not in text
 
 
-def test_shell_bars_count_points_and_the_line_is_the_capacity():
-    given = inputs(60)
-    axes = panel(plot_map(**given), "shells")
-    assert [bar.get_height() for bar in axes.patches] == np.bincount(
-        given["shell"], minlength=3
-    ).tolist()
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), [10, 20, 30])
-
-
-def test_without_shells_the_radii_are_a_histogram():
-    figure = plot_map(uniform_directions(50), np.linspace(1, 2, 50).astype(np.float32))
-    assert sum(bar.get_height() for bar in panel(figure, "shells").patches) == 50
-
-
-def test_energies_are_per_point_against_the_given_steps():
-    axes = panel(plot_map(**inputs(50)), "energy")
-    assert {line.get_label() for line in axes.lines} == {"gravity", "lateral", "osmotic", "total"}
-    for line in axes.lines:
-        np.testing.assert_allclose(line.get_ydata(), np.linspace(3.0, 1.0, 20))
-        np.testing.assert_array_equal(line.get_xdata(), np.arange(0, 200, 10))
-
-
-def test_without_energies_there_is_no_energy_panel():
-    labels = [
-        axes.get_label() for axes in plot_map(uniform_directions(5), np.ones(5, np.float32)).axes
-    ]
-    assert "energy" not in labels
-    assert {"map", "front", "back", "shells"} <= set(labels)
-
-
 def test_heading_tells_size_and_quality():
     text = all_text(plot_map(**inputs(1234), title="A map"))
     for part in ("A map", "1\u202f234 points", "3 documents", "recall@15 0.412"):
         assert part in text
-
-
-def test_many_points_become_an_image(monkeypatch):
-    monkeypatch.setattr(world, "RASTER_ABOVE", 100)
-    figure = plot_map(**inputs(500))
-    axes = panel(figure, "map")
-    assert not axes.collections
-    image = np.asarray(axes.images[0].get_array())
-    filled = image[..., 3] > 0
-    assert 450 < filled.sum() <= 500
-    row, column = np.argwhere(filled).mean(axis=0) / filled.shape
-    assert abs(row - 0.5) < 0.1
-    assert abs(column - 0.5) < 0.1
-
-
-def test_image_and_dots_agree_on_places(monkeypatch):
-    monkeypatch.setattr(world, "RASTER_ABOVE", 1)
-    direction = np.tile(np.array([[0.6, 0.0, 0.8]], np.float32), (2, 1))
-    image = np.asarray(
-        panel(plot_map(direction, np.ones(2, np.float32)), "map").images[0].get_array()
-    )
-    ((row, column),) = np.argwhere(image[..., 3] > 0)
-    x, y = hammer(direction)[0]
-    assert abs((column + 0.5) / image.shape[1] * 2 - 1 - x / (2 * np.sqrt(2))) < 2 / image.shape[1]
-    assert abs(1 - (row + 0.5) / image.shape[0] * 2 - y / np.sqrt(2)) < 2 / image.shape[0]
 
 
 def test_points_that_are_not_finite_are_left_out():
@@ -397,56 +229,6 @@ def test_saving_replaces_an_older_file(tmp_path: Path):
     assert save_figure(plot_map(**inputs(5)), str(target)) == target
     assert target.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
-
-
-# labels and values
-
-
-def texts_of(figure: Figure) -> list[str]:
-    found = [text.get_text() for text in figure.texts]
-    return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
-def test_labels_may_be_strings_and_more_than_ten_and_are_called_what_they_are() -> None:
-    rng = np.random.default_rng(3)
-    given = [f"kind {k}" for k in rng.integers(0, 14, 200)]
-    figure = plot_map(uniform_directions(200), np.ones(200), labels=given, name="kinds")
-    shown = texts_of(figure)
-    assert any("14 kinds" in text for text in shown)
-    assert not any("document" in text for text in shown)
-    for k in range(14):
-        assert any(text.startswith(f"kind {k}  ") for text in shown)
-
-
-def test_of_many_classes_the_largest_twenty_have_colours_and_missing_ones_are_told() -> None:
-    given = [*range(30), *range(20), *([None, float("nan")] * 5)]
-    figure = plot_map(uniform_directions(60), np.ones(60), labels=given)
-    shown = texts_of(figure)
-    assert any("30 classes" in text for text in shown)
-    assert any(text.startswith("10 more  10") for text in shown)
-    assert any(text.startswith("without  10") for text in shown)
-
-
-def test_values_are_a_continuous_scale_and_what_is_no_number_is_grey() -> None:
-    values = np.linspace(2.0, 5.0, 50)
-    values[7] = np.nan
-    figure = plot_map(uniform_directions(50), np.ones(50), values=values, name="year")
-    scale = panel(figure, "year scale")
-    assert scale.get_title(loc="left") == "year"
-    assert scale.get_ylim() == (2.0, 5.0)
-    assert any("1 without year" in text for text in texts_of(figure))
-    assert panel(figure, "radius scale").get_title(loc="left") == "radius", "of the globes"
-
-
-@dataclass(frozen=True)
-class SomePlacement:
-    direction: np.ndarray
-    radius: np.ndarray
-    shell: np.ndarray
-    shells: SomeShells
-    energy: dict[str, np.ndarray]
-    step: np.ndarray
-    prominence: np.ndarray
 
 
 def test_a_placement_brings_its_radii_shells_and_energies() -> None:

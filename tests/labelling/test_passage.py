@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from builders import Letters, Spaces
+from builders import Letters, Spaces, hand_made
 from sphere_ebm import (
     FrozenMap,
     LabelError,
@@ -20,10 +20,10 @@ from sphere_ebm import (
     ShardError,
     label,
     read_labels,
-    read_shard,
 )
-from sphere_ebm.files.shards.labels import Labels, write_labels
-from sphere_ebm.labelling.passage import Neighbour, Surroundings, surroundings
+from sphere_ebm.files.shards.labels import Labels
+from sphere_ebm.labelling.passage import Surroundings, surroundings
+from sphere_ebm.labelling.texts import Neighbour
 from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.ingest import ingest
 from sphere_ebm.text.patching import Patching
@@ -303,47 +303,6 @@ def test_a_folder_without_a_map_is_a_label_error(tmp_path: Path) -> None:
         surroundings(tmp_path, NEW, never)
 
 
-def hand_made(folder: Path, *shards: Path) -> Path:
-    """A map that no sampler made: patches at random places, and a list of the label files."""
-    rng = np.random.default_rng(7)
-    names = [f"{path.stem}.sphere.safetensors" for path in shards]
-    folder.mkdir()
-    for shard, name in zip(shards, names, strict=True):
-        table = read_shard(shard)
-        direction = rng.standard_normal((len(table.prominence), 3)).astype(np.float32)
-        ones = np.ones(len(direction), np.float32)
-        write_labels(
-            folder / name,
-            table,
-            {
-                "direction": direction / np.linalg.norm(direction, axis=1, keepdims=True),
-                "radius": ones,
-                "shell": ones.astype(np.int32),
-                "radius_std": ones,
-                "angle_std": ones,
-            },
-            metadata={},
-        )
-    held = {"format": "sphere_map_v1", "id": "0", "config": {}, "files": {}}
-    (folder / "map.json").write_text(
-        json.dumps(held | {"sources": [{"labels": name} for name in names]})
-    )
-    return folder
-
-
-def test_labels_without_bytes_are_a_label_error_that_names_them(
-    world: World, tmp_path: Path
-) -> None:
-    np.save(
-        tmp_path / "rows.npy", np.random.default_rng(0).standard_normal((9, 8)).astype(np.float32)
-    )
-    folder = hand_made(tmp_path / "map", world.shards[0], tmp_path / "rows.npy")
-    with pytest.raises(
-        LabelError, match=r"rows\.sphere\.safetensors holds no bytes: make the map from text"
-    ):
-        surroundings(folder, "The old clock", never)
-
-
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_a_label_file_that_cannot_be_read_is_a_shard_error_that_names_it(
     world: World, tmp_path: Path, damage: str
@@ -394,48 +353,6 @@ def test_a_list_of_label_files_that_is_damaged_is_a_label_error(
 def test_fewer_neighbours_than_none_are_a_value_error(world: World) -> None:
     with pytest.raises(ValueError, match="count"):
         surroundings(world.maps["all"], "Rivers carry sand", never, count=-1)
-
-
-def test_rows_of_one_file_are_documents_of_their_own(tmp_path: Path) -> None:
-    rows = [
-        "Rivers carry sand to the sea.",
-        "The clock struck seven.",
-        "Mountains remember the sea.",
-    ] * 3
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
-    run = ingest(
-        tmp_path / "rows.jsonl",
-        tmp_path / "s",
-        mean_length=6.0,
-        entropy=Spaces(),
-        embedder=Letters(),
-    )
-    (path,) = label(list(run.files.values()), tmp_path / "map", CONFIG).files.values()
-    labels = read_labels(path)
-    assert [name for name, _ in labels.documents] == [f"line {i}" for i in range(1, 10)]
-    ends = labels.bytes_offset[np.cumsum([count for _, count in labels.documents])]
-    assert ends.tolist() == np.cumsum([len(row) for row in rows]).tolist()
-    around = surroundings(tmp_path / "map", "clock struck", never)
-    assert around.found is not None
-    assert around.found.document == "rows.jsonl line 2"
-    assert around.found.start == rows[1].index("clock")
-    for one in (around.found, *around.neighbours):
-        row = rows[int(one.document.removeprefix("rows.jsonl line ")) - 1].encode()
-        assert row[one.start :].startswith(one.patch)
-        assert one.before + one.patch + one.after == row
-    across = surroundings(tmp_path / "map", "sea.The clock", Letters)
-    assert across.found is None
-
-
-@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2009", "\x1c"])
-def test_any_white_space_in_a_text_is_white_space(tmp_path: Path, space: str) -> None:
-    (tmp_path / "a.txt").write_text(f"{space}Rivers{space}carry sand and gravel to the sea. " * 4)
-    run = ingest(
-        tmp_path / "a.txt", tmp_path / "s", mean_length=6.0, entropy=Spaces(), embedder=Letters()
-    )
-    label(list(run.files.values()), tmp_path / "map", CONFIG)
-    for passage in (f"Rivers{space}carry", "Rivers carry"):
-        assert surroundings(tmp_path / "map", passage, never).found is not None
 
 
 def test_a_passage_that_utf8_cannot_hold_is_a_value_error(world: World) -> None:

@@ -3,6 +3,8 @@
 Equal by the law, different when it is broken.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,22 @@ def test_a_temperature_that_has_not_equilibrated_shows_as_a_disagreement() -> No
         values[frozen] = values[frozen].mean() + 0.3 * (values[frozen] - values[frozen].mean())
     curve = thermodynamics(samples)
     assert abs(curve.disagreement()[1]) > 10
+
+
+def test_the_error_of_the_slope_contains_what_a_bend_makes_of_it() -> None:
+    """The energy is T³ to its last digit: finite differences alone are to blame."""
+    temperatures = np.array([0.5, 0.6, 0.8, 1.0, 1.1, 1.5])
+    samples = gas(temperatures)
+    tiny = 1e-7 * np.random.default_rng(0).standard_normal((len(samples.temperature), 2000))
+    exact = samples.temperature[:, None] ** 3 + tiny
+    curve = thermodynamics(dataclasses.replace(samples, energy={"gravity": exact}))
+    missed = np.abs(curve.heat_capacity_from_slope - 3 * temperatures**2)
+    np.testing.assert_allclose(curve.slope_error, missed, rtol=1e-3)
+    assert missed.min() > 0.005
+    few = gas(temperatures[:3])
+    exact = few.temperature[:, None] ** 3 + tiny[: len(few.temperature)]
+    few = dataclasses.replace(few, energy={"gravity": exact})
+    assert thermodynamics(few).slope_error.max() < 1e-6, "three points cannot tell"
 
 
 def test_order_parameters_are_averaged_and_what_samplers_record_is_not_one_of_them() -> None:

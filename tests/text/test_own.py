@@ -79,3 +79,32 @@ def test_files_that_are_no_rows_have_no_columns(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text(LONG)
     text = read_texts(TextItem("x", tmp_path / "x.txt"))
     assert with_columns(text, TableColumns(keep=("year",))) is text
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_column_orders_the_radii_of_all_patches_of_a_row(tmp_path: Path, kind: str) -> None:
+    ROWS[3]["year"], before = 7, ROWS[3]["year"]
+    try:
+        path = written(tmp_path, kind)
+    finally:
+        ROWS[3]["year"] = before
+    table = read_shard(ingest(path, tmp_path / "o", prominence="year").files[path])
+    assert len(table) > 3
+    np.testing.assert_array_equal(table.prominence, np.array([1, 3, 7])[table.document])
+    assert not table.own.values
+
+
+def test_texts_without_the_column_that_orders_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "jsonl")
+    text = read_texts(TextItem("rows", path))
+    with pytest.raises(ShardError, match="`year` at index 2: nan is not a finite float32; give"):
+        with_columns(text, TableColumns(prominence="year"))
+    with pytest.raises(ShardError, match="`key`: holds words"):
+        with_columns(text, TableColumns(prominence="key"))
+    (tmp_path / "x.txt").write_text(LONG)
+    plain = read_texts(TextItem("x", tmp_path / "x.txt"))
+    says = (
+        "has no columns, and 'rarty' is no kind of prominence; choose norm, rarity, entropy, length"
+    )
+    with pytest.raises(ShardError, match=says):
+        with_columns(plain, TableColumns(prominence="rarty"))

@@ -9,25 +9,9 @@ from builders import Letters, Spaces
 from ingestions import PROSE, made
 from sphere_ebm import read_shard
 from sphere_ebm.files.container import read_container
-from sphere_ebm.text.prominence import prominence_of
+from sphere_ebm.text.prominence import PROMINENCES, ordering_column, prominence_of
 
 LENGTHS = np.array([1, 3, 10, 30, 100, 7, 7], np.int64)
-
-
-def test_what_length_explains_is_taken_out():
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(1, 200, 500)
-    own = rng.standard_normal(500)
-    norm = (5 - 2 * np.log(lengths) + 0.1 * np.log(lengths) ** 2 + own).astype(np.float32)
-    found = prominence_of("length-corrected", norm, lengths, [])
-    assert abs(np.corrcoef(norm, np.log(lengths))[0, 1]) > 0.2
-    assert abs(np.corrcoef(found, np.log(lengths))[0, 1]) < 1e-5
-    assert np.corrcoef(found, own)[0, 1] > 0.98
-
-
-def test_of_patches_of_one_length_nothing_is_taken():
-    norm = np.arange(5, dtype=np.float32)
-    np.testing.assert_array_equal(prominence_of("length-corrected", norm, np.full(5, 8), []), norm)
 
 
 @pytest.mark.parametrize("kind", ["rarity", "entropy"])
@@ -56,7 +40,27 @@ def test_a_shard_holds_the_prominence_that_was_asked_for_and_is_made_with_it(tmp
     assert shards["entropy"][1]["prominence"] == "entropy"
 
 
-@pytest.mark.usefixtures("unchecked")
-def test_another_kind_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`prominence` must be one of norm, length-corrected"):
-        made(tmp_path, tmp_path / "out", prominence="weight")
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("density", "`prominence` cannot be density before all patches are there"),
+        ("length-corrected", "`prominence` cannot be length-corrected before"),
+        ("", "got nothing"),
+    ],
+)
+def test_what_no_file_alone_can_tell_is_refused(tmp_path, kind, says):
+    with pytest.raises(ValueError, match=says):
+        made(tmp_path, tmp_path / "out", prominence=kind)
+
+
+def test_norms_of_an_embedder_that_normalises_are_equal():
+    lengths = np.full(3, 2)
+    norm = np.array([1, 1 + 2**-23, 1 - 2**-24], np.float32)
+    assert prominence_of("norm", norm, lengths, []).tolist() == [1, 1, 1]
+    apart = np.linspace(1, 2, 3, dtype=np.float32)
+    np.testing.assert_array_equal(prominence_of("norm", apart, lengths, []), apart)
+
+
+def test_any_other_word_is_a_column():
+    assert ordering_column("year") == "year"
+    assert [ordering_column(kind) for kind in PROMINENCES] == [None] * 3

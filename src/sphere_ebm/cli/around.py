@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from sphere_ebm.cli.output import PLAIN, say
-from sphere_ebm.labelling.passage import RANKS, Neighbour, Surroundings
+from sphere_ebm.labelling.passage import RANKS, Surroundings
+from sphere_ebm.labelling.texts import Neighbour
 
 _SHOWN = 90  # characters of a neighbour's text
 
@@ -82,7 +83,11 @@ def print_around(passage: str, around: Surroundings) -> None:
         near = f"{math.degrees(one.angle):6.2f}°  {one.cosine:5.2f} {'far' if one.far else '   '}"
         say(console, f"{near}  {where}  {_excerpt(one)}")
     if any(one.far for one in around.neighbours):
-        say(console, "far: near on the map, but in the embedding no nearer than by chance")
+        say(
+            console,
+            "far: near on the map, but in the embedding no nearer than by chance; --rank cosine"
+            " prints what is nearest there",
+        )
 
 
 def _excerpt(one: Neighbour) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from sphere_ebm.cli.options import add_command, add_report
 from sphere_ebm.cli.output import OK, PLAIN, say
 from sphere_ebm.cli.progress import working
-from sphere_ebm.cli.text import add_models, make_embedder
+from sphere_ebm.cli.text_options import add_models, make_embedder
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.labelling.ask import UNITS, Answer, Quoted, ask
 from sphere_ebm.retrieval.budgets import TOTAL, BudgetConfig

@@ -32,6 +32,11 @@ _SHOWN = 60  # characters of a passage
 
 def add_librarian_commands(commands: Any) -> None:
     """Add `train` and `predict` to the command's parser."""
+    _add_train(commands)
+    _add_predict(commands)
+
+
+def _add_train(commands: Any) -> None:
     trained = add_command(
         commands,
         "train",
@@ -52,6 +57,8 @@ def add_librarian_commands(commands: Any) -> None:
     add_report(trained)
     trained.set_defaults(run=_train)
 
+
+def _add_predict(commands: Any) -> None:
     asked = add_command(
         commands,
         "predict",

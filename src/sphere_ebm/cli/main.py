@@ -32,6 +32,7 @@ from sphere_ebm.cli.options import (
     add_overwrite,
     add_page,
     add_pooling,
+    add_prominence,
     add_report,
     columns_of,
     config_of,
@@ -62,6 +63,7 @@ from sphere_ebm.errors import (
     ShardError,
     one_line,
 )
+from sphere_ebm.files.shards.own import KINDS
 from sphere_ebm.heuristics.compare import METHODS
 from sphere_ebm.labelling.compare import COMPARISON_FIGURE, COMPARISON_TABLE, compare_shards
 from sphere_ebm.labelling.engines import make_engine
@@ -227,6 +229,7 @@ def _add_label(commands: Any) -> None:
     add_page(labels)
     shards = labels.add_argument_group("shards")
     add_pooling(shards)
+    add_prominence(shards, KINDS, "what is stored as `prominence`, else norm")
     shards.add_argument(
         "--sidecar-edges",
         action="store_true",

@@ -152,9 +152,21 @@ def add_columns(parser: argparse.ArgumentParser, text: bool = True) -> None:
     )
 
 
+def add_prominence(group: Any, kinds: Sequence[str], default: str) -> None:
+    """The option `--prominence`: what the radii order, by a kind or by a column."""
+    group.add_argument(
+        "--prominence",
+        metavar="KIND",
+        help=f"The radius orders this: {', '.join(kinds)}, or a column of numbers, by its name; see"
+        f" docs/text.md. [{default}]",
+    )
+
+
 def columns_of(options: argparse.Namespace, text: str | None) -> TableColumns:
     """The columns that the options ask for; `text` is that of the texts."""
-    return TableColumns(options.embedding_column, text, options.id_column, tuple(options.keep))
+    prominence = vars(options).get("prominence")
+    kept = tuple(options.keep)
+    return TableColumns(options.embedding_column, text, options.id_column, kept, prominence)
 
 
 def columns_or_none(options: argparse.Namespace) -> TableColumns | None:

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from sphere_ebm.cli.options import (
     add_output,
     add_overwrite,
     add_page,
-    add_report,
     columns_of,
     config_of,
 )
@@ -36,20 +36,18 @@ from sphere_ebm.cli.output import (
     say,
 )
 from sphere_ebm.cli.progress import following
+from sphere_ebm.cli.text_options import Models, add_text_options, models_of, patching_of
 from sphere_ebm.errors import LabelError, ShardError
 from sphere_ebm.files.formats import MAP
 from sphere_ebm.files.map_folder import read_map
+from sphere_ebm.files.shards.own import KINDS, LENGTH_CORRECTED, NORM
 from sphere_ebm.labelling.label import LabelRun, label
 from sphere_ebm.labelling.passage import surroundings
 from sphere_ebm.labelling.recipe import COMMAND
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.progress import StageProgress
-from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
-from sphere_ebm.text.documents import MAX_BYTES
 from sphere_ebm.text.folder import MANIFEST, SHARDS, read_manifest
-from sphere_ebm.text.ingest import MEAN_LENGTH, IngestRun, ingest
-from sphere_ebm.text.models import EMBEDDERS, ENTROPY_MODELS, make_models
-from sphere_ebm.text.patching import RULES, Patching
+from sphere_ebm.text.ingest import IngestRun, ingest
 from sphere_ebm.text.prominence import PROMINENCES
 
 _INPUTS = (
@@ -81,8 +79,6 @@ _KEPT = (
 _LISTS = ("include", "exclude", "keep")
 """Options that decide which texts are taken, and may be given several times."""
 
-Models = tuple[AbstractEntropyModel, AbstractEmbedder]
-
 
 def add_text_commands(commands: Any) -> None:
     """Add `ingest` and `map` to the command's parser."""
@@ -106,7 +102,8 @@ def add_text_commands(commands: Any) -> None:
     add_page(mapped)
     add_asking(mapped)
     add_columns(mapped, text=False)
-    _add_common_options(mapped)
+    kinds = dict.fromkeys((LENGTH_CORRECTED, *PROMINENCES, *KINDS))
+    add_text_options(mapped, tuple(kinds))
     add_config_options(mapped)
     mapped.set_defaults(run=_map)
 
@@ -122,153 +119,14 @@ def add_text_commands(commands: Any) -> None:
     add_output(ingested, "Write the shards into this folder.")
     add_overwrite(ingested, "what another run has left")
     add_columns(ingested, text=False)
-    _add_common_options(ingested)
+    add_text_options(ingested)
     ingested.set_defaults(run=_ingest)
-
-
-def _add_common_options(parser: argparse.ArgumentParser) -> None:
-    add_report(parser)
-    _add_reading(parser.add_argument_group("texts"))
-    cuts = parser.add_argument_group("patches")
-    _add_cutting(cuts)
-    cuts.add_argument(
-        "--prominence",
-        choices=PROMINENCES,
-        default="norm",
-        help="What the radius of a patch orders, see docs/text.md. [norm]",
-    )
-    add_models(parser.add_argument_group("models"))
-
-
-def _add_reading(texts: Any) -> None:
-    texts.add_argument(
-        "--column",
-        "--text-column",
-        metavar="NAME",
-        help="Take texts from this column of .jsonl, .parquet and .csv files. [text, else content]",
-    )
-    for name, what in (("include", "Take only"), ("exclude", "Leave out")):
-        texts.add_argument(
-            f"--{name}",
-            action="append",
-            default=[],
-            metavar="PATTERN",
-            help=f"{what} the files of folders and globs that match this shell pattern, such as"
-            " '*.md' or 'drafts/*'; may be given several times.",
-        )
-    texts.add_argument(
-        "--encoding",
-        default="utf-8",
-        metavar="NAME",
-        help="Text and .jsonl files are in this encoding. [utf-8]",
-    )
-    texts.add_argument(
-        "--max-bytes",
-        type=int,
-        default=MAX_BYTES,
-        metavar="N",
-        help=f"Refuse a file that holds more bytes of text. [{MAX_BYTES}]",
-    )
-
-
-def _add_cutting(cuts: Any) -> None:
-    cuts.add_argument(
-        "--rule",
-        choices=RULES,
-        default="monotonic",
-        help="By which rule a patch starts, see docs/text.md. [monotonic]",
-    )
-    cuts.add_argument(
-        "--mean-length",
-        type=float,
-        default=MEAN_LENGTH,
-        metavar="BYTES",
-        help=f"Patches of a file have so many bytes on average. [{MEAN_LENGTH:g}]",
-    )
-    cuts.add_argument(
-        "--threshold",
-        type=float,
-        metavar="NATS",
-        help="Give the rule this threshold, instead of a mean length.",
-    )
-    cuts.add_argument(
-        "--rise",
-        type=float,
-        metavar="NATS",
-        help="Give the rule `both` this second threshold. [0]",
-    )
-    cuts.add_argument(
-        "--max-patch-length",
-        type=int,
-        default=384,
-        metavar="BYTES",
-        help="Split longer patches; 0 splits none. [384]",
-    )
-    cuts.add_argument(
-        "--forced-starts",
-        action="store_true",
-        help="Always start patches at bytes 1 (and 2), as BLT does.",
-    )
-    cuts.add_argument(
-        "--cut-characters", action="store_true", help="Let patches begin inside UTF-8 characters."
-    )
-
-
-def add_models(models: Any) -> None:
-    """Options that name the models of uncertainty and of meaning."""
-    models.add_argument(
-        "--entropy",
-        choices=ENTROPY_MODELS,
-        default="bytes",
-        help="The model of the next byte, which tells where patches start. [bytes]",
-    )
-    models.add_argument(
-        "--embedder",
-        choices=EMBEDDERS,
-        default="static",
-        help="The model of what a patch means. [static]",
-    )
-    models.add_argument(
-        "--blt-model",
-        metavar="PATH",
-        help="Folder or hub name of facebook/blt-entropy, for the models called blt.",
-    )
-    models.add_argument(
-        "--sentence-model",
-        metavar="PATH",
-        help="Folder or hub name of a model, for the embedder `sentences`.",
-    )
-
-
-def _patching(options: argparse.Namespace) -> Patching:
-    rise = 0.0 if options.rule == "both" and options.rise is None else options.rise
-    return Patching(
-        options.rule,
-        options.threshold,
-        rise,
-        options.max_patch_length or None,
-        utf8_safe=not options.cut_characters,
-        forced_starts=options.forced_starts,
-    )
-
-
-def _models(options: argparse.Namespace) -> Models:
-    return make_models(
-        options.entropy,
-        options.embedder,
-        blt_model=options.blt_model,
-        sentence_model=options.sentence_model,
-    )
-
-
-def make_embedder(options: argparse.Namespace) -> AbstractEmbedder:
-    """The embedder that the options of `add_models` name."""
-    return _models(options)[1]
 
 
 def _ingested(
     options: argparse.Namespace,
     below: str,
+    prominence: str,
     models: Models,
     progress: StageProgress | None,
 ) -> IngestRun:
@@ -276,14 +134,14 @@ def _ingested(
     return ingest(
         options.inputs,
         options.output / below,
-        patching=_patching(options),
+        patching=patching_of(options),
         mean_length=options.mean_length,
         entropy=models[0],
         embedder=models[1],
         column=options.column,
         encoding=options.encoding,
         max_bytes=options.max_bytes,
-        prominence=options.prominence,
+        prominence=prominence,
         include=options.include,
         exclude=options.exclude,
         id_column=options.id_column,
@@ -297,9 +155,10 @@ def _ingested(
 
 def _ingest(options: argparse.Namespace, errors: Console) -> int:
     try:
-        models = _models(options)
+        models = models_of(options)
         with following(options, errors) as progress:
-            run = _ingested(options, "", models, progress)
+            kind = NORM if options.prominence is None else options.prominence
+            run = _ingested(options, "", kind, models, progress)
     except (LabelError, ShardError):
         raise
     except ValueError as error:
@@ -326,7 +185,7 @@ def _map(options: argparse.Namespace, errors: Console) -> int:
             around = surroundings(
                 options.output,
                 options.show_neighbours,
-                lambda: _models(options)[1],
+                lambda: models_of(options)[1],
                 count=options.count,
                 rank=options.rank,
             )
@@ -352,11 +211,18 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
     begun = time.perf_counter()
     config = config_of(options)
     rows = options.embedding_column is not None
+    columns = columns_of(options, options.column if rows else None)
+    kind = LENGTH_CORRECTED if options.prominence is None else options.prominence
+    if not rows:
+        # only what needs all patches is left to the map: shards hold everything else
+        late = kind in KINDS and kind != NORM
+        columns = replace(columns, prominence=kind if late else None)
+        kind = NORM if late else kind
     if not (options.overwrite or rows):
         _refuse_another_map(options.output, config)
     with following(options, errors) as progress:
         try:
-            run = None if rows else _ingested(options, SHARDS, _models(options), progress)
+            run = None if rows else _ingested(options, SHARDS, kind, models_of(options), progress)
         except (LabelError, ShardError):
             raise
         except ValueError as error:
@@ -367,7 +233,7 @@ def _made(options: argparse.Namespace, errors: Console, summary: dict[str, Any])
             config,
             overwrite=options.overwrite,
             page=options.page,
-            columns=columns_of(options, options.column if rows else None),
+            columns=columns,
             colour_by=options.colour_by,
             progress=progress,
             made_by=_recipe(options),

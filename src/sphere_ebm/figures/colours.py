@@ -172,9 +172,21 @@ def radius_norm(radius: np.ndarray) -> Normalize:
     return Normalize(low, high if high > low else low + 1.0)
 
 
-def point_colours(radius: np.ndarray, document: np.ndarray | None) -> np.ndarray:
-    """RGB rows (n, 3): by document where there are several, else by radius."""
+def radius_colours(radius: np.ndarray) -> np.ndarray:
+    """RGB rows (n, 3) on the scale of the radii."""
+    return RADIUS_COLOURS(radius_norm(radius)(radius))[:, :3].reshape(-1, 3)
+
+
+def one_colour(points: int) -> np.ndarray:
+    """RGB rows (n, 3) of points that there is nothing to tell apart by."""
+    return np.tile(to_rgb(PLAIN), (points, 1))
+
+
+def point_colours(
+    radius: np.ndarray, document: np.ndarray | None, radius_tells: bool
+) -> np.ndarray:
+    """RGB rows (n, 3): by document where there are several, else by a radius that tells."""
     groups = groups_of(document, None)
     if groups:
         return group_colours(groups, len(radius))
-    return RADIUS_COLOURS(radius_norm(radius)(radius))[:, :3].reshape(-1, 3)
+    return radius_colours(radius) if radius_tells else one_colour(len(radius))

@@ -9,9 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sphere_ebm.figures.colours import INK, QUIET, TERM_COLOURS, house_style, point_colours
+from sphere_ebm.figures.colours import (
+    INK,
+    QUIET,
+    TERM_COLOURS,
+    house_style,
+    point_colours,
+)
 from sphere_ebm.figures.legend import plain, thousands
 from sphere_ebm.figures.world import draw_world
+from sphere_ebm.geometry.shells import radii_tell
 
 _MAPS = ("random", "pca", "lateral_jit", "langevin-pca")
 _HEURISTIC = "#7FA8A4"
@@ -103,7 +110,9 @@ def _maps(
     for column, one in enumerate(shown):
         place = (column * width + 0.008, 1 - 3.05 / height, width - 0.016, 1.85 / height)
         axes = figure.add_axes(place, label=f"map of {one.method}")
-        draw_world(axes, one.placement.direction, point_colours(one.placement.radius, document))
+        placed = one.placement
+        tells = radii_tell(placed.prominence)
+        draw_world(axes, placed.direction, point_colours(placed.radius, document, tells))
         axes.set_title(one.method, loc="center")
 
 

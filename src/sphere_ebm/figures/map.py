@@ -13,30 +13,27 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from sphere_ebm.figures.colours import (
-    INK,
     OTHER,
-    PALETTE,
-    PLAIN,
     QUIET,
     RADIUS_COLOURS,
-    TERM_COLOURS,
     Colouring,
     coloured_by_labels,
     coloured_by_values,
     group_colours,
     groups_of,
     house_style,
+    one_colour,
+    radius_colours,
     radius_norm,
 )
 from sphere_ebm.figures.legend import Group, legend, no_glyph_warnings, plain, thousands
+from sphere_ebm.figures.panels import ShellLaw, energy_panel, shell_panel
 from sphere_ebm.figures.world import (
     RASTER_ABOVE,
     Numbers,
@@ -46,24 +43,7 @@ from sphere_ebm.figures.world import (
     name_regions,
 )
 from sphere_ebm.files.atomic import atomic_write
-
-
-@runtime_checkable
-class ShellLaw(Protocol):
-    """What the figure needs of the shells.
-
-    They are mid radii and capacities (in any scale), one of each per shell.
-    """
-
-    @property
-    def radius(self) -> Numbers:
-        """Mid radius of each shell."""
-        ...
-
-    @property
-    def capacity(self) -> Numbers:
-        """Share of the points that each shell is meant for, on any scale."""
-        ...
+from sphere_ebm.geometry.shells import radii_tell
 
 
 @runtime_checkable
@@ -170,10 +150,8 @@ def plot_map(
     r = np.asarray(given.radius, np.float64)
     if r.shape != (len(u),):
         raise ValueError(f"`radius` must have shape ({len(u)},); got {r.shape}.")
-    coloured = _colouring(r, document, document_names, groups_are, labels, values, name)
     tells = given.radius_tells is not False
-    if not tells and coloured.title == "radius":
-        coloured = Colouring(np.tile(to_rgb(PLAIN), (len(r), 1)), [], fact=coloured.fact)
+    coloured = _colouring(r, document, document_names, groups_are, labels, values, name, tells)
     ringed = np.zeros(len(r), bool)
     if chance is not None and len(r) <= RASTER_ABOVE:
         ringed = np.asarray(chance) & np.isfinite(u).all(axis=1)
@@ -183,12 +161,12 @@ def plot_map(
         _heading(figure, title, len(r), coloured.fact, quality)
         _map_panel(figure, u, coloured.colours, coloured.groups, ringed)
         _keys(figure, coloured, r if tells else None, ringed)
-        draw_globes(figure, u, _radius_colours(r) if tells else coloured.colours)
+        draw_globes(figure, u, radius_colours(r) if tells else coloured.colours)
         panel = figure.add_axes((0.585, 0.085, 0.17, 0.27), label="shells")
-        _shell_panel(panel, r, given.shell, given.shells)
+        shell_panel(panel, r, given.shell, given.shells)
         if given.energy:
             panel = figure.add_axes((0.815, 0.085, 0.165, 0.27), label="energy")
-            _energy_panel(panel, given.energy, given.steps, len(r))
+            energy_panel(panel, given.energy, given.steps, len(r))
     return figure
 
 
@@ -205,16 +183,12 @@ class _Given(NamedTuple):
     def filled(self, placed: PlacedPoints) -> "_Given":
         """The same, with what was left out from a placement."""
         tells = self.radius_tells
-        if tells is None and len(placed.prominence) > 1:
-            tells = bool(np.ptp(np.asarray(placed.prominence)) > 0)
+        if tells is None:
+            tells = radii_tell(np.asarray(placed.prominence))
         own = (placed.radius, placed.shell, placed.shells, dict(placed.energy), placed.step)
         pairs = zip(self[:-1], own, strict=True)
         chosen: list[Any] = [mine if mine is not None else theirs for mine, theirs in pairs]
         return _Given(*(*chosen, tells))
-
-
-def _radius_colours(radius: np.ndarray) -> np.ndarray:
-    return RADIUS_COLOURS(radius_norm(radius)(radius))[:, :3].reshape(-1, 3)
 
 
 def _colouring(
@@ -225,6 +199,7 @@ def _colouring(
     labels: Sequence[Any] | Shaped[Numbers, " n"] | None,
     values: Sequence[float] | Shaped[Numbers, " n"] | None,
     name: str | None,
+    radius_tells: bool,
 ) -> Colouring:
     """What the points of the map are coloured by. Raises ValueError where that is two things."""
     given = {"document": document, "labels": labels, "values": values}
@@ -240,7 +215,9 @@ def _colouring(
     fact = f"{documents} {groups_are}" if documents > 1 else ""
     if groups:
         return Colouring(group_colours(groups, len(radius)), groups, fact=fact)
-    return Colouring(_radius_colours(radius), [], radius_norm(radius), "radius", fact)
+    if not radius_tells:
+        return Colouring(one_colour(len(radius)), [], fact=fact)
+    return Colouring(radius_colours(radius), [], radius_norm(radius), "radius", fact)
 
 
 def _keys(
@@ -302,67 +279,3 @@ def _scale(
     bar = figure.colorbar(ScalarMappable(norm, RADIUS_COLOURS), cax=axes)
     bar.outline.set_visible(False)
     bar.ax.set_title(plain(title, 22), fontsize=8, color=QUIET, loc="left")
-
-
-def _shell_panel(
-    axes: Axes, radius: np.ndarray, shell: Integer[Numbers, " n"] | None, shells: ShellLaw | None
-) -> None:
-    """Points per shell as bars and, where it is known, the capacity as a line."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_ylabel("points")
-    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-    if shell is None:
-        axes.set_title("Radii")
-        axes.set_xlabel("radius")
-        finite = radius[np.isfinite(radius)]
-        axes.hist(finite, bins=min(40, max(1, round(np.sqrt(len(finite))))), color="#7FA8A4")
-        return
-    axes.set_title("Points per shell")
-    axes.set_xlabel("shell")
-    index = np.asarray(shell)
-    capacity = None if shells is None else np.asarray(shells.capacity, np.float64)
-    count = max(int(index.max(initial=-1)) + 1, 0 if capacity is None else len(capacity), 1)
-    axes.bar(
-        np.arange(count),
-        np.bincount(index, minlength=count),
-        width=0.78,
-        color="#7FA8A4",
-        label="occupied",
-    )
-    if capacity is not None and capacity.sum() > 0:
-        expected = capacity / capacity.sum() * len(index)
-        axes.plot(
-            np.arange(len(capacity)),
-            expected,
-            "o-",
-            color=INK,
-            linewidth=1.1,
-            markersize=2.8,
-            label="capacity",
-        )
-        axes.legend(
-            frameon=False, fontsize=7.5, loc="upper left", handlelength=1.4, borderaxespad=0.2
-        )
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_ylim(0, max(axes.get_ylim()[1] * 1.04, 1))
-
-
-def _energy_panel(
-    axes: Axes, energy: Mapping[str, Any], steps: Integer[Numbers, " records"] | None, n: int
-) -> None:
-    """Energy per point and term against the step."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("Energy per point")
-    axes.set_xlabel("step")
-    spare = iter(PALETTE[2:] * (1 + len(energy) // len(PALETTE)))
-    for name, trace in energy.items():
-        values = np.asarray(trace, np.float64) / max(n, 1)
-        x = np.arange(len(values)) if steps is None else np.asarray(steps)
-        bold = name == "total"
-        style: dict[str, Any] = {
-            "color": TERM_COLOURS.get(name) or next(spare),
-            "linewidth": 1.6 if bold else 1.1,
-        }
-        axes.plot(x, values, label=plain(name, 18), zorder=3 if bold else 2, **style)
-    axes.legend(frameon=False, fontsize=7.5, handlelength=1.2, borderaxespad=0.2)

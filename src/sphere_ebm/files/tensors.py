@@ -8,7 +8,7 @@ bytes.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, final
@@ -83,15 +83,20 @@ def write_tensors(
     return digest.hexdigest()
 
 
-def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of a file of our own.
+def read_tensors(
+    path: Path, mapped: Collection[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of a file of our own; those called `mapped` are mapped and not read.
 
     Raises ShardError when there is none, or it is damaged.
     """
     try:
         with safe_open(path, "numpy") as file:
             names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+            found = {name: file.get_tensor(name) for name in names if name not in mapped}
+            metadata = dict(file.metadata() or {})
+            whole = len(found) == len(names)
+            return found if whole else mapped_tensors(path) | found, metadata
     # AttributeError: for a type that NumPy lacks, such as F8_E4M3, which we never write.
     except (SafetensorError, OSError, AttributeError) as error:
         raise ShardError(

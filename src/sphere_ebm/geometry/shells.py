@@ -224,6 +224,11 @@ def _range_of_shells(
     return inner, outer
 
 
+def radii_tell(prominence: Shaped[np.ndarray, " points"]) -> bool:
+    """Whether radii order anything: not where all of several points have one prominence."""
+    return len(prominence) < 2 or bool(np.ptp(prominence) > 0)
+
+
 def ideal_radii(
     prominence: Shaped[np.ndarray, " points"],
     shells: Shells,

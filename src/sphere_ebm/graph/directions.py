@@ -1,6 +1,6 @@
 """Directions of embeddings: which rows point anywhere, and which of them point the same way."""
 
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, UInt64
@@ -45,6 +45,28 @@ def pointing_directions(
     return unit, pointing
 
 
+class Groups(NamedTuple):
+    """Groups of equal rows: the members of group g are `members[start[g] : start[g] + count[g]]`.
+
+    `first` and `group` as in `DistinctDirections`; `place`: the position of a row in the circle of
+    its own group.
+    """
+
+    first: Int[np.ndarray, " groups"]
+    group: Int[np.ndarray, " rows"]
+    count: Int[np.ndarray, " groups"]
+    start: Int[np.ndarray, " groups"]
+    members: Int[np.ndarray, " rows"]
+    place: Int[np.ndarray, " rows"]
+
+    @classmethod
+    def alone(cls, rows: int) -> "Groups":
+        """Of so many rows that are all different."""
+        each = np.arange(rows)
+        ones = np.ones(rows, np.int64)
+        return cls(each, each, ones, each, each, np.zeros(rows, np.int64))
+
+
 @final
 class DistinctDirections:
     """Groups of bitwise equal rows, numbered by their first member.
@@ -54,30 +76,18 @@ class DistinctDirections:
     Members of a group are in an order that `seed` draws, so that nothing depends on how equal rows
     were ordered.
 
-    Cost: O(N D) and a sort of N hashes; only rows whose hash occurs twice are compared.
+    Cost: O(N D) and a sort of N hashes; only rows whose hash occurs twice are compared; nothing
+    where the groups are `known`.
     """
 
-    def __init__(self, unit: Float32[np.ndarray, "points width"], seed: int = 0) -> None:
-        # Rows are compared byte by byte only where their hashes meet, which is cheap where copies
-        # are rare. `equal` holds for each row the first one that equals it.
-        n = len(unit)
-        equal = np.arange(n)
-        _, hashed, times = np.unique(hashes(unit), return_inverse=True, return_counts=True)
-        suspect = np.flatnonzero(times[hashed] > 1)
-        if suspect.size:
-            rows = unit[suspect].view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
-            _, first, same = np.unique(rows, return_index=True, return_inverse=True)
-            equal[suspect] = suspect[first[same]]
-        self.first = np.flatnonzero(equal == np.arange(n))
-        self.group = np.searchsorted(self.first, equal)
-        # the members of group g are `_members[_start[g] : _start[g] + _count[g]]`, shuffled
-        self._count = np.bincount(self.group, minlength=len(self.first))
-        self._start = np.cumsum(self._count) - self._count
-        shuffle = np.random.default_rng(seed).permutation(n)
-        self._members = shuffle[np.argsort(self.group[shuffle], kind="stable")]
-        # `_place`: the position of a row in the circle of its own group
-        self._place = np.empty(n, np.int64)
-        self._place[self._members] = np.arange(n) - np.repeat(self._start, self._count)
+    def __init__(
+        self,
+        unit: Float32[np.ndarray, "points width"],
+        seed: int = 0,
+        known: Groups | None = None,
+    ) -> None:
+        self.groups = _groups_of(unit, seed) if known is None else known
+        self.first, self.group, self._count, self._start, self._members, self._place = self.groups
 
     def __len__(self) -> int:
         return len(self.first)
@@ -143,6 +153,31 @@ class DistinctDirections:
             index[rows] = self._members[self._start[chosen] + step]
             similarity[rows] = np.take_along_axis(cosine[rows], which, axis=1)
         return index, similarity
+
+
+def _groups_of(unit: Float32[np.ndarray, "points width"], seed: int) -> Groups:
+    """Groups of bitwise equal rows, their members in an order that `seed` draws."""
+    # Rows are compared byte by byte only where their hashes meet, which is cheap where copies
+    # are rare. `equal` holds for each row the first one that equals it.
+    n = len(unit)
+    equal = np.arange(n)
+    _, hashed, times = np.unique(hashes(unit), return_inverse=True, return_counts=True)
+    suspect = np.flatnonzero(times[hashed] > 1)
+    if suspect.size:
+        rows = unit[suspect].view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
+        _, first, same = np.unique(rows, return_index=True, return_inverse=True)
+        equal[suspect] = suspect[first[same]]
+    first = np.flatnonzero(equal == np.arange(n))
+    group = np.searchsorted(first, equal)
+    # the members of group g are `_members[_start[g] : _start[g] + _count[g]]`, shuffled
+    count = np.bincount(group, minlength=len(first))
+    start = np.cumsum(count) - count
+    shuffle = np.random.default_rng(seed).permutation(n)
+    members = shuffle[np.argsort(group[shuffle], kind="stable")]
+    # `_place`: the position of a row in the circle of its own group
+    place = np.empty(n, np.int64)
+    place[members] = np.arange(n) - np.repeat(start, count)
+    return Groups(first, group, count, start, members, place)
 
 
 def _taken(

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, UInt8
+from jaxtyping import Float32, Int, Int32
 from numpy.typing import ArrayLike
 
+from sphere_ebm.errors import require
 from sphere_ebm.geometry.arrays import matrix
 from sphere_ebm.geometry.concentration import Common, common_direction
-from sphere_ebm.graph.directions import DistinctDirections, pointing_directions
+from sphere_ebm.graph.directions import DistinctDirections, Groups, pointing_directions
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.graph.search import (
     MIN_LISTED,
@@ -73,12 +74,10 @@ class NeighbourIndex:
         search: str = "auto",
         seed: int = 0,
         progress: SearchProgress | None = None,
-        trained: UInt8[np.ndarray, " bytes"] | None = None,
     ) -> "NeighbourIndex":
         """Index `embeddings`; `search`, `seed` and the errors are those of `nearest_neighbours`.
 
         `progress` is called where the search is approximate; building an exact one is immediate.
-        `trained` is what the property of this name was of the same index.
         """
         if search not in ("auto", "exact", "approximate"):
             raise ValueError(f"`search` must be 'auto', 'exact' or 'approximate'; got {search!r}.")
@@ -92,7 +91,7 @@ class NeighbourIndex:
             note = _indistinct(common, len(pointing))
         groups = DistinctDirections(unit, seed)
         unit = unit if len(groups) == len(unit) else unit[groups.first]
-        found = _search_of(faiss, unit, seed, progress, trained, centred=common is not None)
+        found = _search_of(faiss, unit, seed, progress, centred=common is not None)
         return cls(found, pointing, groups, common, len(given), note)
 
     @classmethod
@@ -126,7 +125,7 @@ class NeighbourIndex:
             rows = groups.first[start : start + _MOVED]
             # the first of a group never lies before its own new place
             unit[start : start + len(rows)] = unit[rows]
-        found = _search_of(faiss, unit[:distinct], seed, progress, None, centred=False)
+        found = _search_of(faiss, unit[:distinct], seed, progress, centred=False)
         return cls(found, pointing, groups, None, n_points, note)
 
     @property
@@ -135,9 +134,41 @@ class NeighbourIndex:
         return self._pointing
 
     @property
-    def trained(self) -> UInt8[np.ndarray, " bytes"] | None:
-        """What takes long to build of an approximate search, for `build`; None of an exact one."""
-        return self._search.trained if isinstance(self._search, ListedSearch) else None
+    def arrays(self) -> dict[str, np.ndarray] | None:
+        """All that `of_arrays` makes this index of; None where the search is exact.
+
+        `unit` are the directions, `lists` what takes long to train. Groups are left out where no
+        two directions are the same.
+        """
+        if not isinstance(self._search, ListedSearch):
+            return None
+        groups = self._groups.groups if len(self._groups) < len(self._pointing) else ()
+        return {
+            "unit": self._search.unit,
+            "lists": self._search.trained,
+            "pointing": self._pointing,
+            "points": np.asarray([self.n_points], np.int64),
+        } | {f"groups.{name}": held for name, held in zip(Groups._fields, groups, strict=False)}
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray], seed: int) -> "NeighbourIndex":
+        """The index that had these `arrays` and this seed.
+
+        They may be mapped from a file: then processes that read it share the directions.
+
+        Raises:
+            KeyError: one of the arrays is missing.
+            MissingPackageError: faiss is not installed.
+        """
+        faiss = require("faiss", "ann", "approximate neighbour search")
+        pointing = np.asarray(arrays["pointing"])
+        known = Groups.alone(len(pointing))
+        if f"groups.{known._fields[0]}" in arrays:
+            known = Groups(*(np.asarray(arrays[f"groups.{name}"]) for name in known._fields))
+        unit = arrays["unit"]
+        search = ListedSearch(faiss, unit, seed, None, np.asarray(arrays["lists"]))
+        groups = DistinctDirections(unit, seed, known)
+        return cls(search, pointing, groups, None, int(arrays["points"][0]), None)
 
     @property
     def approximate(self) -> bool:
@@ -298,7 +329,6 @@ def _search_of(
     unit: Float32[np.ndarray, "points width"],
     seed: int,
     progress: SearchProgress | None,
-    trained: UInt8[np.ndarray, " bytes"] | None,
     *,
     centred: bool,
 ) -> ExactSearch | ListedSearch | None:
@@ -306,7 +336,7 @@ def _search_of(
     if not len(unit):
         return None
     if faiss is not None and len(unit) >= MIN_LISTED:
-        return ListedSearch(faiss, unit, seed, progress, trained)
+        return ListedSearch(faiss, unit, seed, progress)
     return ExactSearch(unit, seed, centred=centred)
 
 

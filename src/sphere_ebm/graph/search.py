@@ -6,6 +6,7 @@ Exact blocks on JAX, or inverted lists of faiss, re-ranked.
 import abc
 import functools
 import math
+import mmap
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
@@ -55,10 +56,16 @@ class Asked(NamedTuple):
 
 
 class AbstractSearch(abc.ABC):
-    """The nearest among the directions `unit`, `rows` queries at a time."""
+    """The nearest among the directions `unit`, `rows` queries at a time.
+
+    It may be sent to another process, which maps directions that are mapped from a file again.
+    """
 
     unit: Float32[np.ndarray, "points width"]
     rows: int
+
+    @abc.abstractmethod
+    def __reduce__(self) -> tuple[Any, ...]: ...
 
     @abc.abstractmethod
     def answered(self, asked: Asked, k: int) -> Hits:
@@ -100,6 +107,7 @@ class ExactSearch(AbstractSearch):
         self, unit: Float32[np.ndarray, "points width"], seed: int = 0, *, centred: bool = False
     ) -> None:
         self.unit = unit
+        self._seed = seed
         self._ties = Ties(unit, seed)
         self._centred = centred
         self._points = jnp.asarray(np.pad(unit, ((0, -len(unit) % _BLOCK_ROWS), (0, 0))))
@@ -109,6 +117,10 @@ class ExactSearch(AbstractSearch):
         # of a centred point, what makes its product with another one fall with their distance
         half = _half_squares(unit) if centred else np.zeros(len(unit), np.float32)
         self._half = jnp.asarray(np.pad(half, (0, -len(unit) % _BLOCK_ROWS)))
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _exact_again, (portable(self.unit), self._seed, self._centred)
 
     @override
     def answered(self, asked: Asked, k: int) -> Hits:
@@ -222,6 +234,10 @@ class ListedSearch(AbstractSearch):
         found: UInt8[np.ndarray, " bytes"] = self._faiss.serialize_index(self._index)
         return found
 
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _listed_again, (portable(self.unit), self._seed, self.trained)
+
     def _train(self, progress: SearchProgress | None) -> None:
         faiss = self._faiss
         unit = self.unit
@@ -288,6 +304,42 @@ class ListedSearch(AbstractSearch):
         index = np.take_along_axis(near, best, axis=1).astype(np.int32)
         cosine = np.take_along_axis(cosine, best, axis=1)
         return self._ties.ordered(index, cosine, asked.unit)[:, :k], cosine[:, :k]
+
+
+def _exact_again(unit: Any, seed: int, centred: bool) -> ExactSearch:
+    return ExactSearch(unmapped(unit), seed, centred=centred)
+
+
+def _listed_again(unit: Any, seed: int, trained: UInt8[np.ndarray, " bytes"]) -> ListedSearch:
+    faiss = require("faiss", "ann", "approximate neighbour search")
+    return ListedSearch(faiss, unmapped(unit), seed, None, trained)
+
+
+class _Mapped(NamedTuple):
+    """A file that an array is mapped from: its shape, and where in the file it begins."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def portable(array: np.ndarray) -> "np.ndarray | _Mapped":
+    """What of an array is sent to another process: not what it can map from a file itself."""
+    owner = array
+    while isinstance(owner.base, np.memmap):
+        owner = owner.base
+    begins = isinstance(owner.base, mmap.mmap) and array.ctypes.data == owner.ctypes.data
+    if not isinstance(owner, np.memmap) or not begins or not array.flags.c_contiguous:
+        return array
+    return _Mapped(str(owner.filename), array.dtype.str, array.shape, owner.offset)
+
+
+def unmapped(sent: "np.ndarray | _Mapped") -> np.ndarray:
+    """The array again; one that is mapped from a file can be read only."""
+    if isinstance(sent, np.ndarray):
+        return sent
+    return np.memmap(sent.path, np.dtype(sent.dtype), "r", sent.offset, sent.shape)
 
 
 def _rounded(

@@ -14,7 +14,8 @@ from sphere_ebm.files.formats import PYRAMID
 from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.sphere import unit_rows
-from sphere_ebm.labelling.passage import Text, check_embedder, texts_of
+from sphere_ebm.labelling.passage import check_embedder
+from sphere_ebm.labelling.texts import Text, texts_of
 from sphere_ebm.retrieval.budgets import BudgetConfig, Passage, allocate, choose
 from sphere_ebm.retrieval.pyramid import MapPyramid
 from sphere_ebm.text.base import AbstractEmbedder

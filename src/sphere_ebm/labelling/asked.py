@@ -1,5 +1,6 @@
 """What a run of `label` is asked for: points of inputs, and the identity of their map."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ from jaxtyping import Float32, Int64
 
 from sphere_ebm.errors import LabelError, Refused
 from sphere_ebm.files.formats import MAP_FORMAT
-from sphere_ebm.files.shards.own import TableColumns
+from sphere_ebm.files.shards.lengths import corrected, length_curve
+from sphere_ebm.files.shards.own import DENSITY, LENGTH_CORRECTED, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.hamiltonian.fields.evaluators import MAX_PYRAMID_ROWS, grid_rows
 from sphere_ebm.labelling.landmarks import choose_landmarks, most_fitted
@@ -30,10 +32,12 @@ from sphere_ebm.labelling.sources import (
     sharing,
     stacked,
     take_sidecar_edges,
+    with_prominence,
 )
 from sphere_ebm.labelling.sweeping import SWEPT
 from sphere_ebm.maps.checks import ExtraEdges
 from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.density import local_density
 from sphere_ebm.progress import StageProgress
 
 
@@ -74,8 +78,45 @@ def read_asked(
         raise nothing_usable(refused)
     chosen = _landmarks(sources, config, edges, most, sweeps)
     sweeps = 0 if chosen is None else sweeps
+    if columns.prominence == DENSITY:
+        sources = _by_density(sources, config, chosen is None)
+    if columns.prominence == LENGTH_CORRECTED:
+        sources, columns = _less_lengths(sources, columns)
     sources, embeddings, prominence = _fitted_points(sources, chosen, pooling)
     return Asked(sources, refused, edges, chosen, embeddings, prominence, columns, sweeps)
+
+
+def _by_density(sources: list[Source], config: PlacementConfig, whole: bool) -> list[Source]:
+    """Sources whose radii order the density of their points among all of them."""
+    if not whole:
+        raise LabelError(
+            f"--prominence {DENSITY} needs a map that fits all of its points, and"
+            f" {sum(len(source.table) for source in sources)} are too many; raise the number of"
+            " landmarks, or let the radii order something else"
+        )
+    return with_prominence(sources, local_density(stacked(sources)[0], config))
+
+
+def _less_lengths(
+    sources: list[Source], columns: TableColumns
+) -> tuple[list[Source], TableColumns]:
+    """Sources whose prominences are less what lengths explain of them, and how they are read."""
+    if any(source.table.own.by_row and not source.whole for source in sources):
+        raise LabelError(
+            f"--prominence {LENGTH_CORRECTED} of rows needs a map that fits all of its points;"
+            " raise the number of landmarks, or let the radii order something else"
+        )
+    filled = [source.table for source in sources if len(source.table)]
+    curve = length_curve(filled) if filled else None
+    columns = dataclasses.replace(columns, length_curve=curve)
+    return [
+        dataclasses.replace(
+            source,
+            item=dataclasses.replace(source.item, columns=columns),
+            table=corrected(source.table, curve),
+        )
+        for source in sources
+    ], columns
 
 
 def _landmarks(
@@ -160,4 +201,5 @@ def asked_options(asked: Asked, pooling: Pooling) -> dict[str, Any]:
         "landmarks": None if chosen is None else sum(len(rows) for rows in chosen),
         "sweeps": None if chosen is None else asked.sweeps,
         **column_options(asked.columns),
+        "prominence": asked.columns.prominence,
     }

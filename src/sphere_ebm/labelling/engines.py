@@ -12,7 +12,6 @@ import pickle
 import queue
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
@@ -23,7 +22,8 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar, final
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, final
 
 import jax
 from typing_extensions import override
@@ -41,10 +41,45 @@ Work = Callable[[Task], Result]
 Numbered = Iterator[tuple[int, Result]]
 """Results as they come, each with the number of its task."""
 _Outcome = tuple[Any, Exception | None]
+Value = TypeVar("Value")
+
+
+class AbstractLent(abc.ABC, Generic[Value]):
+    """A value that many tasks hold, and that is not sent with each of them."""
+
+    @property
+    @abc.abstractmethod
+    def value(self) -> Value:
+        """The value itself; where it came from another process, arrays in it are not writable."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LentHere(AbstractLent[Value]):
+    """A value of this very process."""
+
+    held: Value
+
+    @property
+    @override
+    def value(self) -> Value:
+        return self.held
 
 
 class AbstractEngine(abc.ABC):
     """Works on tasks in any order."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether it may have other machines' processors, and is given all that can be tasks.
+
+        Otherwise what this process does with all of its processors is done by itself.
+        """
+        return False
+
+    def lend(self, value: Value) -> AbstractLent[Value]:
+        """`value` for tasks of this engine to hold."""
+        return LentHere(value)
 
     @abc.abstractmethod
     def prepare(self) -> None:
@@ -91,6 +126,8 @@ def make_engine(
         if ray_address is not None:
             raise ValueError("`ray_address` is for engine='ray'; got it for engine='local'.")
         return LocalEngine(jobs)
+    from sphere_ebm.labelling.ray_engine import RayEngine  # which imports this file
+
     return RayEngine(require("ray", "ray", "the engine `ray`"), jobs, ray_address)
 
 
@@ -281,65 +318,3 @@ def _begin(compiled: str | None, shortest: float) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@final
-class RayEngine(AbstractEngine):
-    """Ray tasks (Moritz et al. 2018). Those of a worker or node that was lost are repeated by Ray.
-
-    Inputs and output must lie on a file system that all nodes share.
-    """
-
-    def __init__(self, ray: Any, jobs: int = 1, address: str | None = None):
-        self.ray = ray
-        self.jobs = jobs
-        self.address = address
-        self._ours = False
-
-    @override
-    def close(self) -> None:
-        """Disconnect, and end the cluster if it was started here."""
-        if self._ours:
-            self.ray.shutdown()
-            self._ours = False
-
-    @override
-    def prepare(self) -> None:
-        """Connect to the cluster, or start one here, unless this process is connected already."""
-        if self.ray.is_initialized():
-            return
-        options: dict[str, Any] = {"address": self.address}
-        if self.address is None:
-            options = {"num_cpus": self.jobs, "include_dashboard": False}
-        with warnings.catch_warnings():
-            # Ray's servers are started by fork and exec, which XLA's threads do not mind
-            warnings.filterwarnings(
-                "ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning
-            )
-            try:
-                self.ray.init(log_to_driver=False, logging_level="ERROR", **options)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise EngineError(
-                    f"no Ray cluster at {self.address or 'this machine'}: {error}"
-                ) from error
-        self._ours = True
-
-    @override
-    def run(self, work: Work[Task, Result], tasks: Sequence[Task]) -> Numbered[Result]:
-        ray = self.ray
-        errors = self.ray.exceptions
-        self.prepare()
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(work)
-        numbers = {remote.remote(task): number for number, task in enumerate(tasks)}
-        waiting = list(numbers)
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1)
-            for reference in done:
-                try:
-                    yield numbers[reference], ray.get(reference)
-                except errors.RayTaskError as error:
-                    raise error.cause from error
-                except errors.RayError as error:
-                    raise EngineError(
-                        f"Ray lost a task {RETRIES + 1} times; what is finished is kept"
-                    ) from error

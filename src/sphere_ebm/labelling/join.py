@@ -17,7 +17,7 @@ from sphere_ebm.files.formats import FROZEN
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.columns import COLUMNS, spliced
 from sphere_ebm.files.shards.discovery import WorkItem
-from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
+from sphere_ebm.files.shards.own import ALL_FOUND, DENSITY, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.geometry.shells import assign_shells, ideal_radii
@@ -25,9 +25,9 @@ from sphere_ebm.labelling.columns import write_placed
 from sphere_ebm.labelling.engines import AbstractEngine, Task, Work
 from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
 from sphere_ebm.maps.config import PlacementConfig, shells_of
+from sphere_ebm.maps.density import density_among
 from sphere_ebm.maps.frozen_map import FrozenMap
-from sphere_ebm.maps.kept import kept_frozen_map
-from sphere_ebm.maps.loading import load_placement
+from sphere_ebm.maps.kept import kept_frozen_map, load_frozen_map
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.progress import StageProgress
 
@@ -63,6 +63,10 @@ def join_shard(task: JoinTask) -> str:
     """
     frozen = _frozen_map(task.placement, task.placement_digest)
     table = reread(task.item, task.digest, task.pooling)
+    if task.item.columns.prominence == DENSITY:
+        neighbours = frozen.placement.config.neighbours
+        density = density_among(frozen.index, table.embeddings, neighbours)
+        table = dataclasses.replace(table, prominence=density)
     placed = _placed(frozen, table, task)
     everything = slice(0, len(table))
     return write_placed(task.output, table, placed, everything, task.metadata, task.digest)
@@ -116,10 +120,11 @@ def _loaded_map(path: Path, digest: str) -> FrozenMap:
         raise ShardError(
             path, "is not the placement that this run has made", cure="repeat the command"
         )
-    placement = Placement.load(path)
-    # of a map that fitted all of its points, the label files hold the embeddings
-    held = placement if placement.embeddings is not None else load_placement(path.parent)
-    return kept_frozen_map(held, path.parent / FROZEN)
+    placement = Placement.load(path, mapped=True)
+    if placement.embeddings is None:
+        # of a map that fitted all of its points, the label files hold the embeddings
+        return load_frozen_map(path.parent)
+    return kept_frozen_map(placement, path.parent / FROZEN, digest)
 
 
 class JoinOptions(NamedTuple):

@@ -1,6 +1,7 @@
 """Columns of the user's own on a map: where they come from, and what is coloured by them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,14 @@ def columns_to_read(
 ) -> TableColumns:
     """The columns of what is added to a map whose `map.json` is `held`.
 
-    They are those that are `asked` for, else those that the map was made with.
+    They are those that are `asked` for, else those that the map was made with. What the radii
+    order is up to the map.
     """
-    return (columns_of_map(held) if asked is None else asked).colouring(colour_by)
+    of_map = columns_of_map(held)
+    if asked is None:
+        return of_map.colouring(colour_by)
+    read = replace(asked, prominence=of_map.prominence, length_curve=of_map.length_curve)
+    return read.colouring(colour_by)
 
 
 def not_kept(held: Mapping[str, Any], read: TableColumns) -> set[str]:

@@ -216,6 +216,18 @@ def prominences(sources: Sequence[Source]) -> Float32[np.ndarray, " points"]:
     return np.concatenate([s.table.prominence for s in sources] or [np.zeros(0, np.float32)])
 
 
+def with_prominence(
+    sources: Sequence[Source], prominence: Float32[np.ndarray, " points"]
+) -> list[Source]:
+    """The sources with these numbers, in the order of the map, for what the radii order."""
+    return [
+        dataclasses.replace(
+            source, table=dataclasses.replace(source.table, prominence=prominence[begin:end])
+        )
+        for source, begin, end in zip(sources, offsets(sources), offsets(sources)[1:], strict=False)
+    ]
+
+
 def document_numbers(sources: Sequence[Source]) -> Int32[np.ndarray, " points"]:
     """The document of every patch, numbered through, in the order of the map."""
     firsts = np.cumsum([0, *(len(s.table.documents) for s in sources)])

@@ -22,7 +22,7 @@ from sphere_ebm.files.container import read_container
 from sphere_ebm.files.formats import ENERGY, FIGURE, MAP, MAP_FORMAT, PAGE, PLACEMENT, RECIPE
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import Labels, read_labels
-from sphere_ebm.geometry.shells import occupancy
+from sphere_ebm.geometry.shells import occupancy, radii_tell
 from sphere_ebm.labelling.landmarks import choose_landmarks
 from sphere_ebm.labelling.own_columns import classes_of, kept_columns, told_colour
 from sphere_ebm.labelling.page import add_page, described
@@ -248,7 +248,7 @@ def _draw(
         document_names=names,
         shell=points.shell,
         shells=placement.shells,
-        radius_tells=len(placement) < 2 or bool(np.ptp(placement.prominence) > 0),
+        radius_tells=radii_tell(placement.prominence),
         chance=chance,
         energy={name: values * share for name, values in placement.energy.items()},
         steps=placement.step,

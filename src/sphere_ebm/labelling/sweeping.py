@@ -2,9 +2,10 @@
 
 What the stages leave lies in a hidden folder (`sphere_ebm.labelling.work`) until the map is
 finished: the directions of all embeddings, their neighbours and edges block by block, the state
-of the sweeps, and the columns of the labels. A run that dies goes on from there. Search and sweeps
-are the work of the process that was started, which all of the machine's processors share; the label
-files are written by the engine.
+of the sweeps, and the columns of the labels. A run that dies goes on from there. The stages are
+tasks (`sphere_ebm.labelling.sweep_tasks`): of the engine where it may have other machines, else of
+the process that was started, which all of the machine's processors share. The label files are
+written by the engine in either case.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from sphere_ebm.errors import ShardError
+from sphere_ebm.errors import EngineError, LabelError, ShardError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.formats import PLACEMENT
 from sphere_ebm.files.journal import Journal
@@ -35,23 +36,27 @@ from sphere_ebm.graph.blockwise import (
     NEIGHBOURS,
     Arrays,
     Blocks,
-    Rule,
-    bound,
     cuts_of,
-    list_neighbours,
-    meet,
     scale_of,
-    settle_edges,
 )
-from sphere_ebm.graph.directions import pointing_directions
 from sphere_ebm.graph.index import NeighbourIndex
+from sphere_ebm.labelling.engines import AbstractEngine, LocalEngine
 from sphere_ebm.labelling.join import JoinOptions, run_stage
 from sphere_ebm.labelling.landmarks import choose_landmarks
 from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
-from sphere_ebm.labelling.work import DIRECTIONS, FORMAT, Work, discard
+from sphere_ebm.labelling.sweep_tasks import (
+    BlockTask,
+    ReplicaTask,
+    Setting,
+    fit_replica,
+    forget_files,
+    make_block,
+    spread_sweeper,
+    write_directions,
+)
+from sphere_ebm.labelling.work import DIRECTIONS, FORMAT, Work, block_file, discard
 from sphere_ebm.maps import sweeps as sweeping
-from sphere_ebm.maps.config import PlacementConfig, shells_of
-from sphere_ebm.maps.place import place
+from sphere_ebm.maps.config import shells_of
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.replicas import n_replicas, replica_seed, uncertainty
 from sphere_ebm.maps.sweeps import Landmarks, Sweeper, SweepState
@@ -138,7 +143,10 @@ def sweep_all(
         return files, swept.placement
     work = Work.begun(folder, journal.map_id)
     if not work.journal.holds(_COLUMNS):
-        _write_columns(work, swept, options)
+        try:
+            _write_columns(work, swept, options)
+        except EngineError as error:
+            raise LabelError(str(error)) from error
     digest = work.journal.finished[_COLUMNS]
     tasks = [
         LabelTask(
@@ -170,50 +178,80 @@ def _write_columns(work: Work, swept: Swept, options: JoinOptions) -> None:
     config = sweeping.sweeping(swept.placement.config, swept.sweeps)
     points = offsets(swept.sources)[-1]
     blocks = Blocks(points, sweeping.BLOCK)
+    setting = Setting(work.folder, work.journal.map_id, blocks, config)
+    stages = _Stages(work, setting, options)
     if options.progress is not None:
         options.progress("neighbours", 0, len(blocks))
     names = _replica_names(swept, points)
     if not (work.finished(NEIGHBOURS, blocks) and set(names) <= set(work.journal.finished)):
-        _search(work, swept, blocks, config, options)
+        _search(stages, swept)
     (work.folder / DIRECTIONS).unlink(missing_ok=True)
-    _link(work, blocks, config)
-    opened = functools.lru_cache(maxsize=64)(lambda block: work.read(EDGES, block))
-    sweeper = Sweeper(config, blocks, opened)
-    directions = _sweep(work, sweeper, swept, options.progress)
-    index = np.concatenate([work.read(NEIGHBOURS, b)["index"] for b in range(len(blocks))])
-    work.write(_COLUMNS, _columns(sweeper, swept, directions, index))
+    try:
+        _link(stages)
+        sweeper = spread_sweeper(setting, stages.engine)
+        directions = _sweep(work, sweeper, swept, options.progress)
+        index = np.concatenate([setting.read(NEIGHBOURS, b)["index"] for b in range(len(blocks))])
+        work.write(_COLUMNS, _columns(sweeper, swept, directions, index))
+    finally:
+        forget_files()
     (work.folder / _STATE).unlink(missing_ok=True)
 
 
-def _search(
-    work: Work,
-    swept: Swept,
-    blocks: Blocks,
-    config: PlacementConfig,
-    options: JoinOptions,
-) -> None:
+class _Stages(NamedTuple):
+    """Where the stages of a run leave their blocks, and who makes them."""
+
+    work: Work
+    setting: Setting
+    options: JoinOptions
+
+    @property
+    def engine(self) -> AbstractEngine:
+        """The run's own where it may have other machines, else this process."""
+        return self.options.engine if self.options.engine.spreads else LocalEngine()
+
+    def make(self, stage: str, shared: Any = None, *, told: bool = False) -> None:
+        """Make every block of a stage that is not there yet; `shared` is lent to its tasks.
+
+        Progress is `told` as that of the search.
+        """
+        blocks = self.setting.blocks
+        left = self.work.left(stage, blocks)
+        if not left:
+            return
+        lent = None if shared is None else self.engine.lend(shared)
+        tasks = [BlockTask(self.setting, stage, block, lent) for block in left]
+        done = self.engine.run(make_block, tasks)
+        for count, (number, digest) in enumerate(done, start=1):
+            self.work.journal.record(block_file(stage, left[number]), digest)
+            if told and self.options.progress is not None:
+                kept = len(blocks) - len(left)
+                self.options.progress("neighbours", kept + count, len(blocks))
+
+
+def _search(stages: _Stages, swept: Swept) -> None:
     """Landmarks of the replicas; neighbours of every block, by an index of directions on disk."""
     sources = swept.sources
-    path = work.folder / DIRECTIONS
+    setting = stages.setting
+    path = setting.folder / DIRECTIONS
     width = max(source.width for source in sources if len(source.table))
-    pointing = _write_directions(path, sources, options.pooling)
+    pointing = write_directions(path, sources, stages.options.pooling)
+    _fit_replicas(stages, swept, (len(pointing), width), pointing)
     unit = (
         np.memmap(path, np.float32, "r+", shape=(len(pointing), width))
         if len(pointing)
         else np.zeros((0, width), np.float32)
     )
-    _fit_replicas(work, swept, unit, pointing)
+    config = setting.config
     index = NeighbourIndex.of_directions(
-        unit, pointing, blocks.points, search=config.neighbour_search, seed=config.seed
+        unit,
+        pointing,
+        setting.blocks.points,
+        search=config.neighbour_search,
+        seed=config.seed,
     )
-    rule = _rule(config)
-
-    def neighbours(block: int) -> Arrays:
-        rows = blocks.rows(block)
-        found = index.neighbours_of(np.arange(rows.start, rows.stop), config.neighbours)
-        return list_neighbours(found, blocks, rule)
-
-    work.each(NEIGHBOURS, blocks, neighbours, options.progress)
+    if isinstance(unit, np.memmap):
+        unit.flush()  # other machines read the file
+    stages.make(NEIGHBOURS, index, told=True)
 
 
 def _replica_names(swept: Swept, points: int) -> list[str]:
@@ -224,59 +262,38 @@ def _replica_names(swept: Swept, points: int) -> list[str]:
 
 
 def _fit_replicas(
-    work: Work,
+    stages: _Stages,
     swept: Swept,
-    unit: Float32[np.ndarray, "pointing width"],
+    shape: tuple[int, int],
     pointing: Int64[np.ndarray, " pointing"],
 ) -> None:
     """Draw and fit the landmarks of each replica, by its own seed, from the directions."""
     config = swept.placement.config
     counts = [len(source.table) for source in swept.sources]
+    tasks = []
     for number, name in enumerate(_replica_names(swept, sum(counts)), start=1):
-        if name in work.journal.finished:
+        if name in stages.work.journal.finished:
             continue
         seed = replica_seed(config.seed, number)
         other = swept._replace(landmarks=choose_landmarks(counts, len(swept.placement), seed))
         place_of = np.searchsorted(pointing, other.rows)
         known = pointing[np.minimum(place_of, max(len(pointing) - 1, 0))] == other.rows
         own = dataclasses.replace(config, seed=seed, replicas=0)
-        placed = place(unit[place_of[known]], config=own)
-        work.write(name, {"rows": other.rows[known], "direction": placed.direction})
+        rows = other.rows[known]
+        tasks.append(ReplicaTask(stages.setting.folder, name, shape, place_of[known], rows, own))
+    for number, digest in stages.engine.run(fit_replica, tasks):
+        stages.work.journal.record(tasks[number].name, digest)
 
 
-def _write_directions(
-    path: Path, sources: Sequence[Source], pooling: Pooling
-) -> Int64[np.ndarray, " pointing"]:
-    """Write unit vectors of all points that are not zero; returns which points those are.
-
-    Raises ShardError where an input has changed.
-    """
-    pointing = [np.zeros(0, np.int64)]
-    with path.open("wb") as file:
-        for source, begin in zip(sources, offsets(sources), strict=False):
-            if len(source.table):
-                table = reread(source.item, source.digest, pooling)
-                unit, rows = pointing_directions(table.embeddings)
-                file.write(unit.data)
-                pointing.append(begin + rows)
-    return np.concatenate(pointing)
-
-
-def _rule(config: PlacementConfig) -> Rule:
-    return Rule(config.affinity, config.perplexity, config.max_degree, config.seed)
-
-
-def _link(work: Work, blocks: Blocks, config: PlacementConfig) -> None:
+def _link(stages: _Stages) -> None:
     """The edges of every block, from the neighbours of all."""
+    work = stages.work
+    blocks = stages.setting.blocks
     if work.finished(EDGES, blocks):
         return
-    rule = _rule(config)
-    read = functools.lru_cache(maxsize=64)(work.read)
-    work.each(MET, blocks, lambda block: meet(read, blocks, block, rule))
-    cuts = cuts_of(read, blocks)
-    work.each(BOUNDED, blocks, lambda block: bound(read, blocks, block, cuts, rule))
-    scale = scale_of(read, blocks)
-    work.each(EDGES, blocks, lambda block: settle_edges(read, blocks, block, scale))
+    stages.make(MET)
+    stages.make(BOUNDED, cuts_of(stages.setting.read, blocks))
+    stages.make(EDGES, scale_of(stages.setting.read, blocks))
     for stage in (MET, BOUNDED):
         work.forget(stage, blocks)
 

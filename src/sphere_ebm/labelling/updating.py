@@ -20,7 +20,7 @@ from sphere_ebm.files.folders import locked
 from sphere_ebm.files.formats import MAP_FORMAT, PAGE, PLACEMENT
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.labels import Labels
-from sphere_ebm.files.shards.own import TableColumns
+from sphere_ebm.files.shards.own import DENSITY, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
 from sphere_ebm.labelling.fitting import fitted_placement
@@ -57,10 +57,12 @@ from sphere_ebm.labelling.sources import (
     read_sources,
     sharing,
     stacked,
+    with_prominence,
 )
 from sphere_ebm.labelling.summary import MapPoints, write_summary
 from sphere_ebm.maps.anchors import STRENGTH
 from sphere_ebm.maps.config import PlacementConfig
+from sphere_ebm.maps.density import density_among
 from sphere_ebm.maps.frozen_map import FrozenMap
 from sphere_ebm.maps.growth import Drift, Points, degrees_moved, growing, refit
 from sphere_ebm.maps.loading import load_placement
@@ -139,17 +141,10 @@ def update_map(
         raise LabelError(f"{output} is the older map, which an update leaves alone; choose another")
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     read = columns_to_read(old.held, columns, colour_by)
-    needed = not_kept(old.held, read)
-    sources: list[Source] = []
-    refused: list[Refused] = []
-    if given:
-        sources, refused = read_sources(given, pooling, progress, None, read, needed)
-    if given and not sources:
-        raise nothing_usable(refused)
-    check_sources(sources, refused)
+    sources, refused = _read(old, given, pooling, read, progress)
     found, present = unseen(old, sources)
     check_joinable(old, found)
-    plan = _plan(old, found, replace)
+    plan = _plan(old, found, replace, read.prominence == DENSITY)
     how = {"strength": float(strength), "pooling": pooling, "replaced": list(plan.replaced)}
     how |= kept_in_map(read) | told_colour(colour_by or colour_of_map(old.held))
     config = growing(old.config)
@@ -168,6 +163,24 @@ def update_map(
     )
 
 
+def _read(
+    old: OldMap,
+    given: list[Path | str],
+    pooling: Pooling,
+    columns: TableColumns,
+    progress: StageProgress | None,
+) -> tuple[list[Source], list[Refused]]:
+    """Usable sources of the inputs, and those that are refused. Raises LabelError for none."""
+    if not given:
+        return [], []
+    needed = not_kept(old.held, columns)
+    sources, refused = read_sources(given, pooling, progress, None, columns, needed)
+    if not sources:
+        raise nothing_usable(refused)
+    check_sources(sources, refused)
+    return sources, refused
+
+
 class _Plan(NamedTuple):
     """What the new map is of: sources in their order, and where each point starts."""
 
@@ -181,8 +194,10 @@ class _Plan(NamedTuple):
     replaced: tuple[str, ...]
 
 
-def _plan(old: OldMap, found: Sequence[Source], replace: bool) -> _Plan:
+def _plan(old: OldMap, found: Sequence[Source], replace: bool, by_density: bool) -> _Plan:
     """Sources of the older map that stay, in their order, then new ones.
+
+    `by_density` tells that radii order the density of points, which new ones are given here.
 
     Raises LabelError where nothing is to be done, or there are too many points.
     """
@@ -192,14 +207,18 @@ def _plan(old: OldMap, found: Sequence[Source], replace: bool) -> _Plan:
     new = renamed(found, [source.name for source in kept])
     if not new and not any(source.joined for source in kept):
         raise LabelError(f"all inputs are on the map in {old.folder} already: nothing to update")
+    _check_size([*kept, *new])
+    frozen = FrozenMap(load_placement(old.folder)) if new else None
+    if frozen is not None and by_density:
+        neighbours = old.config.neighbours
+        new = with_prominence(new, density_among(frozen.index, stacked(new)[0], neighbours))
     sources = [*(dataclasses.replace(source, joined=False) for source in kept), *new]
-    _check_size(sources)
     embeddings, prominence = stacked(sources)
     start = [old.labels[i].direction for i in stay]
     unsure = [old.labels[i].angle_std for i in stay]
     held = [np.full(len(source.table), not source.joined) for source in kept]
-    if new:
-        placed = FrozenMap(load_placement(old.folder)).place(*stacked(new))
+    if frozen is not None:
+        placed = frozen.place(*stacked(new))
         start.append(placed.direction)
         unsure.append(placed.angle_std)
         held.append(np.zeros(len(placed), bool))

@@ -1,7 +1,6 @@
 """The hidden folder in which a swept map is made: files of blocks, and a journal of its own."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import final
 from sphere_ebm.files.atomic import clean_leftovers
 from sphere_ebm.files.journal import Journal, read_journal
 from sphere_ebm.files.machine import visible_cpus
-from sphere_ebm.files.tensors import mapped_tensors, write_tensors
+from sphere_ebm.files.tensors import write_tensors
 from sphere_ebm.graph.blockwise import Arrays, Blocks
 from sphere_ebm.maps import sweeps
-from sphere_ebm.progress import StageProgress
 
 FOLDER = ".sphere-sweeps"
 """Its name, below the folder of the map."""
@@ -23,6 +21,11 @@ DIRECTIONS = "directions.f32"
 
 FORMAT = "sphere_sweeps_v1"
 """What the metadata of the others call their format."""
+
+
+def block_file(stage: str, block: int) -> str:
+    """The file of a block."""
+    return f"{stage}-{block:06d}.safetensors"
 
 
 def discard(folder: Path) -> None:
@@ -69,38 +72,21 @@ class Work:
             del journal.finished[name]
         return cls(work, journal)
 
-    def name(self, stage: str, block: int) -> str:
-        """The file of a block."""
-        return f"{stage}-{block:06d}.safetensors"
-
     def finished(self, stage: str, blocks: Blocks) -> bool:
         """Whether all blocks of a stage are done."""
-        return all(self.name(stage, block) in self.journal.finished for block in range(len(blocks)))
+        return not self.left(stage, blocks)
 
-    def read(self, stage: str, block: int) -> Arrays:
-        """What a stage has left of a block."""
-        return mapped_tensors(self.folder / self.name(stage, block))
+    def left(self, stage: str, blocks: Blocks) -> list[int]:
+        """The blocks of a stage that are not done."""
+        done = self.journal.finished
+        return [block for block in range(len(blocks)) if block_file(stage, block) not in done]
 
     def write(self, name: str, arrays: Arrays) -> None:
         """Write a file and record it."""
         digest = write_tensors(self.folder / name, arrays, {"format": FORMAT})
         self.journal.record(name, digest)
 
-    def each(
-        self,
-        stage: str,
-        blocks: Blocks,
-        make: Callable[[int], Arrays],
-        progress: StageProgress | None = None,
-    ) -> None:
-        """Make every block of a stage that is not there yet."""
-        for block in range(len(blocks)):
-            if self.name(stage, block) not in self.journal.finished:
-                self.write(self.name(stage, block), make(block))
-            if progress is not None:
-                progress("neighbours", block + 1, len(blocks))
-
     def forget(self, stage: str, blocks: Blocks) -> None:
         """Remove the files of a stage that later ones have no use for."""
         for block in range(len(blocks)):
-            (self.folder / self.name(stage, block)).unlink(missing_ok=True)
+            (self.folder / block_file(stage, block)).unlink(missing_ok=True)

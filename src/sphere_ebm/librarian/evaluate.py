@@ -256,6 +256,11 @@ def _report(
 ) -> Report:
     judged = test.judged
     students = {name: one.answers for name, one in given.items()}
+    stated = {name: one.spread for name, one in students.items() if one.spread is not None}
+    sure = {name: one.confidence for name, one in students.items() if one.confidence is not None}
+    rivals = {
+        name: one for name, one in scores.items() if name not in students and name != THEMSELVES
+    }
     return Report(
         student=librarian.config.student,
         context=librarian.config.context,
@@ -267,27 +272,17 @@ def _report(
         figures={name: _figures(one, judged, drawing) for name, one in scores.items()},
         gains={
             name: {
-                rival: _gains(scores[name], one, judged, drawing)
-                for rival, one in scores.items()
-                if rival not in students and rival != THEMSELVES
+                rival: _gains(scores[name], one, judged, drawing) for rival, one in rivals.items()
             }
             for name in students
         },
         shell_rank={name: one.shell_rank for name, one in scores.items()},
         calibration={
-            name: tuple(calibration(one.spread, scores[name].angle))
-            for name, one in students.items()
-            if one.spread is not None
+            name: tuple(calibration(spread, scores[name].angle)) for name, spread in stated.items()
         },
-        hits={
-            name: hits(one.confidence, scores[name].near)
-            for name, one in students.items()
-            if one.confidence is not None
-        },
+        hits={name: hits(held, scores[name].near) for name, held in sure.items()},
         error_rank={
-            name: rank_correlation(one.spread, scores[name].angle)
-            for name, one in students.items()
-            if one.spread is not None
+            name: rank_correlation(spread, scores[name].angle) for name, spread in stated.items()
         },
         lengths={name: _lengths(scores[name], judged) for name in students},
         patches_per_second={name: one.patches_per_second for name, one in given.items()},

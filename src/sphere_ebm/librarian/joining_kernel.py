@@ -216,6 +216,19 @@ def _other_gathering(here: np.ndarray, held: np.ndarray, close: float, other: np
 
 
 @compiled
+def _scatter(here: np.ndarray, held: np.ndarray, close: float) -> tuple[float, float]:
+    """Mean squared angle from `here` to all of `held`, and the share of them that are near."""
+    squares = 0.0
+    near = 0
+    for k in range(len(held)):
+        cosine = _cosine(here, held[k])
+        squares += np.arccos(min(max(cosine, -1.0), 1.0)) ** 2
+        if cosine > close:
+            near += 1
+    return squares / len(held), near / len(held)
+
+
+@compiled
 def join_points(
     nearest: np.ndarray,
     direction: np.ndarray,
@@ -241,26 +254,17 @@ def join_points(
                 held[known] = direction[nearest[i, k]]
                 known += 1
         if known == 0:
-            place[i] = emptiest
-            modes[i, 0] = emptiest
-            modes[i, 1] = emptiest
-            weight[i] = 0
-            dispersion[i] = np.pi**2 / 2
-            continue
-        _relaxed(here, held[:known], grid, rows, kernel, numbers)
+            here[:] = emptiest
+        else:
+            _relaxed(here, held[:known], grid, rows, kernel, numbers)
         place[i] = here
         modes[i, 0] = here
         modes[i, 1] = here
-        scatter = 0.0
-        close = 0
-        for k in range(known):
-            cosine = _cosine(here, held[k])
-            scatter += np.arccos(min(max(cosine, -1.0), 1.0)) ** 2
-            if cosine > numbers[4]:
-                close += 1
-        dispersion[i] = scatter / known
-        weight[i, 0] = close / known
-        weight[i, 1] = 0
+        weight[i] = 0
+        dispersion[i] = np.pi**2 / 2
+        if known == 0:
+            continue
+        dispersion[i], weight[i, 0] = _scatter(here, held[:known], numbers[4])
         most = _other_gathering(here, held[:known], numbers[4], other)
         if most > 0:
             modes[i, 1] = other

@@ -7,7 +7,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, UInt32
 
-from sphere_ebm.librarian.ngram_kernel import BUCKETS, KINDS, adagrad, counted, gradients, sums
+from sphere_ebm.librarian.ngram_kernel import BUCKETS, KINDS, counted
+from sphere_ebm.librarian.window_kernel import adagrad, gradients, sums
 from sphere_ebm.librarian.windows import Passages
 
 

@@ -6,15 +6,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Shaped
 from numpy.typing import ArrayLike
 
+from sphere_ebm.files.shards.assemble import equal_norms
 from sphere_ebm.geometry.arrays import real_array as real_array
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.maps.config import PlacementConfig
-
-EQUAL_NORMS = 1e-5
-"""Norms whose relative spread is at most this are equal: normalising in float32 leaves about 1e-7
-of noise.
-"""
 
 ExtraEdges = tuple[
     Shaped[np.ndarray, " edges"], Shaped[np.ndarray, " edges"], Float[np.ndarray, " edges"]
@@ -89,7 +85,7 @@ def checked_prominence(
     """The prominence in float64, so that it is ranked as given, and notes on what it leaves open.
 
     None stands for the norms of the embeddings. Where all non-zero norms are equal but for rounding
-    (`EQUAL_NORMS`), they are made equal, so that no radius follows the rounding.
+    (`equal_norms`), they are made equal, so that no radius follows the rounding.
 
     Raises:
         ValueError: the wrong shape, or not finite in float32, in which a `Placement` keeps it.
@@ -131,15 +127,13 @@ def _norms(
     embeddings: Float32[np.ndarray, "points width"],
 ) -> tuple[Float64[np.ndarray, " points"], list[str]]:
     norm = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-    pointing = norm > 0
-    largest = norm.max(initial=0.0)
-    if pointing.sum() < 2 or largest - norm[pointing].min() > EQUAL_NORMS * largest:
+    if not equal_norms(norm):
         return norm, []
     note = (
         "embeddings are normalised: their norms order nothing, radii are by the seed; give your own"
-        " prominence"
+        " prominence, or that of sphere_ebm.maps.local_density"
     )
-    return np.where(pointing, largest, 0.0), [note]
+    return np.where(norm > 0, norm.max(), 0.0), [note]
 
 
 def checked_neighbours(

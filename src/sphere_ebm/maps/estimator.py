@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -21,7 +21,7 @@ from sphere_ebm.maps.frames import OUTPUTS, column_names, framed, refuse_other_n
 from sphere_ebm.maps.frozen_map import FrozenMap
 from sphere_ebm.maps.growth import grow, growing
 from sphere_ebm.maps.kept import kept_frozen_map
-from sphere_ebm.maps.loading import load_placement
+from sphere_ebm.maps.loading import load_stored
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.rules import checked_choice
@@ -236,18 +236,20 @@ class SphereMap:
             ShardError: the file is not a placement, or damaged, as may be one of the folder's.
             ValueError: it was written without embeddings.
         """
-        placement = load_placement(path) if Path(path).is_dir() else Placement.load(path)
+        stored = load_stored(Path(path)) if Path(path).is_dir() else None
+        placement = Placement.load(path) if stored is None else stored.placement
         if placement.embeddings is None:
             raise ValueError(
                 f"{path} holds a placement without embeddings; write it with `SphereMap.save`, or"
                 " load the folder of the map."
             )
         loaded = cls(**dataclasses.asdict(placement.config))
-        loaded._take(placement, Path(path) if Path(path).is_dir() else None)
+        kept = None if stored is None else _Kept(Path(path) / FROZEN, stored.digest)
+        loaded._take(placement, kept)
         return loaded
 
-    def _take(self, placement: Placement, folder: Path | None = None) -> None:
-        self._fitted = _Fitted(placement, None, folder)
+    def _take(self, placement: Placement, kept: "_Kept | None" = None) -> None:
+        self._fitted = _Fitted(placement, None, kept)
 
     def _need(self) -> "_Fitted":
         """What was fitted. Raises ValueError before `fit`."""
@@ -302,32 +304,39 @@ class SphereMap:
         return f"SphereMap({', '.join(f'{name}={text}' for name, text in changed.items())})"
 
 
+class _Kept(NamedTuple):
+    """Where the folder of a map keeps it frozen, and the digest of what it is made of."""
+
+    path: Path
+    digest: str
+
+
 @final
 class _Fitted:
     """A fitted map.
 
-    `names` are those of the columns that it was fitted to, where they have any; `folder` the one
-    that it was loaded from.
+    `names` are those of the columns that it was fitted to, where they have any; `kept` is there
+    where it was loaded from a folder.
     """
 
-    folder: Path | None = None
+    kept: _Kept | None = None
 
     def __init__(
         self,
         placement: Placement,
         names: Shaped[np.ndarray, " columns"] | None,
-        folder: Path | None = None,
+        kept: _Kept | None = None,
     ) -> None:
         self.placement = placement
         self.names = names
-        self.folder = folder
+        self.kept = kept
 
     @cached_property
     def frozen(self) -> FrozenMap:
         """The map for others to join."""
-        if self.folder is None:
+        if self.kept is None:
             return FrozenMap(self.placement)
-        return kept_frozen_map(self.placement, self.folder / FROZEN)
+        return kept_frozen_map(self.placement, *self.kept)
 
     def __getstate__(self) -> dict[str, Any]:
         # the frozen map is made again when it is needed: its program and its index do not pickle

@@ -26,6 +26,7 @@ from sphere_ebm.geometry.shells import assign_shells, radii_at_ranks
 from sphere_ebm.graph.graph import affinities
 from sphere_ebm.graph.index import Nearest, NeighbourIndex
 from sphere_ebm.hamiltonian.base import SphereState
+from sphere_ebm.hamiltonian.fields.costs import device_kind
 from sphere_ebm.hamiltonian.frozen import FrozenPressureFactor, Tabulated
 from sphere_ebm.hamiltonian.gravity import GravityFactor
 from sphere_ebm.maps.checks import checked_embeddings, checked_numbers, checked_prominence
@@ -44,8 +45,11 @@ from sphere_ebm.sampling.joining import Newcomers, settle
 from sphere_ebm.sampling.programs import KEPT, SphereBlock, sphere_block
 from sphere_ebm.sampling.underdamped import Underdamped
 
-BATCH = 1024
-"""Newcomers that are worked on together; results depend on it by rounding only."""
+BATCHES = {"cpu": 1024, "gpu": 16_384}
+"""Kind of device -> newcomers that settle together; results depend on it by rounding only.
+
+That of the GPU is estimated: `python -m benchmarks.device` measures it.
+"""
 
 # Relaxation at T = 0, whatever the map's own dynamics were: with mobilities that go with the
 # strengths the step is stable for every kernel, since a newcomer's weights sum to 2; this friction
@@ -75,8 +79,8 @@ class FrozenMap:
     Args:
         placement: the finished map, of at least one point; copies count as one.
         embeddings: (N, D) of its points; or an `index` of them.
-        index: nearest neighbours among them, when there is one already.
-        batch: newcomers that are worked on together.
+        index: nearest neighbours among them, when there is one already; copies may count as one.
+        batch: newcomers that settle together; None: as many as suit the device (`BATCHES`).
         field: of the map, where it is tabulated already (`field`).
 
     Raises:
@@ -93,12 +97,13 @@ class FrozenMap:
         embeddings: ArrayLike | None = None,
         *,
         index: NeighbourIndex | None = None,
-        batch: int = BATCH,
+        batch: int | None = None,
         field: Tabulated | None = None,
     ) -> None:
         if len(placement) == 0:
             raise ValueError("`placement` must have at least one point for others to join; got 0.")
-        once = distinct(placement) if index is None else placement
+        known = index is not None and index.n_points == len(placement)
+        once = placement if known else distinct(placement)
         if index is None:
             given = placement.embeddings if embeddings is None else checked_embeddings(embeddings)
             if given is None:
@@ -116,7 +121,7 @@ class FrozenMap:
         self.placement = placement
         self._once = once
         self.index = index
-        self.batch = batch
+        self.batch = BATCHES[device_kind()] if batch is None else batch
         self._tabulated = field
         self._prominence = np.sort(once.prominence.astype(np.float64))
 

@@ -263,13 +263,16 @@ class Placement:
         return write_tensors(Path(path), tensors, metadata)
 
     @classmethod
-    def load(cls, path: Path | str) -> "Placement":
+    def load(cls, path: Path | str, *, mapped: bool = False) -> "Placement":
         """Read what `save` wrote.
+
+        Embeddings are not read where they are `mapped`, but when something looks at them: processes
+        then share them, and they cannot be written to.
 
         Raises ShardError naming the file when it is not a placement, or damaged.
         """
         path = Path(path)
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(path, mapped=("embeddings",) if mapped else ())
         if metadata.get("format") != PLACEMENT_FORMAT:
             raise ShardError(path, f"not a {PLACEMENT_FORMAT} file", cure=_CURE)
         _check_arrays(path, tensors)

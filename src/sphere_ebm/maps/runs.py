@@ -38,6 +38,9 @@ from sphere_ebm.sampling.run import (
     run_program,
 )
 
+UNSTABLE = "the dynamics are unstable"
+"""What the note on such a run says."""
+
 _FIRST_JUDGED = 20
 
 Between = Callable[[int, Chunk], Carry]
@@ -298,7 +301,7 @@ def _stability_notes(
     return (
         (
             f"points still move {move * sharpness:.2g} interaction lengths a step, of which"
-            f" temperature explains {thermal * sharpness:.2g}: the dynamics are unstable and the"
+            f" temperature explains {thermal * sharpness:.2g}: {UNSTABLE} and the"
             " map is not to be trusted. Lower step_size, lateral_strength or the weights of extra"
             " edges, or raise friction"
         ),

@@ -15,14 +15,14 @@ Memory: one block, its edges and the field; and some sixty bytes for every point
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from thrml import FactorSamplingProgram
 
 from sphere_ebm.errors import NonFiniteEnergyError
@@ -81,11 +81,41 @@ class SweepState(NamedTuple):
     carried: list[Any]
 
 
+class Scene(NamedTuple):
+    """What all blocks of a sweep meet, and those that are measured.
+
+    `seed` and `sweep` decide the random numbers. `others` are the directions once more, on the
+    device, or None for a process of its own to bring them there. `grid` and `pressure` are the
+    field that they make, see `sphere_ebm.sampling.sweeps.Surroundings`.
+    """
+
+    seed: int
+    sweep: int
+    direction: Float32[np.ndarray, "points 3"]
+    others: Any
+    grid: Any
+    pressure: Any
+
+
+class Placed(NamedTuple):
+    """Points that have places while others look for theirs: directions, and who has one."""
+
+    direction: Float32[np.ndarray, "points 3"]
+    known: Bool[np.ndarray, " points"]
+
+
 class PointMeasures(NamedTuple):
     """Each point's share of H on the finished map, and the thermal spread of its direction."""
 
     point_energy: Float32[np.ndarray, " points"]
     thermal_std: Float32[np.ndarray, " points"]
+
+
+Spread = Callable[[str, Any, Sequence[Any]], Iterable[tuple[int, Any]]]
+"""`spread(what, common, own)`: number and result of `on_block` for every block, as they come.
+
+`own` holds what each block has of its own.
+"""
 
 
 @final
@@ -97,11 +127,13 @@ class Sweeper:
         config: of the map; `steps` are the sweeps.
         blocks: into which its points are cut.
         edges: what `sphere_ebm.graph.blockwise.settle_edges` has made of each block.
+        spread: who works on the blocks; None: this process, on one after the other.
     """
 
     config: PlacementConfig
     blocks: Blocks
     edges: Callable[[int], Arrays]
+    spread: Spread | None = None
 
     @property
     def sharpness(self) -> float:
@@ -138,9 +170,8 @@ class Sweeper:
         while len(state.finished) < runs:
             number = len(state.finished)
             seed = self.config.seed if number == 0 else replica_seed(self.config.seed, number)
-            key = jax.random.key(seed)
             while state.sweep < steps:
-                state = self._swept(key, state)
+                state = self._swept(seed, state)
                 if progress is not None:
                     progress("sweeps", number * steps + state.sweep, runs * steps)
                 if keep is not None and state.sweep % _EVERY == 0 and state.sweep < steps:
@@ -162,25 +193,33 @@ class Sweeper:
         """What is measured of every point of the finished map."""
         config = self.config
         points = self.blocks.points
-        grid, pressure, repulsion = self._field(direction)
-        others = jnp.asarray(direction)
-        scales = (
-            jnp.asarray(config.temperature_end, others.dtype),
-            jnp.asarray(self.sharpness, others.dtype),
-        )
+        scene, repulsion = self._scene(direction, 0, 0)
         energy = np.empty(points, np.float32)
         spread = np.empty(points, np.float32)
-        for block in range(len(self.blocks)):
-            around = self._surroundings(block, direction, others, grid, pressure)
-            found = measure_block(self._program, around, *scales)
+        for block, found in self._each("measure", scene, [None] * len(self.blocks)):
             rows = self.blocks.rows(block)
-            count = self.blocks.count(block)
-            energy[rows] = np.asarray(found.energy)[:count] / 2
-            spread[rows] = np.asarray(found.spread)[:count]
+            energy[rows] = found.point_energy
+            spread[rows] = found.thermal_std
         if config.osmotic_strength > 0:
             mean = repulsion / (points * (points - 1.0))
             energy += np.float32(config.osmotic_strength * (math.log(mean) - 1))
         return PointMeasures(energy, spread)
+
+    def on_block(self, what: str, block: int, common: Any, own: Any) -> Any:
+        """What is done with one block, in whatever process: `"start"`, `"sweep"` or `"measure"`."""
+        return {
+            "start": self._mean_of_placed,
+            "sweep": self._moved,
+            "measure": self._measured,
+        }[what](block, common, own)
+
+    def _each(self, what: str, common: Any, own: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+        """Number and result of every block, here or wherever they are spread to."""
+        return (self.spread or self._here)(what, common, own)
+
+    def _here(self, what: str, common: Any, own: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        for block in range(len(self.blocks)):
+            yield block, self.on_block(what, block, common, own[block])
 
     def _begun(self, landmarks: Landmarks) -> SweepState:
         """Before the first sweep of a run."""
@@ -205,8 +244,8 @@ class Sweeper:
         placed[landmarks.rows] = True
         for _ in range(_ROUNDS):
             before = placed.copy()
-            for block in range(len(self.blocks)):
-                mean = self._mean_of_placed(block, start, before)
+            nothing = [None] * len(self.blocks)
+            for block, mean in self._each("start", Placed(start.copy(), before), nothing):
                 own = self.blocks.rows(block)
                 found = mean.any(axis=1) & ~before[own]
                 start[own][found] = mean[found]
@@ -216,34 +255,28 @@ class Sweeper:
         return start
 
     def _mean_of_placed(
-        self,
-        block: int,
-        direction: Float32[np.ndarray, "points 3"],
-        placed: np.ndarray,
+        self, block: int, placed: Placed, own: None
     ) -> Float32[np.ndarray, "rows 3"]:
         """Mean direction of each point's neighbours that have places; zero where none has."""
+        direction = placed.direction
         edges = self.edges(block)
         total = np.zeros((self.blocks.size, 3))
         for number in range(len(CLASS_ENDS)):
             tail = np.asarray(edges[f"tail_{number}"])
-            pull = np.where(placed[tail], edges[f"weight_{number}"], np.float32(0))
+            pull = np.where(placed.known[tail], edges[f"weight_{number}"], np.float32(0))
             head = edges[f"head_{number}"]
             for axis in range(3):
                 total[head, axis] = np.einsum("nk,nk->n", pull, direction[:, axis][tail])
         return unit_rows(total[: self.blocks.count(block)]).astype(np.float32)
 
-    def _swept(self, key: jax.Array, state: SweepState) -> SweepState:
-        """One sweep later."""
-        grid, pressure, _ = self._field(state.direction)
-        others = jnp.asarray(state.direction)
+    def _swept(self, seed: int, state: SweepState) -> SweepState:
+        """One sweep later, of the run with this seed."""
+        scene, _ = self._scene(state.direction, seed, state.sweep)
         after = np.empty_like(state.direction)
-        carried = []
-        for block in range(len(self.blocks)):
-            around = self._surroundings(block, state.direction, others, grid, pressure)
-            own = jax.random.fold_in(jax.random.fold_in(key, state.sweep), block)
-            moved, carries = sweep_block(own, self._program, around, state.carried[block])
-            after[self.blocks.rows(block)] = np.asarray(moved)[: self.blocks.count(block)]
-            carried.append(host(carries))
+        carried = list(state.carried)
+        for block, (moved, carries) in self._each("sweep", scene, state.carried):
+            after[self.blocks.rows(block)] = moved
+            carried[block] = carries
         if not np.isfinite(after).all():
             row = int(np.isfinite(after).all(axis=1).argmin())
             raise NonFiniteEnergyError(
@@ -255,28 +288,47 @@ class Sweeper:
         total = state.total + after if late else state.total
         return SweepState(state.finished, sweep, after, total, carried)
 
-    def _field(
-        self, direction: Float32[np.ndarray, "points 3"]
-    ) -> tuple[jax.Array, jax.Array, float]:
-        """The osmotic field of all points on a grid, 2 Π N / S, and S."""
-        made = self._pressure.of(jnp.asarray(direction))
-        strength = 2 * self.config.osmotic_strength * self.blocks.points / made.repulsion
-        return made.grid, strength, float(made.repulsion)
+    def _moved(
+        self, block: int, scene: Scene, carried: Any
+    ) -> tuple[Float32[np.ndarray, "rows 3"], Any]:
+        """Where a block's points are one step later, and what its sampler carries then."""
+        key = jax.random.fold_in(jax.random.key(int(scene.seed)), int(scene.sweep))
+        moved, carries = sweep_block(
+            jax.random.fold_in(key, block), self._program, self._around(block, scene), carried
+        )
+        return np.asarray(moved)[: self.blocks.count(block)], host(carries)
 
-    def _surroundings(
-        self,
-        block: int,
-        direction: Float32[np.ndarray, "points 3"],
-        others: jax.Array,
-        grid: jax.Array,
-        pressure: jax.Array,
-    ) -> Surroundings:
+    def _measured(self, block: int, scene: Scene, own: None) -> PointMeasures:
+        """What the points of a block own of the energy, but for what all own alike."""
+        dtype = scene.direction.dtype
+        scales = (
+            jnp.asarray(self.config.temperature_end, dtype),
+            jnp.asarray(self.sharpness, dtype),
+        )
+        found = measure_block(self._program, self._around(block, scene), *scales)
+        count = self.blocks.count(block)
+        return PointMeasures(np.asarray(found.energy)[:count] / 2, np.asarray(found.spread)[:count])
+
+    def _scene(
+        self, direction: Float32[np.ndarray, "points 3"], seed: int, sweep: int
+    ) -> tuple[Scene, float]:
+        """All points with their field, and S, the sum over all pairs."""
+        others = jnp.asarray(direction)
+        made = self._pressure.of(others)
+        strength = 2 * self.config.osmotic_strength * self.blocks.points / made.repulsion
+        held = None if self.spread is not None else others
+        return Scene(seed, sweep, direction, held, made.grid, strength), float(made.repulsion)
+
+    def _around(self, block: int, scene: Scene) -> Surroundings:
         """What a block meets; its last rows, where points are wanting, lie at the north pole."""
+        direction = scene.direction
         own = direction[self.blocks.rows(block)]
         wanting = self.blocks.size - len(own)
         pole = np.repeat(np.asarray([[0, 0, 1]], own.dtype), wanting, axis=0)
         places = jnp.asarray(np.concatenate([own, pole]))
-        return Surroundings(_classes(self.edges(block)), places, others, grid, pressure)
+        others = direction if scene.others is None else scene.others
+        field = (jnp.asarray(part) for part in (others, scene.grid, scene.pressure))
+        return Surroundings(_classes(self.edges(block)), places, *field)
 
     @functools.cached_property
     def _sampler(self) -> AbstractLangevin:
@@ -294,9 +346,7 @@ class Sweeper:
         rows = self._pressure.rows
         cells = (rows + 2 * POLE_ROWS) * columns_of(rows)
         nothing = jnp.zeros((cells, 4), jnp.float32)
-        first = self._surroundings(
-            0, anywhere, jnp.asarray(anywhere), nothing, jnp.zeros((), jnp.float32)
-        )
+        first = self._around(0, Scene(0, 0, anywhere, anywhere, nothing, np.float32(0)))
         strengths = Strengths(config.lateral_strength, config.kernel, self.sharpness, rows)
         return block_program(first, strengths, self._sampler)
 

@@ -37,10 +37,13 @@ class ThermodynamicCurve:
     heat_capacity_from_slope: Float[np.ndarray, " temperatures"]
     """d⟨H⟩/dT by finite differences between the temperatures (second order, so it needs three of
     them; not a number with fewer). Equal to the other by the law; different where chains have not
-    reached it, or where C bends between temperatures.
+    reached it.
     """
     slope_error: Float[np.ndarray, " temperatures"]
-    """Of `heat_capacity_from_slope`."""
+    """Of `heat_capacity_from_slope`: what the energies leave open, and what finite differences miss
+    where C bends between temperatures, as a fourth temperature beside the three shows it. Three
+    temperatures alone cannot tell how C bends.
+    """
     r_hat: Float[np.ndarray, " temperatures"]
     """R-hat of the energy: chains have not reached the law where it is above 1.05; not a number for
     one chain.
@@ -111,7 +114,35 @@ def _slope(
     if len(at) < 3:
         return np.full(len(at), np.nan), np.full(len(at), np.nan)
     weights = np.asarray(np.gradient(np.eye(len(at)), at, axis=0, edge_order=2))
-    return weights @ value, np.sqrt(weights**2 @ error**2)
+    bend = [_bend(at, value, error, place) for place in range(len(at))]
+    return weights @ value, np.sqrt(weights**2 @ error**2 + np.square(bend))
+
+
+def _bend(
+    at: Float[np.ndarray, " n"],
+    value: Float[np.ndarray, " n"],
+    error: Float[np.ndarray, " n"],
+    place: int,
+) -> float:
+    """What the slope of the parabola through three points misses at one of them.
+
+    By Newton's form it is f[x0, x1, x2, x3] Π (x - xj), the product over the other two. The divided
+    difference is estimated from the nearest fourth point, less what errors alone make of it.
+    """
+    count = len(at)
+    if count < 4:
+        return 0.0
+    first = min(max(place - 1, 0), count - 3)
+    three = range(first, first + 3)
+    beside = [row for row in (first - 1, first + 3) if 0 <= row < count]
+    fourth = min(beside, key=lambda row: abs(at[row] - at[place]))
+    rows = np.array([*three, fourth])
+    gaps = at[rows][:, None] - at[rows][None, :]
+    np.fill_diagonal(gaps, 1)
+    weights = 1 / gaps.prod(axis=1)
+    excess = (weights @ value[rows]) ** 2 - weights**2 @ error[rows] ** 2
+    reach = np.prod([at[place] - at[row] for row in three if row != place])
+    return float(abs(reach) * np.sqrt(max(excess, 0)))
 
 
 def _array_stats() -> Any:

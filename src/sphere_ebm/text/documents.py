@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, final
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import open_regular
@@ -53,6 +53,7 @@ class FileText:
     - `digest`: SHA-256 (hex) of the file as it was read.
     - `warnings`: one line each, for the summary shown to the user.
     - `own`: columns of the user's own, a value per document.
+    - `prominence` (N,): what the radii of a document's patches order, where a column says it.
     """
 
     source: Path
@@ -63,6 +64,7 @@ class FileText:
     digest: str
     warnings: tuple[str, ...] = ()
     own: OwnColumns = field(default_factory=OwnColumns)
+    prominence: Float32[np.ndarray, " documents"] | None = None
 
 
 def read_texts(

@@ -19,9 +19,8 @@ from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.folders import locked
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.naming import unique_names
-from sphere_ebm.files.shards.own import TableColumns
+from sphere_ebm.files.shards.own import NORM, TableColumns
 from sphere_ebm.progress import StageProgress
-from sphere_ebm.rules import checked_choice
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.text.byte_model import ByteModel
 from sphere_ebm.text.converting import PDF_SUFFIX
@@ -29,7 +28,7 @@ from sphere_ebm.text.documents import MAX_BYTES, check_reading
 from sphere_ebm.text.finding import Found, Patterns, TextItem, search_texts
 from sphere_ebm.text.folder import SHARD_SUFFIX, claim_shards, write_manifest
 from sphere_ebm.text.patching import Patching
-from sphere_ebm.text.prominence import PROMINENCES, Prominence
+from sphere_ebm.text.prominence import check_prominence, ordering_column
 from sphere_ebm.text.shard_work import ShardSettings, ShardWork
 from sphere_ebm.text.static_embedder import StaticEmbedder
 from sphere_ebm.text.statistics import PatchStatistics, joined
@@ -76,7 +75,7 @@ def ingest(
     column: str | None = None,
     encoding: str = "utf-8",
     max_bytes: int = MAX_BYTES,
-    prominence: Prominence = "norm",
+    prominence: str = NORM,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     id_column: str | None = None,
@@ -107,7 +106,8 @@ def ingest(
         column: the text column of files of rows; None: `text`, else `content`.
         encoding: of text files and JSON lines.
         max_bytes: of text that one file may hold.
-        prominence: what the radius of a patch is to order, see `prominence_of`.
+        prominence: what the radius of a patch is to order: a kind of `PROMINENCES`, see
+            `prominence_of`, or a column of numbers in files of rows.
         include: shell patterns of the files that are taken of folders and globs, see `Patterns`;
             none: all.
         exclude: shell patterns of files that are not taken of them.
@@ -124,13 +124,13 @@ def ingest(
         LabelError: no input could be used, or `output` holds the shards of another run, or files of
             these names, or a text has changed that must not.
         ValueError: `mean_length` below 1, `max_bytes` below 1, an encoding that Python does not
-            know.
+            know, a `prominence` that cannot be.
         MissingPackageError: a model needs a package that is not installed.
         OSError: the output cannot be written.
     """
     check_reading(encoding, max_bytes)
     _check_mean_length(mean_length)
-    checked_choice("prominence", prominence, PROMINENCES)
+    check_prominence(prominence)
     patterns = Patterns(tuple(include), tuple(exclude))
     found, refused = _found(inputs, output if not_searched is None else not_searched, patterns)
     settings = ShardSettings(
@@ -138,7 +138,9 @@ def ingest(
         mean_length,
         entropy or ByteModel(),
         embedder or StaticEmbedder(),
-        TableColumns(text=column, id=id_column, keep=tuple(keep)),
+        TableColumns(
+            text=column, id=id_column, keep=tuple(keep), prominence=ordering_column(prominence)
+        ),
         encoding,
         max_bytes,
         prominence,

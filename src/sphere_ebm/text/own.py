@@ -16,15 +16,18 @@ from sphere_ebm.files.shards.lines import (
     read_columns,
 )
 from sphere_ebm.files.shards.own import (
+    KINDS,
     OwnColumn,
     OwnColumns,
     TableColumns,
     absent,
     column_of,
+    ordering_numbers,
     words_of,
 )
 from sphere_ebm.files.shards.parquet import list_columns, parquet_columns
 from sphere_ebm.text.documents import PARQUET_SUFFIX, FileText
+from sphere_ebm.text.prominence import PROMINENCES
 
 _SHORTEST = 8
 """A list of fewer numbers is hardly an embedding."""
@@ -36,39 +39,53 @@ def with_columns(text: FileText, columns: TableColumns, encoding: str = "utf-8")
     Files that are no rows have none. A column of embeddings that nobody has asked for is warned of.
 
     Raises:
-        ShardError: a column is not there, holds lists, or the file was changed meanwhile.
+        ShardError: a column is not there, holds lists, or the file was changed meanwhile; one that
+            the radii are to order is no number in some row, or the file has no rows.
     """
     path = text.source
     suffix = path.suffix.lower()
-    if suffix in CELL_SUFFIXES:
-        # a table without a column of texts is one document
-        if text.documents == (text.name,):
-            return text
-    elif suffix in (PARQUET_SUFFIX, *LINE_SUFFIXES):
+    # a table without a column of texts is one document
+    cells = suffix in CELL_SUFFIXES and text.documents != (text.name,)
+    if suffix in (PARQUET_SUFFIX, *LINE_SUFFIXES):
         passed = _passed_over(path, encoding)
         text = replace(text, warnings=(*text.warnings, *passed))
-    else:
+    elif not cells:
+        _refuse_ordering(path, columns.ordering)
         return text
-    if not columns.kept:
+    wanted = tuple(dict.fromkeys([*columns.kept, *filter(None, [columns.ordering])]))
+    if not wanted:
         return text
     # Documents are called by the number of their line or row.
     numbers = [int(name.rpartition(" ")[2]) for name in text.documents]
     if suffix not in LINE_SUFFIXES:
         rows = np.array(numbers) - 1
         if suffix == PARQUET_SUFFIX:
-            whole = parquet_columns(path, columns.kept)
+            whole = parquet_columns(path, wanted)
         else:
-            whole = read_columns(path, columns.kept, encoding)
+            whole = read_columns(path, wanted, encoding)
         read = {name: column[rows] for name, column in whole.items()}
     else:
-        read = _of_lines(path, columns.kept, numbers, encoding)
+        read = _of_lines(path, wanted, numbers, encoding)
     if sha256_of(path) != text.digest:
         cure = "run again once it is complete"
         raise ShardError(path, "was changed while it was read", cure=cure)
+    if columns.ordering is not None:
+        ordering = ordering_numbers(path, columns.ordering, read[columns.ordering])
+        text = replace(text, prominence=ordering)
+    read = {name: read[name] for name in columns.kept}
     if columns.id is not None:
         read[columns.id] = words_of(read[columns.id].tolist())
         text = replace(text, documents=_named(text.documents, read[columns.id]))
     return replace(text, own=OwnColumns(read, columns.id))
+
+
+def _refuse_ordering(path: Path, column: str | None) -> None:
+    """Raises ShardError where a column is to order the radii of a text that has none."""
+    if column is not None:
+        problem = f"has no columns, and {column!r} is no kind of prominence"
+        kinds = dict.fromkeys((*PROMINENCES, *KINDS))
+        cure = f"choose {', '.join(kinds)}, or leave the file out"
+        raise ShardError(path, problem, cure=cure)
 
 
 def _named(documents: Sequence[str], ids: OwnColumn) -> tuple[str, ...]:

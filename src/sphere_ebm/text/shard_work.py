@@ -11,7 +11,7 @@ from sphere_ebm.errors import LabelError, Refused, ShardError, one_line
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.shards.layouts import TEXT_FILE
-from sphere_ebm.files.shards.own import TableColumns
+from sphere_ebm.files.shards.own import NORM, TableColumns
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel
 from sphere_ebm.text.documents import FileText, read_texts
@@ -19,7 +19,6 @@ from sphere_ebm.text.finding import TextItem
 from sphere_ebm.text.folder import MADE_WITH
 from sphere_ebm.text.own import with_columns
 from sphere_ebm.text.patching import Patching
-from sphere_ebm.text.prominence import Prominence
 from sphere_ebm.text.shard_writer import write_shard
 
 _TOLERANCE = 0.1
@@ -39,7 +38,7 @@ class ShardSettings:
     columns: TableColumns
     encoding: str
     max_bytes: int
-    prominence: Prominence
+    prominence: str
     keep_finished: bool
 
     @property
@@ -60,7 +59,7 @@ class ShardSettings:
             **({"keep": self.columns.kept} if self.columns.kept else {}),
             **({"id_column": self.columns.id} if self.columns.id is not None else {}),
             # left out where it is the default, so that shards of older versions are known again
-            **({} if self.prominence == "norm" else {"prominence": self.prominence}),
+            **({} if self.prominence == NORM else {"prominence": self.prominence}),
         }
 
 

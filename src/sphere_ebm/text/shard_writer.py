@@ -13,11 +13,12 @@ from jaxtyping import Float32, Int64, UInt8
 
 from sphere_ebm.errors import ShardError, one_line
 from sphere_ebm.files.shards.layouts import TEXT_FILE
+from sphere_ebm.files.shards.own import NORM
 from sphere_ebm.files.tensors import Blocks, write_tensors
 from sphere_ebm.text.base import AbstractEmbedder, AbstractEntropyModel, Reading
 from sphere_ebm.text.documents import FileText
 from sphere_ebm.text.patching import Patching, find_threshold, patch_lengths
-from sphere_ebm.text.prominence import Prominence, prominence_of
+from sphere_ebm.text.prominence import prominence_of
 from sphere_ebm.text.statistics import statistics_of
 
 SHARD_FORMAT = "blt_patches_v3"
@@ -36,11 +37,12 @@ def write_shard(
     entropy: AbstractEntropyModel,
     embedder: AbstractEmbedder,
     metadata: Mapping[str, str],
-    prominence: Prominence = "norm",
+    prominence: str = NORM,
 ) -> str:
     """Cut the documents of `text` into patches, embed them and write the shard, atomically.
 
-    Returns its SHA-256 (hex).
+    Returns its SHA-256 (hex). `prominence` is a kind of `PROMINENCES`; that of a column comes with
+    `text`.
 
     Documents are read and embedded one by one and cut with one threshold: that of `patching`, else
     the one that brings the mean length of all patches of the file nearest to `mean_length` bytes.
@@ -54,6 +56,7 @@ def write_shard(
     documents = [text.octets[end - n : end] for end, n in zip(ends, text.lengths, strict=True)]
     readings = [_checked(text.source, octets, entropy) for octets in documents]
     patching, lengths = _cut(documents, readings, patching, mean_length)
+    counts = np.array([len(one) for one in lengths])
     whole = np.concatenate(lengths)
     entropies = np.concatenate([reading.entropies for reading in readings])
     norm = np.empty(len(whole), np.float32)
@@ -69,7 +72,7 @@ def write_shard(
             (len(whole),),
             np.dtype(np.float32),
             # made when the embeddings before it have been written, and the norms are known
-            (prominence_of(kind, norm, whole, readings) for kind in [prominence]),
+            _ordering(text, lengths, prominence, norm, readings),
         ),
         "embeddings": Blocks(
             (len(whole), embedder.width),
@@ -77,11 +80,25 @@ def write_shard(
             _embedded(text.source, documents, lengths, embedder, norm),
         ),
     }
-    own = text.own.repeated(np.array([len(one) for one in lengths]))
+    own = text.own.repeated(counts)
     tensors |= own.tensors()
     stored = {**metadata, **_metadata(text, readings, lengths, patching, entropy, embedder)}
     stored |= own.metadata()
     return write_tensors(path, tensors, stored)
+
+
+def _ordering(
+    text: FileText,
+    lengths: Sequence[Int64[np.ndarray, " _"]],
+    kind: str,
+    norm: Float32[np.ndarray, " patches"],
+    readings: Sequence[Reading],
+) -> Iterator[Float32[np.ndarray, " patches"]]:
+    """Yields what radii order, once: that of a patch's document, or of this kind."""
+    if text.prominence is not None:
+        yield np.repeat(text.prominence, [len(one) for one in lengths])
+    else:
+        yield prominence_of(kind, norm, np.concatenate(lengths), readings)
 
 
 def _cut(

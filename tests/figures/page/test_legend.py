@@ -1,5 +1,6 @@
 """Columns of the user's own in the browser: colours, classes as filters, rows by their names."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -112,3 +113,17 @@ def test_rows_are_texts_of_their_own(table: Opened) -> None:
     assert table.text("tip-document") == "table · 007"
     heads = table.page.locator("[data-part=near-map] .from").all_text_contents()
     assert all(head.startswith("table · 0") for head in heads)
+
+
+def test_nothing_is_coloured_or_filtered_by_radii_that_order_nothing(
+    opened_page: Open, points: PagePoints
+) -> None:
+    flat = opened_page(dataclasses.replace(points, radius_tells=False), "colour=radius")
+    assert flat.ask("sphere.state.colour") == "document"
+    offered = flat.page.locator("[data-part=colour] option").all_text_contents()
+    assert offered == ["document", "spread", "genre"]
+    assert flat.page.locator("[data-part=shells]").is_hidden()
+    flat.ask("sphere.select(3)")
+    flat.wait("document.querySelector('[data-part=chosen-place]').textContent.includes('spread')")
+    assert "radius" not in flat.text("chosen-place")
+    assert flat.errors == []

@@ -1,6 +1,7 @@
 """The file of the page: what is in it, and that nothing gets out of where it is put."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -149,3 +150,9 @@ def test_text_has_a_contrast_of_four_and_a_half_in_both_themes() -> None:
                 assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (ink, ground)
         pair = sorted((luminance(theme["ink"]), luminance(theme["mark"])))
         assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
+
+
+def test_a_page_is_told_which_columns_are_noise(points: PagePoints, text: str) -> None:
+    assert "noise" not in facts_of(text)
+    flat = page_bytes(dataclasses.replace(points, radius_tells=False)).decode()
+    assert facts_of(flat)["noise"] == ["radius", "shell"]

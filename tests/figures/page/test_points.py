@@ -105,3 +105,13 @@ def test_documents_must_add_up() -> None:
             documents=(("x", 3),),
             text=np.zeros(3, np.uint8),
         )
+
+
+def test_radii_of_one_prominence_tell_nothing(tmp_path: Path, shard: Callable[..., Path]) -> None:
+    sources = [
+        shard(tmp_path / f"{name}.safetensors", 5, prominence=np.full(5, weight, np.float32))
+        for name, weight in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    paths = [labelled(tmp_path / f"{path.stem}.sphere.safetensors", path) for path in sources]
+    assert not points_of_labels(paths[:2], neighbours=False).radius_tells
+    assert points_of_labels(paths, neighbours=False).radius_tells

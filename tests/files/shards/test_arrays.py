@@ -9,6 +9,7 @@ import pytest
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.arrays import array_infos
+from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.files.shards.reader import read_shard
 
 ROWS = np.array([[3, 4], [0, 2], [6, 8]], np.float32)
@@ -195,3 +196,52 @@ def test_a_file_that_does_not_fit_into_memory_is_not_said_to_be_damaged(
 
     monkeypatch.setattr(np, "empty", full)
     assert refusal(path) == f"{path}: does not fit into memory; split it, or free memory"
+
+
+def test_norms_that_differ_by_rounding_alone_order_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    for scale in (1.0, 2.5):
+        rows = rng.standard_normal((50, 7))
+        rows = (scale * rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        assert len(np.unique(np.linalg.norm(rows.astype(np.float64), axis=1))) > 1
+        rows[3] = 0
+        table = read_shard(npy(tmp_path / "x.npy", rows))
+        np.testing.assert_array_equal(table.prominence, np.where(np.arange(50) == 3, 0, scale))
+    rows[4] *= 1.001
+    assert len(np.unique(read_shard(npy(tmp_path / "x.npy", rows)).prominence)) > 2
+
+
+def ordered_by(path, name):
+    return read_shard(path, columns=TableColumns(prominence=name, keep=("size",)))
+
+
+def test_any_column_of_numbers_may_order_the_radii(tmp_path):
+    own = {"prominence": np.array([9.0, 8, 7]), "size": np.array([1, 3, 2]), "word": list("abc")}
+    np.savez(tmp_path / "x.npz", embeddings=ROWS, **own)
+    parquet(tmp_path / "x.parquet", embeddings=ROWS.tolist(), **own)
+    lines = "".join(
+        f"[{a} {b}],{c},{d},x\n" for (a, b), c, d in zip(ROWS, (9, 8, 7), (1, 3, 2), strict=True)
+    )
+    (tmp_path / "x.csv").write_text(f"embeddings,prominence,size,word\n{lines}")
+    for path in (tmp_path / f"x.{kind}" for kind in ("npz", "parquet", "csv")):
+        assert ordered_by(path, None).prominence.tolist() == [9, 8, 7]
+        assert ordered_by(path, "size").prominence.tolist() == [1, 3, 2]
+        for norm in ("norm", "density"):
+            assert ordered_by(path, norm).prominence.tolist() == [5, 2, 10]
+        assert ordered_by(path, "prominence").prominence.tolist() == [9, 8, 7]
+        kept = read_shard(path, columns=TableColumns(keep=("prominence",)))
+        assert kept.prominence.tolist() == kept.own.values["prominence"].tolist() == [9, 8, 7]
+        assert list(ordered_by(path, "size").own.values) == ["size"]
+        assert ordered_by(path, "norm").warnings == ()
+        with pytest.raises(ShardError, match="`word`: holds words, which order no radii"):
+            ordered_by(path, "word")
+        with pytest.raises(ShardError, match="`gone`: no such column; there are "):
+            ordered_by(path, "gone")
+    with pytest.raises(ShardError, match="`size`: no such column; there are none"):
+        ordered_by(npy(tmp_path / "x.npy", ROWS), "size")
+
+
+def test_a_row_without_a_number_is_named(tmp_path):
+    path = parquet(tmp_path / "x.parquet", embeddings=ROWS.tolist(), size=[1.0, None, 2.0])
+    with pytest.raises(ShardError, match="`size` at index 1: nan is not a finite float32"):
+        ordered_by(path, "size")

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from builders import refused
+from sphere_ebm.errors import ShardError
+from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.files.shards.reader import read_shard
 
 STARTS = [0, 3, 4]
@@ -228,6 +230,28 @@ def test_without_a_stored_prominence_the_norm_is_used_and_said(tmp_path, write, 
         table = read_shard(write(tmp_path / "doc.safetensors", tensors))
         np.testing.assert_allclose(table.prominence, expected, rtol=1e-6)
         assert table.warnings == ("no stored prominence: the norm of the embedding is used",)
+
+
+def test_radii_may_order_norms_or_a_column_and_of_tokens_no_column(
+    tmp_path, write, patches, tokens
+):
+    flat = patches([2, 1, 3]) | {"size": np.array([4.0, 6, 5])}
+    path = write(tmp_path / "flat.safetensors", flat)
+    norms = np.linalg.norm(flat["embeddings"], axis=1)
+    for name, expected in (("norm", norms), ("density", norms), ("size", [4, 6, 5])):
+        table = read_shard(path, columns=TableColumns(prominence=name))
+        np.testing.assert_allclose(table.prominence, expected, rtol=1e-6)
+        assert table.warnings == ()
+    assert "size" not in table.own.values
+    with pytest.raises(ShardError, match=r"`gone`: no such column; there are .*`size`"):
+        read_shard(path, columns=TableColumns(prominence="gone"))
+    deep = tokens(STARTS, COUNT)
+    path = write(tmp_path / "deep.safetensors", deep)
+    largest = np.maximum.reduceat(np.linalg.norm(deep["embeddings"][0], axis=1), STARTS)
+    table = read_shard(path, columns=TableColumns(prominence="norm"))
+    np.testing.assert_allclose(table.prominence, largest, rtol=1e-6)
+    with pytest.raises(ShardError, match="tokens, whose radii no column orders; got 'size'; leave"):
+        read_shard(path, columns=TableColumns(prominence="size"))
 
 
 def test_a_norm_beyond_float32_is_refused(tmp_path, write):

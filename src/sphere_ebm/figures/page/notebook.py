@@ -19,6 +19,7 @@ from sphere_ebm.figures.page.page import (
 )
 from sphere_ebm.figures.page.points import MOST_WITH_NEIGHBOURS, PagePoints, neighbours_of
 from sphere_ebm.figures.page.region_names import named_regions
+from sphere_ebm.geometry.shells import radii_tell
 
 MOST_SHOWN = 100_000
 """Points that a notebook is given: it keeps them in its file."""
@@ -41,6 +42,11 @@ class Placed(Protocol):
     @property
     def shell(self) -> Int32[np.ndarray, " points"]:
         """Shells, 0 innermost."""
+        ...
+
+    @property
+    def prominence(self) -> Float32[np.ndarray, " points"]:
+        """What the radii order."""
         ...
 
     @property
@@ -138,6 +144,7 @@ def _in_documents(
         direction=placed.direction[order],
         radius=placed.radius[order],
         shell=placed.shell[order],
+        radius_tells=radii_tell(placed.prominence),
         documents=tuple(zip(first, counts.tolist(), strict=True)),
         text=None if texts is None else np.frombuffer(b"".join(octets), np.uint8),
         text_offset=None if texts is None else np.cumsum([0, *map(len, octets)]).astype(np.int64),

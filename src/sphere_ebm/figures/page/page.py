@@ -107,6 +107,7 @@ def page_facts(
         "colour": coloured_at_first(points, columns),
         "ids": next((c.name for c in columns if c.facts.get("ids")), None),
         "rows": list(points.by_row),
+        "noise": [] if points.radius_tells else ["radius", "shell"],
     }
     return {
         "format": PAGE_FORMAT,

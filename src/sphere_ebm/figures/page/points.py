@@ -13,6 +13,7 @@ from sphere_ebm.errors import MissingPackageError
 from sphere_ebm.files.container import Container, read_container
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.files.shards.own import OwnColumn, joined_columns
+from sphere_ebm.geometry.shells import radii_tell
 from sphere_ebm.graph import nearest_neighbours
 
 NEIGHBOURS = 10
@@ -37,6 +38,7 @@ class PagePoints:
         direction: (N, 3) unit vectors.
         radius: (N,) in shell units.
         shell: (N,) 0 innermost, or None.
+        radius_tells: whether the radii order anything; where not, nothing is coloured by them.
         documents: name and number of points of each document, in order.
         text: (B,) bytes of all patches in order, or None where no file has any.
         text_offset: (N + 1,) where each patch begins in `text`.
@@ -54,6 +56,7 @@ class PagePoints:
     radius: Float[np.ndarray, " points"]
     documents: tuple[tuple[str, int], ...]
     shell: Int32[np.ndarray, " points"] | None = None
+    radius_tells: bool = True
     text: UInt8[np.ndarray, " bytes"] | None = None
     text_offset: Int64[np.ndarray, " offsets"] | None = None
     numbers: dict[str, Float32[np.ndarray, " points"]] = field(default_factory=dict)
@@ -120,6 +123,8 @@ def points_of_labels(paths: Iterable[Path], *, neighbours: bool = True) -> PageP
         direction=np.concatenate([file.direction for file in files]),
         radius=np.concatenate([file.radius for file in files]),
         shell=np.concatenate([file.shell for file in files]),
+        radius_tells=count < 2
+        or radii_tell(np.array([end for file in files for end in file.ends])),
         documents=tuple(pair for file in files for pair in file.documents),
         text=np.concatenate([file.octets for file in files]) if texts else None,
         text_offset=_offsets(files) if texts else None,
@@ -156,6 +161,7 @@ class _File:
         self.direction = labels.direction
         self.radius = labels.radius
         self.shell = labels.shell
+        self.ends = (labels.prominence.min(), labels.prominence.max()) if len(labels) else ()
         self.own = labels.own
         self.text = labels.bytes
         self.octets, self.lengths = _text_of(labels)

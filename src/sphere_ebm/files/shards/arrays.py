@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import TensorInfo, open_regular
@@ -20,6 +21,7 @@ from sphere_ebm.files.shards.layouts import drop_leading_ones
 from sphere_ebm.files.shards.lines import (
     CELL_SUFFIXES,
     LINE_SUFFIXES,
+    PROMINENCE,
     TableRows,
     list_lines,
     read_lines,
@@ -31,6 +33,7 @@ from sphere_ebm.files.shards.own import (
     TableColumns,
     absent,
     column_of,
+    ordering_numbers,
     words_of,
 )
 from sphere_ebm.files.shards.parquet import list_parquet, parquet_columns, read_parquet
@@ -74,16 +77,8 @@ def read_array(path: Path, columns: TableColumns = ALL_FOUND) -> PatchTable:
     embeddings = finite_float32(path, columns.embedding or "embeddings", rows.embeddings)
     if len(embeddings) and not embeddings.shape[1]:
         raise ShardError(path, f"shape {embeddings.shape} has no dimensions", "embeddings")
-    warnings = [] if rows.prominence is not None else [NORM_USED]
-    if rows.prominence is None:
-        weights = norms(path, embeddings)
-    else:
-        weights = finite_float32(path, "prominence", rows.prominence)
-        if weights.shape != embeddings.shape[:1]:
-            problem = (
-                f"shape {weights.shape} does not match the {len(embeddings)} rows of `embeddings`"
-            )
-            raise ShardError(path, problem, "prominence", cure="give one value per row")
+    warnings: list[str] = []
+    weights = _prominence(path, embeddings, rows, columns, warnings)
     texts = None
     if columns.text in rows.columns:
         texts = [word.encode("utf-8") for word in words_of(rows.columns[columns.text])]
@@ -100,6 +95,28 @@ def read_array(path: Path, columns: TableColumns = ALL_FOUND) -> PatchTable:
         byte_lengths=None if texts is None else np.array([len(text) for text in texts], np.int64),
         own=_own(columns, rows.columns),
     )
+
+
+def _prominence(
+    path: Path,
+    embeddings: Float32[np.ndarray, "rows width"],
+    rows: TableRows,
+    columns: TableColumns,
+    warnings: list[str],
+) -> Float32[np.ndarray, " rows"]:
+    """The column that is asked for, else the one of this name, else the norms."""
+    name = columns.ordering or PROMINENCE
+    given = rows.columns.get(name, rows.prominence if name == PROMINENCE else None)
+    if given is None and columns.ordering is not None:
+        raise absent(path, name, rows.columns)
+    if given is None or not (columns.stored or columns.ordering):
+        warnings += [NORM_USED] if columns.prominence is None else []
+        return norms(path, embeddings)
+    weights = ordering_numbers(path, name, given)
+    if weights.shape != embeddings.shape[:1]:
+        problem = f"shape {weights.shape} does not match the {len(embeddings)} rows of `embeddings`"
+        raise ShardError(path, problem, name, cure="give one value per row")
+    return weights
 
 
 def _own(columns: TableColumns, read: dict[str, OwnColumn]) -> OwnColumns:

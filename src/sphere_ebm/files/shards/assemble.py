@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 
 from sphere_ebm.errors import ShardError, one_line
 from sphere_ebm.files.shards.own import OwnColumns
 from sphere_ebm.files.shards.table import PatchTable
 
 NORM_USED = "no stored prominence: the norm of the embedding is used"
+EQUAL_NORMS = 1e-5
+"""Norms whose relative spread is at most this are equal: normalising in float32 leaves about 1e-7
+of noise.
+"""
 _INT32_MAX = 2**31 - 1
 _VALUES = 1 << 20  # looked at together
 
@@ -42,7 +46,7 @@ def finite_float32(
 
 
 def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, " rows"]:
-    """Euclidean norms.
+    """Euclidean norms, see `without_rounding`.
 
     Raises:
         ShardError: at the first row whose norm exceeds float32.
@@ -58,7 +62,27 @@ def norms(path: Path, embeddings: Float32[np.ndarray, "rows dim"]) -> Float32[np
         raise ShardError(
             path, problem, "embeddings", int(np.argmax(np.isinf(out))), "scale the embeddings down"
         )
-    return out
+    return without_rounding(out)
+
+
+def without_rounding(norm: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
+    """The norms; those that differ by rounding alone are made equal, since they order nothing.
+
+    They are rounded then, so that files of one model get the same number.
+    """
+    if not equal_norms(norm):
+        return norm
+    return np.where(norm > 0, np.float32(f"{norm.max():.4g}"), np.float32(0))
+
+
+def equal_norms(norm: Float[np.ndarray, " rows"]) -> bool:
+    """Whether norms differ by no more than rounding leaves of vectors that were normalised.
+
+    Zeros, which no normalisation changes, have no say. One vector alone tells nothing.
+    """
+    pointing = norm[norm > 0]
+    largest = pointing.max(initial=0.0)
+    return len(pointing) > 1 and bool(largest - pointing.min() <= EQUAL_NORMS * largest)
 
 
 def zero_warning(embeddings: Float32[np.ndarray, "rows dim"]) -> tuple[str, ...]:

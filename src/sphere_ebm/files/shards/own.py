@@ -12,13 +12,21 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.container import Container
 
 OwnColumn = Shaped[np.ndarray, " _"]
 """int64; float64, NaN where there is no value; or objects that are all `str`, empty where not."""
+
+NORM = "norm"
+"""A prominence: the norms of the embeddings, whatever a file has stored."""
+DENSITY = "density"
+"""A prominence: how near the nearest neighbours in the embedding are. The map finds it."""
+LENGTH_CORRECTED = "length-corrected"
+"""A prominence: what is stored, or the norm, less what lengths explain of it all over the map."""
+KINDS = (NORM, LENGTH_CORRECTED, DENSITY)
 
 OWN_METADATA = "own_columns"
 _NUMBERS = "own."
@@ -41,12 +49,18 @@ class TableColumns:
         text: what each row says, to read and search; None: nothing.
         id: what each row is called; None: rows are counted from 0.
         keep: carried through to label files, page and export.
+        prominence: what the radii order: a column of numbers, or a kind of `KINDS`; None: the
+            column `prominence` where there is one, else the norms.
+        length_curve: what a map has found that lengths explain of the prominence, which is taken
+            away; see `sphere_ebm.files.shards.lengths`.
     """
 
     embedding: str | None = None
     text: str | None = None
     id: str | None = None
     keep: tuple[str, ...] = ()
+    prominence: str | None = None
+    length_curve: tuple[float, ...] | None = None
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -56,7 +70,18 @@ class TableColumns:
     @property
     def wanted(self) -> tuple[str, ...]:
         """The columns to read beside the embeddings, each once."""
-        return tuple(dict.fromkeys(name for name in (self.text, *self.kept) if name is not None))
+        names = (self.text, self.ordering, *self.kept)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    @property
+    def ordering(self) -> str | None:
+        """The column that the radii order, where one is named."""
+        return None if self.prominence in KINDS else self.prominence
+
+    @property
+    def stored(self) -> bool:
+        """Whether a prominence that a file has stored counts."""
+        return self.prominence in (None, LENGTH_CORRECTED)
 
     def colouring(self, name: str | None) -> "TableColumns":
         """The same, and the column that points are coloured by is kept."""
@@ -64,7 +89,13 @@ class TableColumns:
 
     def to_dict(self) -> dict[str, Any]:
         """What was asked for, by the names of the attributes; JSON can hold it."""
-        found = {"embedding": self.embedding, "text": self.text, "id": self.id}
+        found = {
+            "embedding": self.embedding,
+            "text": self.text,
+            "id": self.id,
+            "prominence": self.prominence,
+            "length_curve": None if self.length_curve is None else list(self.length_curve),
+        }
         return {name: value for name, value in found.items() if value is not None} | (
             {"keep": list(self.keep)} if self.keep else {}
         )
@@ -72,7 +103,9 @@ class TableColumns:
     @classmethod
     def from_dict(cls, held: Mapping[str, Any]) -> "TableColumns":
         """What `to_dict` has written."""
-        return cls(**{**held, "keep": tuple(held.get("keep", ()))})
+        curve = held.get("length_curve")
+        whole = {"length_curve": None if curve is None else tuple(map(float, curve))}
+        return cls(**{**held, **whole, "keep": tuple(held.get("keep", ()))})
 
 
 ALL_FOUND = TableColumns()
@@ -246,6 +279,24 @@ def _joined(parts: Sequence[OwnColumn | None], rows: Sequence[int]) -> OwnColumn
             for part, count in zip(parts, rows, strict=True)
         ]
     )
+
+
+def ordering_numbers(path: Path, name: str, column: OwnColumn) -> Float32[np.ndarray, " rows"]:
+    """A column that radii are to order, as numbers.
+
+    Raises ShardError for words, and for a row without a finite number.
+    """
+    if column.dtype.kind not in "fiu":
+        cure = "name a column of numbers, or repair the rows that hold words"
+        raise ShardError(path, "holds words, which order no radii", name, cure=cure)
+    with np.errstate(over="ignore"):
+        numbers = column.astype(np.float32)
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        problem = f"{column[row]} is not a finite float32"
+        raise ShardError(path, problem, name, row, "give every row a number, or drop the row")
+    return numbers
 
 
 def absent(path: Path, name: str, there: Iterable[str]) -> ShardError:

@@ -1,7 +1,6 @@
 """Layouts F and H: one row per patch."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +12,20 @@ from sphere_ebm.files.container import Container
 from sphere_ebm.files.shards.assemble import NORM_USED, build_table, find_sidecar, norms
 from sphere_ebm.files.shards.boundaries import check_agreement, starts_from_lengths
 from sphere_ebm.files.shards.layouts import TEXT_FILE, drop_leading_ones, require_length
-from sphere_ebm.files.shards.own import OwnColumns, tensors_kept
+from sphere_ebm.files.shards.own import (
+    ALL_FOUND,
+    OwnColumns,
+    TableColumns,
+    absent,
+    ordering_numbers,
+    tensors_kept,
+)
 from sphere_ebm.files.shards.table import PatchTable
 
 
-def read_per_patch(container: Container, layout: str, keep: Sequence[str] = ()) -> PatchTable:
+def read_per_patch(
+    container: Container, layout: str, columns: TableColumns = ALL_FOUND
+) -> PatchTable:
     """Read a shard of layout F or H.
 
     Without `patch_lengths`, patches are numbered by row: start i, length 1, and no bytes can be
@@ -25,9 +33,9 @@ def read_per_patch(container: Container, layout: str, keep: Sequence[str] = ()) 
 
     A file of several documents (H) tells them apart by the metadata key `documents`: a JSON list of
     `[name, patches]` in the order of the rows. Upstream writes no such key; without it the file is
-    one document, named as its text (`text_file`), else by its stem. Tensors named in `keep` that
-    have one number for each patch are carried along, as are columns that `sphere_ebm.text` has put
-    into the shard.
+    one document, named as its text (`text_file`), else by its stem. Tensors that `columns` keep and
+    that have one number for each patch are carried along, as are columns that `sphere_ebm.text` has
+    put into the shard; either may be what the radii order.
 
     Raises:
         ShardError: a tensor is missing, damaged or does not fit the others.
@@ -49,7 +57,7 @@ def read_per_patch(container: Container, layout: str, keep: Sequence[str] = ()) 
         (path,),
         layout,
         embeddings=embeddings,
-        prominence=_prominence(container, embeddings, warnings),
+        prominence=_prominence(container, embeddings, own, columns, warnings),
         start=start,
         length=length,
         documents=documents,
@@ -61,7 +69,7 @@ def read_per_patch(container: Container, layout: str, keep: Sequence[str] = ()) 
         sidecar=find_sidecar(path, path.stem, container.metadata.get("metadata_file")),
         text_file=container.metadata.get(TEXT_FILE),
         warnings=warnings,
-        own=replace(own, values=own.values | dict(tensors_kept(container, keep, patches))),
+        own=replace(own, values=own.values | dict(tensors_kept(container, columns.keep, patches))),
     )
 
 
@@ -77,12 +85,26 @@ def _check_shapes(container: Container, patches: int) -> None:
 
 
 def _prominence(
-    container: Container, embeddings: Float32[np.ndarray, "patches dim"], warnings: list[str]
+    container: Container,
+    embeddings: Float32[np.ndarray, "patches dim"],
+    own: OwnColumns,
+    columns: TableColumns,
+    warnings: list[str],
 ) -> Float32[np.ndarray, " patches"]:
-    if "prominence" in container.tensors:
+    """What is asked for, else what is stored, else the norms."""
+    path = container.path
+    name = columns.ordering
+    if name is not None:
+        there = own.values | dict(tensors_kept(container, [name], len(embeddings)))
+        if name not in there:
+            rows = embeddings.shape[:1]
+            flat = [one for one, info in container.tensors.items() if info.shape == rows]
+            raise absent(path, name, [*own.values, *flat])
+        return ordering_numbers(path, name, there[name])
+    if columns.stored and "prominence" in container.tensors:
         return container.floats("prominence")
-    warnings.append(NORM_USED)
-    return norms(container.path, embeddings)
+    warnings += [NORM_USED] if columns.prominence is None else []
+    return norms(path, embeddings)
 
 
 def _spans(

@@ -21,6 +21,7 @@ from sphere_ebm.files.shards.boundaries import (
     starts_from_mask,
 )
 from sphere_ebm.files.shards.layouts import drop_leading_ones, require_length
+from sphere_ebm.files.shards.own import ALL_FOUND, KINDS, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling, pool
 from sphere_ebm.files.shards.table import PatchTable
 
@@ -39,7 +40,11 @@ class _Extent:
 
 
 def read_per_token(
-    parts: Sequence[Container], layout: str, pooling: Pooling, part_of: str | None = None
+    parts: Sequence[Container],
+    layout: str,
+    pooling: Pooling,
+    columns: TableColumns = ALL_FOUND,
+    part_of: str | None = None,
 ) -> PatchTable:
     """Read a document from its files in order, or a file of several, and pool tokens to patches.
 
@@ -65,11 +70,8 @@ def read_per_token(
         rows = extent.batch * extent.tokens
         part.floats_into("embeddings", embeddings[row : row + rows].reshape(-1))
         row += rows
-    prominence = _join(parts, "prominence")
-    warnings = []
-    if prominence is None:
-        prominence = norms(first.path, embeddings)
-        warnings.append(NORM_USED)
+    warnings: list[str] = []
+    prominence = _prominence(parts, embeddings, columns, warnings)
     length = np.diff(starts, append=batch * tokens)
     pooled, patch_prominence, entropy = pool(
         embeddings, prominence, _join(parts, "entropies"), starts, pooling
@@ -87,6 +89,25 @@ def read_per_token(
         sidecar=find_sidecar(first.path, stem, first.metadata.get("metadata_file")),
         warnings=warnings,
     )
+
+
+def _prominence(
+    parts: Sequence[Container],
+    embeddings: Float32[np.ndarray, "tokens dim"],
+    columns: TableColumns,
+    warnings: list[str],
+) -> Float32[np.ndarray, " tokens"]:
+    """What is stored for the tokens, unless their norms are asked for."""
+    path = parts[0].path
+    if columns.ordering is not None:
+        problem = f"holds tokens, whose radii no column orders; got {columns.ordering!r}"
+        cure = f"leave --prominence out, or give it one of {', '.join(KINDS)}"
+        raise ShardError(path, problem, cure=cure)
+    stored = _join(parts, "prominence") if columns.stored else None
+    if stored is not None:
+        return stored
+    warnings += [NORM_USED] if columns.prominence is None else []
+    return norms(path, embeddings)
 
 
 def _extent(container: Container) -> _Extent:

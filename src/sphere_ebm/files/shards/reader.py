@@ -8,6 +8,7 @@ from sphere_ebm.files.container import read_container
 from sphere_ebm.files.shards.arrays import ARRAY_SUFFIXES, TABLE_SUFFIXES, read_array
 from sphere_ebm.files.shards.discovery import WorkItem, check_complete, part_name
 from sphere_ebm.files.shards.layouts import readable_layout
+from sphere_ebm.files.shards.lengths import corrected
 from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.files.shards.per_patch import read_per_patch
 from sphere_ebm.files.shards.per_token import read_per_token
@@ -51,7 +52,7 @@ def read_item(item: WorkItem, *, pooling: Pooling = "mean") -> PatchTable:
 def _read_files(paths: Sequence[Path], pooling: Pooling, columns: TableColumns) -> PatchTable:
     check_pooling(pooling)
     try:
-        return _read_any(paths, pooling, columns)
+        return corrected(_read_any(paths, pooling, columns), columns.length_curve)
     except MemoryError as error:
         raise ShardError(
             paths[0], "does not fit into memory", cure="split it, or free memory"
@@ -65,9 +66,9 @@ def _read_any(paths: Sequence[Path], pooling: Pooling, columns: TableColumns) ->
     layouts = [readable_layout(container) for container in containers]
     first = containers[0]
     if layouts[0] in ("F", "H"):
-        return read_per_patch(first, layouts[0], columns.keep)
+        return read_per_patch(first, layouts[0], columns)
     named = part_name(first)
     if named is None:
-        return read_per_token(containers, layouts[0], pooling)
+        return read_per_token(containers, layouts[0], pooling, columns)
     check_complete(paths)
-    return read_per_token(containers, layouts[0], pooling, part_of=named.stem)
+    return read_per_token(containers, layouts[0], pooling, columns, part_of=named.stem)

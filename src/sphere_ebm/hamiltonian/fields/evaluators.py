@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sphere_ebm.geometry.sphere import squared_chord
+from sphere_ebm.hamiltonian.fields.costs import BLOCKS, costs_here, device_kind
 from sphere_ebm.hamiltonian.fields.pyramid import PyramidField
 from sphere_ebm.hamiltonian.fields.zonal import ZonalField
 
@@ -60,9 +61,10 @@ class DirectField(eqx.Module):
     sharpness: Float[Array, ""]
     block_size: int = eqx.field(static=True)
 
-    def __init__(self, sharpness: float, block_size: int = 256):
+    def __init__(self, sharpness: float, block_size: int | None = None):
+        """`block_size` points meet all others at once; None: as many as suit the device."""
         self.sharpness = jnp.asarray(sharpness, jnp.result_type(float))
-        self.block_size = block_size
+        self.block_size = BLOCKS[device_kind()] if block_size is None else block_size
 
     def __call__(
         self, direction: Float[Array, "n 3"]
@@ -79,7 +81,9 @@ class DirectField(eqx.Module):
             itself = start + jnp.arange(size, dtype=jnp.int32)[:, None] == everyone[None]
             q = 1 / (1 + stretch * squared_chord(heads[:, None], direction[None]))
             q = jnp.where(itself, 0, q)
-            return jnp.sum(q, axis=1), 2 * stretch * (q**2 @ direction)
+            # a GPU would multiply with fewer digits, and lose the force in the radial part
+            product = jnp.matmul(q**2, direction, precision="highest")
+            return jnp.sum(q, axis=1), 2 * stretch * product
 
         starts = jnp.arange(blocks, dtype=jnp.int32) * size
         potential, gradient = jax.lax.map(
@@ -129,11 +133,9 @@ def grid_problem(sharpness: float, n_points: int, most_rows: int = MAX_ROWS) -> 
 def choose_evaluator(evaluator: str, sharpness: float, n_points: int) -> str:
     """`"direct"`, `"harmonic"` or `"pyramid"`.
 
-    The one asked for, or for `"auto"` the cheapest that is possible.
-
-    The cost model, in milliseconds on one core (`python -m benchmarks.osmotic`): direct 7e-7 N²,
-    harmonic 5e-5 N + 1e-6 rows³, pyramid 6e-5 N + 5e-5 rows². Raises ValueError when the choice
-    cannot work.
+    The one asked for, or for `"auto"` the cheapest that is possible, by what each costs on JAX's
+    default device (`sphere_ebm.hamiltonian.fields.costs`). Raises ValueError when the choice cannot
+    work.
     """
     if evaluator not in EVALUATORS:
         raise ValueError(
@@ -144,11 +146,7 @@ def choose_evaluator(evaluator: str, sharpness: float, n_points: int) -> str:
         "pyramid": grid_problem(sharpness, n_points, MAX_PYRAMID_ROWS),
     }
     rows = grid_rows(sharpness)
-    cost = {
-        "direct": 7e-7 * n_points**2,
-        "harmonic": 5e-5 * n_points + 1e-6 * rows**3,
-        "pyramid": 6e-5 * n_points + 5e-5 * rows**2,
-    }
+    cost = {name: each.of(n_points, rows) for name, each in costs_here().items()}
     possible = [name for name in cost if problems.get(name) is None]
     if evaluator == "auto" and (len(possible) > 1 or n_points <= DIRECT_LIMIT):
         return min(possible, key=cost.__getitem__)

@@ -14,10 +14,11 @@ function made(tag, name, text) {
   return element;
 }
 
-/** Columns that points can be coloured by: [name, label]. */
+/** Columns that points can be coloured by: [name, label]; none whose numbers mean nothing. */
 export function colourChoices(facts) {
   const choices = [["document", "document"]];
   for (const [name, column] of Object.entries(facts.columns)) {
+    if (facts.noise?.includes(name)) continue;
     if (name === "shell") choices.push([name, "shell"]);
     else if (column.label && !/^words/.test(name)) choices.push([name, column.label]);
   }
@@ -134,8 +135,8 @@ function listGroups(viewer, groups, filter, { list, more, all, none }) {
 }
 
 function openShells(viewer) {
-  const { part, state, data } = viewer;
-  const most = data.shell ? largest(data.shell) : 0;
+  const { part, state, data, facts } = viewer;
+  const most = data.shell && !facts.noise ? largest(data.shell) : 0;
   part("shells").hidden = most < 1;
   const low = part("shell-low");
   const high = part("shell-high");

@@ -177,8 +177,10 @@ function placeInWords(viewer, i) {
   const words = data.rows.has(d)
     ? [`row ${i - first} of ${count}`]
     : [`patch ${(i - first + 1).toLocaleString("en")} of ${count}`];
-  words.push(`radius ${numberAt(data, "radius", i).toFixed(2)}`);
-  if (data.shell) words.push(`shell ${data.shell[i]}`);
+  if (!facts.noise) {
+    words.push(`radius ${numberAt(data, "radius", i).toFixed(2)}`);
+    if (data.shell) words.push(`shell ${data.shell[i]}`);
+  }
   for (const [name, column] of Object.entries(facts.columns)) {
     if (name.startsWith("number") && !column.own) {
       words.push(`${column.label} ${inWords(column, numberAt(data, name, i))}`);

@@ -78,7 +78,7 @@ export function follow(state, link, facts) {
   if (zoom >= 0.5 && zoom <= LARGEST_ZOOM) state.zoom = zoom;
   const colour = parts.get("colour");
   if (/^(radius|shell|(number|class)\d+)$/.test(colour ?? "")) {
-    if (facts.columns[colour]) state.colour = colour;
+    if (facts.columns[colour] && !facts.noise?.includes(colour)) state.colour = colour;
   } else if (colour === "document") state.colour = colour;
   const listed = (name) => (parts.get(name) ?? "").split(",").filter(Boolean).map(Number);
   const known = (groups) => (d) => Number.isInteger(d) && groups[d] !== undefined;
