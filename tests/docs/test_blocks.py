@@ -25,7 +25,7 @@ FEWER = {
     "label": list(FEW),
     "map": list(FEW),
     "update": ["--steps", "20"],
-    "compare": ["--steps", "20", "--average", "5"],
+    "compare": ["--steps", "20", "--average", "5", "--methods", "pca,v1,langevin-pca"],
     "train": ["--epochs", "1", "--rows", "500", "--batch", "64"],
     "evaluate": ["--against", "chance"],
     "train-sequence": ["--epochs", "1", "--models", "amn", "--context", "2"],

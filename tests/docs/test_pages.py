@@ -91,15 +91,19 @@ def test_blocks_and_their_commands_are_found() -> None:
     assert commands(second) == [["a", "b c", "d"], ["f"]]
 
 
-@pytest.fixture(scope="module")
-def site() -> ModuleType:
-    """The script that builds the site."""
-    spec = importlib.util.spec_from_file_location("site", ROOT / "docs" / "build_site.py")
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def site() -> ModuleType:
+    """The script that builds the site."""
+    return _script("build_site")
 
 
 def _leaves(nav: object) -> list[str]:
@@ -158,3 +162,32 @@ def test_a_warning_of_a_docstring_fails_the_build(
     assert site.build() == 0
     Done.returncode = 3
     assert site.build() == 3
+
+
+def test_groups_of_fields_become_sections_of_attributes() -> None:
+    pytest.importorskip("griffe", reason="pip install '.[docs]'")
+    grouped = _script("reference_groups").grouped
+    found = grouped("""A configuration.
+
+Energy:
+    inner, outer: Radii of both,
+        in shells.
+    kernel: Which one.
+
+Raises:
+    ValueError: it is wrong.""")
+    assert (
+        found
+        == """A configuration.
+
+Attributes: Energy
+    inner: Radii of both,
+        in shells.
+    outer: Radii of both,
+        in shells.
+    kernel: Which one.
+
+Raises:
+    ValueError: it is wrong."""
+    )
+    assert grouped(found) == found
