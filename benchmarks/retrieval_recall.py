@@ -10,10 +10,11 @@ from jaxtyping import Float, Float32
 from benchmarks.report import Check, markdown_table, say
 from benchmarks.retrieval_sets import Asked
 from sphere_ebm.geometry.sphere import unit_rows
-from sphere_ebm.retrieval.cascade import Cascade, RecallCurve, found_share
+from sphere_ebm.retrieval.cascade import Cascade
 from sphere_ebm.retrieval.navigator.config import NavigatorConfig
 from sphere_ebm.retrieval.navigator.search import HarmonicNavigator
 from sphere_ebm.retrieval.pyramid import MapPyramid
+from sphere_ebm.retrieval.recall import RecallCurve, found_share
 
 WORKS = (0.03, 0.048, 0.07, 0.096)
 TARGETS = {0.048: 0.86, 0.07: 0.92, 0.096: 0.95}
