@@ -223,6 +223,10 @@ class Cascade:
         nodes = np.where(nodes < 0, nodes[:, :1], nodes)
         short = probes - nodes.shape[1]
         nodes = np.concatenate([nodes, np.repeat(nodes[:, :1], max(short, 0), axis=1)], axis=1)
+        return self.cones_at(nodes)
+
+    def cones_at(self, nodes: Int[np.ndarray, "*b"]) -> Cones:
+        """The cones around nodes of the last level, as `cones` makes them: (*b)."""
         level = self.pyramid.levels[-1]
         centre = level.centre
         # a node whose directions cancel has no axis; such a one is the whole sphere
