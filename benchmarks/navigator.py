@@ -298,7 +298,8 @@ Recall@10 of the exact cosine neighbours.
 
 faiss HNSW, which compares the query with points it visits and returns the 10 alone: recall@10
 {peer:.3f}, {peer_time:.2f} ms a query; the navigator by its field
-{measured.milliseconds:.2f} ms, by cells {cells_time:.2f} ms. Set-up of the field {measured.setup_seconds:.2f} s once compiled, {measured.first_seconds:.1f} s with compilation.
+{measured.milliseconds:.2f} ms, by cells {cells_time:.2f} ms. Set-up of the field
+{measured.setup_seconds:.2f} s once compiled, {measured.first_seconds:.1f} s with compilation.
 
 Confidence that {config.level:.0%} of the 10 are found at 5 %, on queries that are not on the map:
 
