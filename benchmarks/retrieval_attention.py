@@ -9,7 +9,7 @@ from benchmarks.report import Check, markdown_table, say
 from benchmarks.retrieval_sets import Asked
 from sphere_ebm.graph.exact import exact_neighbours
 from sphere_ebm.retrieval.attention import ConeAttention, ConeMap, look_where, train_attention
-from sphere_ebm.retrieval.cascade import found_share
+from sphere_ebm.retrieval.recall import found_share
 
 SHARE = 0.05
 STEPS = 300

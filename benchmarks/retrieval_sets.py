@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int
 
 from benchmarks.datasets import load
 from benchmarks.report import say
-from sphere_ebm import Placement, place, read_shard
+from sphere_ebm import Placement, PlacementConfig, place, read_shard
 from sphere_ebm.files.shards.table import PatchTable
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.exact import exact_neighbours
@@ -106,13 +106,16 @@ def _table(data: Path, name: str, folder: Path) -> PatchTable:
 def _placed(
     name: str, embeddings: Float32[np.ndarray, "points width"], maps: Path | None
 ) -> Placement:
-    """The default placement, read from `maps` where an earlier run has left it."""
+    """The default placement without replicas, which say how sure places are and change none.
+
+    It is read from `maps` where an earlier run has left it.
+    """
     kept = None if maps is None else maps / f"{name}.placement.safetensors"
     if kept is not None and kept.is_file():
         held = Placement.load(kept)
         if held.embeddings is not None and np.array_equal(held.embeddings, embeddings):
             return held
-    placement = place(embeddings)
+    placement = place(embeddings, config=PlacementConfig(replicas=0))
     say(f"{name}: placed")
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from sphere_ebm.maps.place import place
     from sphere_ebm.maps.placement import Placement
     from sphere_ebm.quality.report import measure_quality
-    from sphere_ebm.retrieval.navigator.search import HarmonicNavigator
+    from sphere_ebm.retrieval.navigator.search import Navigator
     from sphere_ebm.studies.sample import sample
 
     __version__: str
 
 __all__ = [
     "FrozenMap",
-    "HarmonicNavigator",
     "LabelError",
+    "Navigator",
     "Placement",
     "PlacementConfig",
     "ShardError",
@@ -49,8 +49,8 @@ __all__ = [
 
 _HOMES = {
     "FrozenMap": "maps.frozen_map",
-    "HarmonicNavigator": "retrieval.navigator.search",
     "LabelError": "errors",
+    "Navigator": "retrieval.navigator.search",
     "Placement": "maps.placement",
     "PlacementConfig": "maps.config",
     "ShardError": "errors",

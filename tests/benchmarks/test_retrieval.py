@@ -10,7 +10,8 @@ import pytest
 from builders import mixed, still_placement, unit
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.exact import exact_neighbours
-from sphere_ebm.retrieval.cascade import Cascade, found_share
+from sphere_ebm.retrieval.cascade import Cascade
+from sphere_ebm.retrieval.recall import found_share
 
 Benchmark = Callable[[str], ModuleType]
 

@@ -10,10 +10,13 @@ import pytest
 
 from builders import Died, contents, dying_after
 from sphere_ebm import LabelError, PlacementConfig, ShardError, SphereMap, label, read_labels
+from sphere_ebm.files.formats import PYRAMID
 from sphere_ebm.files.shards.reader import read_shard
-from sphere_ebm.labelling import columns
+from sphere_ebm.labelling import adding, columns
 from sphere_ebm.labelling.adding import join_map
 from sphere_ebm.labelling.label import measure_map
+from sphere_ebm.labelling.levels import map_pyramid
+from sphere_ebm.retrieval.pyramid import MapPyramid
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=2)
 TOLD = {"map.html", "map.json", "map.png"}
@@ -111,6 +114,27 @@ def test_a_run_that_died_is_continued(
     monkeypatch.setattr(columns, "write_labels", write)
     join_map(copied, inputs / "new")
     assert contents(copied) == contents(joined)
+
+
+def test_a_pyramid_that_is_kept_grows_to_that_of_all_points(
+    copied: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    map_pyramid(copied)
+    with monkeypatch.context() as patch:
+        patch.setattr(adding, "follow_pyramid", dying_after(0, adding.follow_pyramid))
+        with pytest.raises(Died):
+            join_map(copied, inputs / "new" / "n.safetensors")
+    assert len(MapPyramid.load(copied / PYRAMID)) == 37
+    run = join_map(copied, inputs / "new")
+    grown = MapPyramid.load(copied / PYRAMID)
+    assert len(grown) == run.points == 52
+    held = json.loads((copied / "map.json").read_text())
+    anew = MapPyramid.build([read_labels(copied / one["labels"]) for one in held["sources"]])
+    np.testing.assert_array_equal(grown.order, anew.order)
+    np.testing.assert_array_equal(grown.key, anew.key)
+    for one, other in zip(grown.levels, anew.levels, strict=True):
+        for name, array in one.arrays().items():
+            np.testing.assert_allclose(array, vars(other)[name], atol=1e-6, err_msg=name)
 
 
 def test_what_another_run_left_behind_is_on_no_map_and_goes(

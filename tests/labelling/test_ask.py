@@ -9,8 +9,9 @@ import pytest
 from builders import Letters, Spaces, in_groups
 from sphere_ebm import LabelError, PlacementConfig, label, read_labels
 from sphere_ebm.files.formats import PYRAMID
-from sphere_ebm.labelling.ask import Answer, ask, map_pyramid
+from sphere_ebm.labelling.ask import Answer, ask
 from sphere_ebm.labelling.folder import is_placement
+from sphere_ebm.labelling.levels import map_pyramid
 from sphere_ebm.retrieval.budgets import BudgetConfig
 from sphere_ebm.text.ingest import ingest
 from sphere_ebm.text.patching import Patching
@@ -83,8 +84,6 @@ def test_by_region_the_pyramid_is_kept_with_the_map_and_used_again(finished):
         [read_labels(finished / f"{n}.sphere.safetensors").direction for n in ("one", "two")]
     )
     assert len(pyramid) == len(directions)
-    pyramid.with_tags(map_id="another").save(finished / PYRAMID)
-    assert map_pyramid(finished).tags == pyramid.tags, "one of another map is replaced"
 
 
 def test_a_pyramid_is_no_shard(finished):

@@ -12,13 +12,16 @@ import pytest
 from builders import Died, contents
 from deaths import Mortal, assert_survives_deaths
 from sphere_ebm import LabelError, PlacementConfig, label, read_labels
+from sphere_ebm.files.formats import PYRAMID
 from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.labelling import updating
 from sphere_ebm.labelling.adding import join_map
 from sphere_ebm.labelling.label import measure_map
+from sphere_ebm.labelling.levels import map_pyramid
 from sphere_ebm.labelling.moved import FARTHEST
 from sphere_ebm.labelling.updating import UpdateRun, update_map
 from sphere_ebm.maps.growth import COUPLING, Drift, degrees_moved
+from sphere_ebm.retrieval.pyramid import MapPyramid
 
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=25, average=5, tolerance=0.0, replicas=2)
 STRONG = 3.0
@@ -136,6 +139,19 @@ def test_a_changed_document_is_replaced_and_what_did_not_change_is_held(
     np.testing.assert_array_equal(labels.embeddings, changed)
     moved = degrees_moved(old.direction, labels.direction)
     assert np.median(moved[1::2]) < 10 < np.median(moved[::2])
+
+
+def test_where_the_older_map_keeps_a_pyramid_the_new_one_does(
+    parent: Path, updated, inputs: Path, tmp_path: Path
+) -> None:
+    assert not (updated[0].run.output / PYRAMID).exists()
+    older = Path(shutil.copytree(parent, tmp_path / "older"))
+    map_pyramid(older)
+    output = update_map(older, inputs / "new", tmp_path / "m", strength=STRONG).run.output
+    kept = (output / PYRAMID).read_bytes()
+    assert len(MapPyramid.load(output / PYRAMID)) == 46
+    map_pyramid(output)
+    assert (output / PYRAMID).read_bytes() == kept, "it is that of the new map"
 
 
 def test_killed_at_ten_moments_the_update_ends_with_the_same_bytes(

@@ -23,8 +23,8 @@ from sphere_ebm.retrieval.attention import (
     nearest_in_cells,
     train_attention,
 )
-from sphere_ebm.retrieval.cascade import found_share
 from sphere_ebm.retrieval.pyramid import MapPyramid
+from sphere_ebm.retrieval.recall import found_share
 
 WIDTH = 6
 POINTS = 900

@@ -1,5 +1,7 @@
 """A budget is never overspent, goes where relevance is, and shows passages that hang together."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,22 @@ def test_a_relevant_seed_gets_a_larger_piece_and_equal_sizes_make_all_alike():
     assert [passage.units for passage in varied.passages] == [20, 4]
     alike = choose(far, DOCUMENT, ones, BudgetConfig(total=24, smallest=12, largest=12))
     assert [passage.units for passage in alike.passages] == [12, 12]
+
+
+def test_few_pieces_are_large_by_default_as_many_as_middle_ones_that_the_total_pays_for():
+    relevance = np.zeros(POINTS)
+    relevance[::20] = np.linspace(1, 0.5, 20)
+    config = BudgetConfig(total=60, smallest=2, largest=10)
+    chosen = choose(relevance, DOCUMENT, None, config)
+    # ten pieces of six: the eleventh seed is worth as little as any that follows
+    floor = choose(relevance, DOCUMENT, None, dataclasses.replace(config, floor=1 - 10 / POINTS))
+    np.testing.assert_array_equal(chosen.taken, floor.taken)
+    units = [passage.units for passage in chosen.passages]
+    assert units[0] == 10
+    assert units == sorted(units, reverse=True)
+    assert len(chosen.passages) > 10
+    wide = choose(relevance, DOCUMENT, None, dataclasses.replace(config, floor=0.5))
+    assert len(wide.passages) < len(chosen.passages)
 
 
 def test_a_piece_grows_towards_the_more_relevant_side():

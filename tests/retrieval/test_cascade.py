@@ -8,8 +8,9 @@ from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.exact import exact_neighbours
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.retrieval import cascade as module
-from sphere_ebm.retrieval.cascade import Cascade, RecallCurve, found_share
+from sphere_ebm.retrieval.cascade import Cascade
 from sphere_ebm.retrieval.pyramid import MapPyramid
+from sphere_ebm.retrieval.recall import found_share
 
 POINTS = 1500
 
@@ -108,22 +109,6 @@ def test_cones_look_at_the_best_nodes(cascade, placement):
     assert many.shape == (1, 10_000)
 
 
-def test_a_wanted_recall_becomes_a_work_that_reaches_it(placement, cascade):
-    curve = RecallCurve.measure(placement, [0.05, 0.3, 0.1], trials=60)
-    assert (np.diff(curve.work) > 0).all()
-    assert (np.diff(curve.recall) >= 0).all()
-    assert (curve.error < 0.1).all()
-    wanted = float(curve.recall[:2].mean())
-    work = curve.work_for(wanted)
-    assert curve.work[0] < work < curve.work[1]
-    queries = unit_rows(mixed(60, 8, seed=11))
-    truth = exact_neighbours(unit_rows(placement.embeddings), queries, 10)
-    reached = cascade.find(queries, work=work)
-    assert abs(found_share(truth, reached.points).mean() - wanted) < 0.2
-    with pytest.raises(ValueError, match="what the measured works found"):
-        curve.work_for(2.0)
-
-
 def test_a_program_is_compiled_once_for_a_plan(cascade):
     cascade.find(mixed(3, 8, seed=2), work=0.07)
     before = module._narrowed._cached._cache_size()
@@ -140,8 +125,3 @@ def test_what_cannot_be_asked_is_refused(cascade, placement):
         cascade.find(np.ones((1, 3)))
     with pytest.raises(ValueError, match="`probes` must be at least 1"):
         cascade.cones(placement.embeddings[:1], probes=0)
-    with pytest.raises(ValueError, match="must hold its embeddings"):
-        RecallCurve.measure(still_placement(placement.direction))
-    few = still_placement(placement.direction[:20], embeddings=placement.embeddings[:20])
-    with pytest.raises(ValueError, match="at least 64 points"):
-        RecallCurve.measure(few)

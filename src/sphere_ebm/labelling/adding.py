@@ -29,6 +29,7 @@ from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
 from sphere_ebm.labelling.join import JoinOptions, JoinTask, run_tasks
+from sphere_ebm.labelling.levels import follow_pyramid
 from sphere_ebm.labelling.older import (
     OldMap,
     check_joinable,
@@ -187,6 +188,7 @@ def _join(
             colour_by=colour_by,
         )
     journal.close()
+    follow_pyramid(folder)
     return {s.table.source: folder / s.name for s in new}, len(points.radius), quality
 
 

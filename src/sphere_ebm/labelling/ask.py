@@ -1,7 +1,6 @@
 """`ask`: which passages of a finished map to read for a query, within a budget."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
@@ -9,15 +8,13 @@ from typing import Literal, final
 import numpy as np
 from jaxtyping import Float64
 
-from sphere_ebm.errors import ShardError
-from sphere_ebm.files.formats import PYRAMID
 from sphere_ebm.files.map_folder import label_files, read_map
 from sphere_ebm.files.shards.labels import Labels, read_labels
 from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.labelling.levels import map_pyramid
 from sphere_ebm.labelling.passage import check_embedder
 from sphere_ebm.labelling.texts import Text, texts_of
 from sphere_ebm.retrieval.budgets import BudgetConfig, Passage, allocate, choose
-from sphere_ebm.retrieval.pyramid import MapPyramid
 from sphere_ebm.text.base import AbstractEmbedder
 from sphere_ebm.text.static_embedder import StaticEmbedder
 
@@ -104,7 +101,7 @@ def ask(
     relevance[np.concatenate([np.diff(text.offset) for text in texts]) == 0] = -np.inf
     regions = None
     if by_region:
-        regions = allocate(_pyramid(folder, held["id"], files), relevance, config)
+        regions = allocate(map_pyramid(folder), relevance, config)
     chosen = choose(relevance, document, size, config, regions=regions)
     firsts = np.cumsum([0, *counts])
     quoted = [_quoted(passage, texts, firsts, files, relevance) for passage in chosen.passages]
@@ -171,31 +168,3 @@ def _quoted(
         phi=float(labels.phi[best]),
         radius=float(labels.radius[best]),
     )
-
-
-def map_pyramid(folder: Path | str) -> MapPyramid:
-    """The pyramid of the finished map in `folder`, read from there, or built and kept there.
-
-    Points are numbered as the rows of its label files are, in the order of `map.json`. One of
-    another map, or of other points, is replaced. Where the folder cannot be written, the pyramid
-    is not kept.
-
-    Raises LabelError or ShardError when there is no finished map, or a label file is damaged.
-    """
-    folder = Path(folder)
-    held = read_map(folder)
-    return _pyramid(folder, held["id"], [read_labels(p) for p in label_files(folder, held)])
-
-
-def _pyramid(folder: Path, map_id: str, files: Sequence[Labels]) -> MapPyramid:
-    path = folder / PYRAMID
-    if path.is_file():
-        with suppress(ShardError):
-            kept = MapPyramid.load(path)
-            points = sum(len(labels) for labels in files)
-            if kept.tags.get("map_id") == map_id and len(kept) == points:
-                return kept
-    pyramid = MapPyramid.build(files).with_tags(map_id=map_id)
-    with suppress(OSError):
-        pyramid.save(path)
-    return pyramid

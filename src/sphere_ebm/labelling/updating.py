@@ -27,6 +27,7 @@ from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import claim
 from sphere_ebm.labelling.label import LabelRun, Written
 from sphere_ebm.labelling.landmarks import most_fitted
+from sphere_ebm.labelling.levels import follow_pyramid
 from sphere_ebm.labelling.moved import Moved, moved_by_document, moved_farthest
 from sphere_ebm.labelling.older import (
     OldMap,
@@ -317,6 +318,7 @@ def _run(
         before = journal.whole()
         written = _write(journal, old, plan, placement, how, before, progress)
         journal.close()
+        follow_pyramid(output, old.folder)
     return LabelRun.of(output, journal.map_id, placement, written, plan.sources, before, refused)
 
 

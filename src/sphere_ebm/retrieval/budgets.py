@@ -25,6 +25,8 @@ from sphere_ebm.rules import Range, checked_fields
 
 TOTAL = 5120
 """Units that are spent unless the caller says otherwise."""
+REGION_FLOOR = 0.99
+"""Quantile of relevance from which on regions are worth something, likewise."""
 
 
 @final
@@ -37,7 +39,9 @@ class BudgetConfig:
         smallest, largest: units of a piece around the least and the most relevant seed; equal ones
             make all pieces alike.
         floor: relevance, as a quantile of all, that gets the smallest piece: what a patch is worth
-            is measured from there up to the best one.
+            is measured from there up to the best one. None: that of the last patch for which the
+            total pays if pieces are of middle size, so that few pieces are large; and .99 where
+            regions are compared.
         threshold: of `allocate`: standard deviation of worth, 1 for the best patch, below which a
             region is not split.
     """
@@ -45,7 +49,7 @@ class BudgetConfig:
     total: int = TOTAL
     smallest: int = 64
     largest: int = 400
-    floor: float = 0.99
+    floor: float | None = None
     threshold: float = 0.02
 
     def __post_init__(self) -> None:
@@ -62,7 +66,7 @@ _RANGES = {
     "total": Range(1, 1e9, "an integer >= 1", whole=True),
     "smallest": Range(1, 1e9, "an integer >= 1", whole=True),
     "largest": Range(1, 1e9, "an integer >= 1", whole=True),
-    "floor": Range(0, 1, "a number in [0, 1]"),
+    "floor": Range(0, 1, "a number in [0, 1], or None", optional=True),
     "threshold": Range(0, 1, "a number in [0, 1]"),
 }
 
@@ -115,7 +119,7 @@ class Chosen:
     spent: float
 
 
-def worth(relevance: ArrayLike, floor: float = 0.99) -> Float64[np.ndarray, " points"]:
+def worth(relevance: ArrayLike, floor: float = REGION_FLOOR) -> Float64[np.ndarray, " points"]:
     """Relevance from a quantile of all up to the best, scaled to [0, 1].
 
     Points of relevance -inf are not to be shown and get 0. All are worth 1 where none stands out.
@@ -148,7 +152,7 @@ def allocate(
     Raises ValueError for relevance that does not fit the pyramid.
     """
     config = BudgetConfig() if config is None else config
-    value = worth(relevance, config.floor)
+    value = worth(relevance, REGION_FLOOR if config.floor is None else config.floor)
     if len(value) != len(pyramid):
         raise ValueError(
             f"`relevance` must have one number for each of {len(pyramid)} points; got {len(value)}."
@@ -201,13 +205,21 @@ def choose(
     """
     config = BudgetConfig() if config is None else config
     values = real_array("relevance", relevance).astype(np.float64)
-    worths = worth(values, config.floor)
+    worths = worth(values, _floor(config, int(np.count_nonzero(values != -np.inf))))
     spender = _Spender(values, worths, *_checked(document, size, len(values)), config)
     for region in regions or ():
         seeds = region.points[np.argsort(-values[region.points], kind="stable")]
         spender.spend(seeds, region.budget)
     spender.spend(np.argsort(-values, kind="stable"), float(config.total))
     return Chosen(spender.passages(), spender.taken, float(spender.spent))
+
+
+def _floor(config: BudgetConfig, points: int) -> float:
+    """The quantile of relevance that gets the smallest piece."""
+    if config.floor is not None:
+        return config.floor
+    pieces = 2 * config.total / (config.smallest + config.largest)
+    return max(0.0, 1 - pieces / max(points, 1))
 
 
 def _checked(

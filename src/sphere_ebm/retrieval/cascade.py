@@ -8,11 +8,15 @@ returned, as a share of the points of the map. The points themselves are not com
 Widths, how many nodes are kept on each level, follow from a wanted work. The nodes of each level
 and the points get an equal share of it, those below the first choice about half of that: what did
 best of a few proportions on the queries of `benchmarks/retrieval.py`. A wanted recall is
-turned into a work by `RecallCurve.measure`, which counts on points of the map that are
-taken out of it.
+turned into a work by `RecallCurve.measure` (`sphere_ebm.retrieval.recall`), which counts on points
+of the map that are taken out of it.
+
+A node of the last level lists its own points, and after them those that visit it, see
+`sphere_ebm.retrieval.visitors`. A point that several nodes list comes back once.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -24,7 +28,6 @@ from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Int64
 from numpy.typing import ArrayLike
 
 from sphere_ebm.geometry.sphere import unit_rows
-from sphere_ebm.graph.exact import exact_neighbours
 from sphere_ebm.maps.checks import checked_queries
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.retrieval.cones import Cones
@@ -86,6 +89,30 @@ class _Table(NamedTuple):
     below: Int[Array, " ends"]
 
 
+class Lists(NamedTuple):
+    """The points that the nodes of the last level list, their own first.
+
+    Attributes:
+        first: (C + 1,) node c lists `points[first[c]:first[c + 1]]`.
+        points: (L,) each of the N points at least once; N of them where nobody visits.
+    """
+
+    first: Int64[np.ndarray, " ends"]
+    points: Int64[np.ndarray, " listed"]
+
+
+class Own(NamedTuple):
+    """What queries that are points of the map must not know of themselves, for each level.
+
+    Attributes:
+        node: (Q,) the node that holds the query.
+        score: (Q,) its cosine to the mean of the node's other points; -inf where there is none.
+    """
+
+    node: Int[Array, " queries"]
+    score: Float[Array, " queries"]
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Cascade:
@@ -96,12 +123,13 @@ class Cascade:
 
     pyramid: MapPyramid
     tables: tuple[_Table, ...]
+    lists: Lists
 
     @classmethod
     def build(cls, source: MapPyramid | Placement) -> "Cascade":
         """From a pyramid of either axis, or a placement with its embeddings. O(nodes D)."""
         pyramid = source if isinstance(source, MapPyramid) else MapPyramid.build(source)
-        return cls(pyramid, tuple(_table(level) for level in pyramid.levels))
+        return cls(pyramid, tuple(_table(level) for level in pyramid.levels), _listed(pyramid))
 
     def plan(self, work: float) -> Plan:
         """The levels and widths for a share of the points to spend.
@@ -124,13 +152,15 @@ class Cascade:
         left = budget - sizes[first]
         shares = [1.0] * (last - first)
         shares[:1] = [_FIRST_SHARE] * len(shares[:1])
-        unit = left / (sum(shares) + _POINTS_SHARE)
+        # longer lists return points for less work of comparing
+        points_share = _POINTS_SHARE * len(self.lists.points) / len(self.pyramid)
+        unit = left / (sum(shares) + points_share)
         widths = []
         for share, size, below in zip(shares, sizes[first:], sizes[first + 1 :], strict=False):
             # nodes that are kept hold more children than the mean node has; all have at most four
             branching = min(_CHILDREN, 1.1 * below / size)
             widths.append(min(size, max(1, round(share * unit / branching))))
-        return Plan(first, tuple(widths), max(1, round(_POINTS_SHARE * unit)))
+        return Plan(first, tuple(widths), max(1, round(points_share * unit)))
 
     def find(self, queries: ArrayLike, *, work: float = 0.05) -> Reached:
         """What lies in the best nodes for `queries` (Q, D), by spending about `work` on each.
@@ -144,18 +174,7 @@ class Cascade:
         """
         unit = checked_queries(queries, self.pyramid.width)
         plan = self.plan(work)
-        tables = self.tables[plan.first :]
-        widest = _CHILDREN * max(plan.widths, default=1) * max(self.pyramid.width, 1)
-        # one program for a single query, one for a few and one for many
-        size = next(size for size in BATCHES if size >= min(len(unit), BATCHES[-1]))
-        rows = max(1, min(size, _MOST_NUMBERS // widest))
-        parts = []
-        for start in range(0, len(unit), rows):
-            # the last batch is filled up, so that one program serves all
-            taken = np.minimum(np.arange(start, start + rows), len(unit) - 1)
-            found = jax.device_get(_narrowed(tables, plan.widths, jnp.asarray(unit[taken])))
-            kept = min(rows, len(unit) - start)
-            parts.append(self._returned(plan, *(part[:kept] for part in found)))
+        parts = [self.returned(plan, *found) for found in self.walk(plan, unit)]
         if not parts:
             empty = np.zeros((0, plan.returned), np.int64)
             return Reached(empty, empty, np.zeros(empty.shape, np.float32), np.zeros(0))
@@ -165,6 +184,31 @@ class Cascade:
             np.concatenate([part.score for part in parts]),
             np.concatenate([part.work for part in parts]),
         )
+
+    def walk(
+        self,
+        plan: Plan,
+        unit: Float32[np.ndarray, "queries width"],
+        own: Sequence[Own] | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What `_narrowed` says of unit queries, batch by batch.
+
+        With `own`, one for each level, the queries are points of the map, which is walked as if
+        it did not hold them.
+        """
+        tables = self.tables[plan.first :]
+        apart = None if own is None else own[plan.first :]
+        widest = _CHILDREN * max(plan.widths, default=1) * max(self.pyramid.width, 1)
+        # one program for a single query, one for a few and one for many
+        size = next(size for size in BATCHES if size >= min(len(unit), BATCHES[-1]))
+        rows = max(1, min(size, _MOST_NUMBERS // widest))
+        for start in range(0, len(unit), rows):
+            # the last batch is filled up, so that one program serves all
+            taken = np.minimum(np.arange(start, start + rows), len(unit) - 1)
+            part = jax.tree.map(lambda array, taken=taken: jnp.asarray(array[taken]), apart)
+            found = _narrowed(tables, plan.widths, jnp.asarray(unit[taken]), part)
+            kept = min(rows, len(unit) - start)
+            yield tuple(one[:kept] for one in jax.device_get(found))
 
     def cones(self, queries: ArrayLike, *, probes: int = 8, work: float = 0.05) -> Cones:
         """Through which cones to look for `queries`: (Q, probes), the best nodes of the last level.
@@ -179,6 +223,10 @@ class Cascade:
         nodes = np.where(nodes < 0, nodes[:, :1], nodes)
         short = probes - nodes.shape[1]
         nodes = np.concatenate([nodes, np.repeat(nodes[:, :1], max(short, 0), axis=1)], axis=1)
+        return self.cones_at(nodes)
+
+    def cones_at(self, nodes: Int[np.ndarray, "*b"]) -> Cones:
+        """The cones around nodes of the last level, as `cones` makes them: (*b)."""
         level = self.pyramid.levels[-1]
         centre = level.centre
         # a node whose directions cancel has no axis; such a one is the whole sphere
@@ -188,111 +236,46 @@ class Cascade:
         aperture = np.where(lost, math.pi, np.clip(2 * level.spread, least, math.pi))
         return Cones.build(centre[nodes], aperture[nodes])
 
-    def _returned(
+    def returned(
         self,
         plan: Plan,
         nodes: Int[np.ndarray, "queries nodes"],
         score: Float32[np.ndarray, "queries nodes"],
         compared: Int[np.ndarray, " queries"],
     ) -> Reached:
-        """The points of the best nodes, as many as the plan returns."""
-        level = self.pyramid.levels[-1]
-        held = np.where(score > -np.inf, level.count[nodes], 0)
-        behind = np.cumsum(held, axis=1) - held
-        taken = np.clip(plan.returned - behind, 0, held)
-        total = taken.sum(axis=1)
-        # slices of `order`, one after another: each begins at its node's first point
-        number = taken.ravel()
-        offset = level.first[nodes].ravel() - (np.cumsum(number) - number)
-        place = np.repeat(offset, number) + np.arange(number.sum())
+        """The points that the best nodes list, as many as the plan returns, each once."""
+        own = np.where(score > -np.inf, self.pyramid.levels[-1].count[nodes], 0)
+        # points of their own are enough, whoever visits
+        needed = (np.cumsum(own, axis=1) - own < plan.returned) & (own > 0)
+        number = np.where(needed, np.diff(self.lists.first)[nodes], 0).ravel()
+        # slices of the list, one after another: each begins where its node's does
+        offset = self.lists.first[nodes].ravel() - (np.cumsum(number) - number)
+        point = self.lists.points[np.repeat(offset, number) + np.arange(number.sum())]
+        row = np.repeat(np.arange(own.size) // own.shape[1], number)
+        if len(self.lists.points) > len(self.pyramid):
+            kept = np.sort(np.unique(row * len(self.pyramid) + point, return_index=True)[1])
+            row = row[kept]
+            point = point[kept]
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        within = place < plan.returned
         points = np.full((len(nodes), plan.returned), -1, np.int64)
-        points[np.arange(plan.returned) < total[:, None]] = self.pyramid.order[place]
-        known = np.where(held > 0, nodes, -1).astype(np.int64)
+        points[row[within], place[within]] = point[within]
+        known = np.where(own > 0, nodes, -1).astype(np.int64)
+        total = np.count_nonzero(points >= 0, axis=1)
         return Reached(points, known, score, (compared + total) / len(self.pyramid))
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class RecallCurve:
-    """How much of the 10 nearest points a work finds on one map.
-
-    Attributes:
-        work: (W,) mean work, rising.
-        recall: (W,) mean recall over the trials, made not to fall.
-        error: (W,) standard error of that mean over the trials.
-        trials: how many points were taken out and asked for.
-    """
-
-    work: Float64[np.ndarray, " works"]
-    recall: Float64[np.ndarray, " works"]
-    error: Float64[np.ndarray, " works"]
-    trials: int
-
-    @classmethod
-    def measure(
-        cls,
-        placement: Placement,
-        works: ArrayLike = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.25),
-        *,
-        trials: int = 400,
-        seed: int = 0,
-    ) -> "RecallCurve":
-        """Take `trials` points out of the map at random, and ask a cascade of the others for them.
-
-        Their neighbours were placed with them, which a query that never was on the map has not:
-        on wordnet-10k what such queries found was within .006 of what the curve said.
-        O(trials N D).
-
-        Raises:
-            ValueError: no embeddings, a map of fewer than 64 points whose embeddings are not zero,
-                or a bad work.
-        """
-        if placement.embeddings is None:
-            raise ValueError(
-                "`placement` must hold its embeddings; got one without. Add them with"
-                " `placement.with_embeddings(embeddings)`."
-            )
-        unit = unit_rows(placement.embeddings.astype(np.float64)).astype(np.float32)
-        pointing = np.flatnonzero(np.any(unit, axis=1))
-        if len(pointing) < 64:
-            raise ValueError(
-                "`placement` must hold at least 64 points with embeddings that are not zero; got"
-                f" {len(pointing)}. Compare queries with all of them instead."
-            )
-        rng = np.random.default_rng(seed)
-        out = np.sort(rng.choice(pointing, min(trials, len(pointing) // 4), replace=False))
-        kept = np.delete(np.arange(len(unit)), out)
-        truth = exact_neighbours(unit[kept], unit[out], NEIGHBOURS_FOUND)
-        cascade = Cascade.build(
-            MapPyramid.of_points(placement.direction[kept], placement.radius[kept], unit[kept])
-        )
-        rows = []
-        for work in np.sort(np.asarray(works, np.float64)):
-            reached = cascade.find(unit[out], work=float(work))
-            found = found_share(truth, reached.points)
-            rows.append((reached.work.mean(), found.mean(), found.std() / math.sqrt(len(out))))
-        work, recall, error = (np.array(column) for column in zip(*rows, strict=True))
-        return cls(work, np.maximum.accumulate(recall), error, len(out))
-
-    def work_for(self, recall: float) -> float:
-        """The work that finds so much, between the measured ones by a straight line.
-
-        Raises ValueError for more than the largest measured work finds.
-        """
-        if not self.recall[0] <= recall <= self.recall[-1]:
-            raise ValueError(
-                f"`recall` must lie in [{self.recall[0]:.3f}, {self.recall[-1]:.3f}], what the"
-                f" measured works found; got {recall}. Measure other works."
-            )
-        return float(np.interp(recall, self.recall, self.work))
-
-
-def found_share(
-    truth: Int[np.ndarray, "queries k"], points: Int[np.ndarray, "queries returned"]
-) -> Float64[np.ndarray, " queries"]:
-    """The share of each query's true neighbours that is among its points."""
-    found = [np.isin(true, row).mean() for true, row in zip(truth, points, strict=True)]
-    return np.array(found, np.float64)
+def _listed(pyramid: MapPyramid) -> Lists:
+    """What the nodes of the last level list."""
+    level = pyramid.levels[-1]
+    if pyramid.visitors is None:
+        return Lists(level.first, pyramid.order)
+    host = np.searchsorted(level.key, pyramid.visitors.key)
+    owner = np.concatenate([np.repeat(np.arange(len(level)), level.count), host])
+    order = np.argsort(owner, kind="stable")
+    first = np.searchsorted(owner[order], np.arange(len(level) + 1))
+    points = np.concatenate([pyramid.order, pyramid.visitors.point])
+    return Lists(first.astype(np.int64), points[order])
 
 
 def _table(level: PyramidLevel) -> _Table:
@@ -302,24 +285,40 @@ def _table(level: PyramidLevel) -> _Table:
 
 @eqx.filter_jit
 def _narrowed(
-    tables: tuple[_Table, ...], widths: tuple[int, ...], queries: Float[Array, "batch width"]
+    tables: tuple[_Table, ...],
+    widths: tuple[int, ...],
+    queries: Float[Array, "batch width"],
+    own: Sequence[Own] | None,
 ) -> tuple[Int[Array, "batch nodes"], Float[Array, "batch nodes"], Int[Array, " batch"]]:
     """Nodes of the last level, best first, their cosines, and how many nodes were compared.
 
     Cosines of -inf stand for children that are not there.
     """
-    score = queries @ tables[0].mean.T
-    nodes = jnp.broadcast_to(jnp.arange(score.shape[1], dtype=jnp.int32), score.shape)
+    cosine = queries @ tables[0].mean.T
+    nodes = jnp.broadcast_to(jnp.arange(cosine.shape[1], dtype=jnp.int32), cosine.shape)
+    score = _apart(cosine, nodes, own, 0)
     compared = jnp.full(len(queries), score.shape[1], jnp.int32)
-    for width, table, next_table in zip(widths, tables, tables[1:], strict=False):
+    for depth, width in enumerate(widths):
         best, place = jax.lax.top_k(score, min(width, score.shape[1]))
         parents = jnp.take_along_axis(nodes, place, axis=1)
-        nodes, there = _children(table, parents, best > -jnp.inf)
-        cosine = jnp.einsum("bnd,bd->bn", next_table.mean[nodes], queries)
-        score = jnp.where(there, cosine, -jnp.inf)
+        nodes, there = _children(tables[depth], parents, best > -jnp.inf)
+        cosine = jnp.einsum("bnd,bd->bn", tables[depth + 1].mean[nodes], queries)
+        score = jnp.where(there, _apart(cosine, nodes, own, depth + 1), -jnp.inf)
         compared = compared + jnp.sum(there, axis=1, dtype=jnp.int32)
     best, place = jax.lax.top_k(score, score.shape[1])
     return jnp.take_along_axis(nodes, place, axis=1), best, compared
+
+
+def _apart(
+    cosine: Float[Array, "batch nodes"],
+    nodes: Int[Array, "batch nodes"],
+    own: Sequence[Own] | None,
+    depth: int,
+) -> Float[Array, "batch nodes"]:
+    """Cosines to nodes as if they did not hold the query."""
+    if own is None:
+        return cosine
+    return jnp.where(nodes == own[depth].node[:, None], own[depth].score[:, None], cosine)
 
 
 def _children(

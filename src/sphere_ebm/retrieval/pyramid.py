@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final, get_args
+from typing import Literal, NamedTuple, final, get_args
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, Shaped
@@ -44,6 +44,19 @@ FEW = 4
 otherwise; patches of the shortest windows.
 """
 _CURE = "build the pyramid again"
+_VISITORS = "visitors."
+
+
+class Visitors(NamedTuple):
+    """Points that nodes of the finest level list beside their own.
+
+    Attributes:
+        key: (V,) rising, of nodes of the finest level.
+        point: (V,) rising for each key; none that the node holds.
+    """
+
+    key: Int64[np.ndarray, " visitors"]
+    point: Int64[np.ndarray, " visitors"]
 
 
 @final
@@ -58,6 +71,7 @@ class MapPyramid:
         levels: coarsest first. That of cells is the whole sphere, that of windows a node for each
             document.
         tags: text kept beside it in its file, for whoever made it: of which map it is.
+        visitors: see `sphere_ebm.retrieval.visitors`; None: there are none.
     """
 
     axis: Axis
@@ -65,6 +79,7 @@ class MapPyramid:
     key: Int64[np.ndarray, " points"]
     levels: tuple[PyramidLevel, ...]
     tags: dict[str, str]
+    visitors: Visitors | None = None
 
     def __len__(self) -> int:
         """N, the number of points."""
@@ -106,7 +121,9 @@ class MapPyramid:
     ) -> "MapPyramid":
         """The same from arrays: unit directions (N, 3), radii (N,), embeddings (N, D)."""
         points = _checked(direction, radius, embeddings)
-        last = _suiting(len(points.radius)) if finest is None else checked_level(finest, "finest")
+        last = (
+            suiting_level(len(points.radius)) if finest is None else checked_level(finest, "finest")
+        )
         key, order, level = _sorted_cells(points, last)
         return cls(axis="cells", order=order, key=key, levels=_stacked(level), tags={})
 
@@ -178,6 +195,7 @@ class MapPyramid:
             key=np.insert(self.key, place, key),
             levels=_stacked(combined(self.levels[-1], level)),
             tags=self.tags,
+            visitors=self.visitors,
         )
 
     def summarise(
@@ -196,15 +214,17 @@ class MapPyramid:
             found.append((mean + offset, np.maximum(variance, 0)))
         return found
 
-    def with_tags(self, **tags: str) -> "MapPyramid":
-        """The same with this text beside it in its file."""
-        return dataclasses.replace(self, tags={**self.tags, **tags})
+    def tagged(self, **tags: str) -> "MapPyramid":
+        """The same with this text beside it in its file, in place of any other."""
+        return dataclasses.replace(self, tags=tags)
 
     def save(self, path: Path | str) -> str:
         """Write one safetensors file, atomically; returns its SHA-256."""
         tensors: dict[str, np.ndarray] = {"order": self.order, "key": self.key}
         for number, level in enumerate(self.levels):
             tensors |= {f"{number}.{name}": array for name, array in level.arrays().items()}
+        if self.visitors is not None:
+            tensors |= {f"{_VISITORS}{name}": a for name, a in self.visitors._asdict().items()}
         known = {"format": PYRAMID_FORMAT, "axis": self.axis}
         numbers = {"levels": " ".join(str(level.level) for level in self.levels)}
         return write_tensors(Path(path), tensors, {**self.tags, **known, **numbers})
@@ -228,15 +248,36 @@ class MapPyramid:
             whole = all(level.first[-1] == len(order) for level in levels)
             if not levels or not whole or tensors["key"].shape != order.shape:
                 raise ValueError("its levels do not hold all points")
+            visitors = _read_visitors(tensors, levels[-1], len(order))
         except (KeyError, ValueError, IndexError) as error:
             raise ShardError(path, f"incomplete pyramid ({error})", cure=_CURE) from error
         tags = {k: v for k, v in metadata.items() if k not in ("format", "axis", "levels")}
         axis: Axis = "cells" if metadata["axis"] == "cells" else "windows"
-        return cls(axis=axis, order=order, key=tensors["key"], levels=levels, tags=tags)
+        return cls(
+            axis=axis,
+            order=order,
+            key=tensors["key"],
+            levels=levels,
+            tags=tags,
+            visitors=visitors,
+        )
 
 
-def _suiting(points: int) -> int:
-    """The first level on which so many points are at most four a cell."""
+def _read_visitors(
+    tensors: dict[str, np.ndarray], finest: PyramidLevel, points: int
+) -> Visitors | None:
+    """The visitors of a file, if it holds any. Raises KeyError or ValueError for damaged ones."""
+    if f"{_VISITORS}key" not in tensors:
+        return None
+    found = Visitors(*(tensors[f"{_VISITORS}{name}"] for name in Visitors._fields))
+    known = found.key.shape == found.point.shape and np.isin(found.key, finest.key).all()
+    if not known or not ((found.point >= 0) & (found.point < points)).all():
+        raise ValueError("its visitors are no points that visit its cells")
+    return found
+
+
+def suiting_level(points: int) -> int:
+    """The first level on which so many points are at most four a cell: that of `build`."""
     level = 0
     while level < MAX_LEVEL and points > FEW * 4**level:
         level += 1

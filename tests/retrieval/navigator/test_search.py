@@ -1,10 +1,11 @@
-"""The navigator finds where a query belongs from landmarks alone, and its confidence is what was
-counted.
+"""The navigator finds where a query belongs from the landmarks of a field alone, and its confidence
+is what was counted. What it does with cells as its guide is tested in `test_guides`.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,16 +16,17 @@ from scipy.spatial.transform import Rotation
 from builders import still_placement
 from sphere_ebm import Placement
 from sphere_ebm.retrieval.cones import local_density, members
-from sphere_ebm.retrieval.navigator import search as module
+from sphere_ebm.retrieval.navigator import guides as module
 from sphere_ebm.retrieval.navigator.confidence import ConfidenceCurve
 from sphere_ebm.retrieval.navigator.config import NavigatorConfig
 from sphere_ebm.retrieval.navigator.probing import probe
-from sphere_ebm.retrieval.navigator.search import HarmonicNavigator, true_neighbours
+from sphere_ebm.retrieval.navigator.search import Navigator, true_neighbours
 
 POINTS = 960
 WIDTH = 12
 CLUSTERS = 24
 CONFIG = NavigatorConfig(
+    where="field",
     landmarks=96,
     band_limit=16,
     smoothing=0.16,
@@ -64,7 +66,7 @@ def made() -> Placement:
 
 
 @pytest.fixture(scope="module")
-def navigator(made) -> Iterator[HarmonicNavigator]:
+def navigator(made) -> Iterator[Navigator]:
     """Whatever the tests of this file ask, the probes are compiled once.
 
     A second trace is an error.
@@ -73,7 +75,14 @@ def navigator(made) -> Iterator[HarmonicNavigator]:
         patch.setattr(
             module, "probe_batch", eqx.filter_jit(eqx.debug.assert_max_traces(probe, max_traces=1))
         )
-        yield HarmonicNavigator.build(made, CONFIG)
+        yield Navigator.build(made, CONFIG)
+
+
+def changed(navigator: Navigator, **changes: Any) -> Navigator:
+    """The same with other choices that neither landmarks nor curves depend on."""
+    config = dataclasses.replace(CONFIG, **changes)
+    guide = dataclasses.replace(navigator.guide, config=config)
+    return dataclasses.replace(navigator, config=config, guide=guide)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +101,7 @@ def recalls(made: Placement, queries: np.ndarray, points: np.ndarray) -> np.ndar
 
 @pytest.mark.parametrize("share", [0.0001, 0.02, 0.05, 0.1, 1.0])
 def test_exactly_the_share_is_returned_and_no_point_twice(navigator, queries, share):
-    one = dataclasses.replace(navigator, config=dataclasses.replace(CONFIG, share=share))
+    one = changed(navigator, share=share)
     points = one.find(queries[:20]).points
     assert points.shape == (20, round(share * POINTS))
     assert all(len(set(row)) == len(row) and -1 not in row for row in points.tolist())
@@ -102,7 +111,7 @@ def test_exactly_the_share_is_returned_and_no_point_twice(navigator, queries, sh
     "changes", [{}, {"enough": 0.5}, {"band": 1.0}, {"share": 0.2, "crowding": 1.0}]
 )
 def test_the_returned_points_are_those_in_the_used_cones(made, navigator, queries, changes):
-    one = dataclasses.replace(navigator, config=dataclasses.replace(CONFIG, **changes))
+    one = changed(navigator, **changes)
     found = one.find(queries)
     inside = (members(made, found.cones) & found.used[..., None]).any(axis=1)
     returned = np.zeros_like(inside)
@@ -130,13 +139,15 @@ def test_recall_is_far_above_chance_and_falls_to_it_when_landmarks_or_map_are_sh
     assert found > 0.5
     rng = np.random.default_rng(5)
     if what == "map":
-        lost = HarmonicNavigator.build(
-            placement(rng.permutation(made.direction), made.embeddings), CONFIG
-        )
+        lost = Navigator.build(placement(rng.permutation(made.direction), made.embeddings), CONFIG)
     else:
-        mixed = navigator.tables.landmark[rng.permutation(len(navigator.landmarks))]
+        mixed = navigator.guide.tables.landmark[rng.permutation(len(navigator.guide.landmarks))]
         lost = dataclasses.replace(
-            navigator, tables=eqx.tree_at(lambda t: t.landmark, navigator.tables, mixed)
+            navigator,
+            guide=dataclasses.replace(
+                navigator.guide,
+                tables=eqx.tree_at(lambda t: t.landmark, navigator.guide.tables, mixed),
+            ),
         )
     by_chance = recalls(made, queries, lost.find(queries).points).mean()
     assert by_chance < 0.25
@@ -145,10 +156,10 @@ def test_recall_is_far_above_chance_and_falls_to_it_when_landmarks_or_map_are_sh
 
 def test_the_answer_turns_with_the_map(made, navigator, queries):
     turn = Rotation.from_rotvec([0.4, 1.2, -0.7]).as_matrix()
-    turned = HarmonicNavigator.build(
+    turned = Navigator.build(
         placement(made.direction @ turn.T.astype(np.float32), made.embeddings), CONFIG
     )
-    assert (turned.landmarks == navigator.landmarks).mean() > 0.9
+    assert (turned.guide.landmarks == navigator.guide.landmarks).mean() > 0.9
     one = navigator.find(queries)
     other = turned.find(queries)
     shared = [
@@ -178,7 +189,7 @@ def test_every_number_of_queries_is_served_by_one_compilation(navigator, queries
     assert len(navigator.with_share(0.2).find(queries[:3]).points) == 3
     assert navigator.find(np.zeros((0, WIDTH))).points.shape[0] == 0
     with pytest.raises(RuntimeError, match="traced"):
-        module.probe_batch(navigator.tables, jnp.asarray(queries[:3]))
+        module.probe_batch(navigator.guide.tables, jnp.asarray(queries[:3]))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +198,9 @@ def test_every_number_of_queries_is_served_by_one_compilation(navigator, queries
 def test_the_confidence_is_the_rate_of_success_on_fresh_points_of_the_map(
     made, navigator, shift, passes
 ):
-    fresh = np.setdiff1d(np.arange(POINTS), [*navigator.landmarks, *navigator.pseudo_queries])[:400]
+    fresh = np.setdiff1d(
+        np.arange(POINTS), [*navigator.guide.landmarks, *navigator.pseudo_queries]
+    )[:400]
     # without itself, a point of the map is a query like those that calibrated
     found = navigator.find(made.embeddings[fresh])
     truth = true_neighbours(navigator.unit, fresh)
@@ -204,12 +217,7 @@ def test_the_confidence_is_the_rate_of_success_on_fresh_points_of_the_map(
 
 
 def test_a_confident_query_uses_fewer_probes_and_returns_as_many_points(navigator, queries):
-    few, all_ = (
-        dataclasses.replace(navigator, config=dataclasses.replace(CONFIG, enough=enough)).find(
-            queries
-        )
-        for enough in (0.3, 1.0)
-    )
+    few, all_ = (changed(navigator, enough=enough).find(queries) for enough in (0.3, 1.0))
     assert few.used.sum() < 0.7 * all_.used.sum()
     assert few.points.shape == all_.points.shape
     assert (all_.used == (all_.density > 0)).all()
@@ -218,12 +226,10 @@ def test_a_confident_query_uses_fewer_probes_and_returns_as_many_points(navigato
 
 
 def test_apertures_follow_the_formula(made, navigator, queries):
-    one = dataclasses.replace(
-        navigator, config=dataclasses.replace(CONFIG, crowding=0.4, strength_exponent=0.8)
-    )
+    one = changed(navigator, crowding=0.4, strength_exponent=0.8)
     found = one.find(queries[:16], aperture=0.5)
     unit = queries[:16] / np.linalg.norm(queries[:16], axis=1, keepdims=True)
-    seen = module.probe_batch(navigator.tables, jnp.asarray(unit))
+    seen = module.probe_batch(navigator.guide.tables, jnp.asarray(unit))
     cap = 2 * math.asin(math.sqrt(32 / POINTS))
     crowd = local_density(made, cap, found.cones.direction.reshape(-1, 3)).reshape(16, 6)
     strength = np.sqrt(found.density / found.density[:, :1])
@@ -253,13 +259,11 @@ def test_a_wider_aperture_sees_more_and_the_widest_everything(navigator, queries
 def test_bands_keep_to_the_radii_of_relevant_landmarks_and_open_when_they_hold_too_little(
     made, navigator, queries
 ):
-    banded = dataclasses.replace(navigator, config=dataclasses.replace(CONFIG, band=1.0))
+    banded = changed(navigator, band=1.0)
     found = banded.find(queries[:8])
     assert np.isfinite(found.cones.outer_radius).all()
     assert (found.cones.outer_radius - found.cones.inner_radius < 32).all()
-    greedy = dataclasses.replace(
-        navigator, config=dataclasses.replace(CONFIG, band=0.001, share=0.9)
-    )
+    greedy = changed(navigator, band=0.001, share=0.9)
     opened = greedy.find(queries[:8])
     assert np.isinf(opened.cones.outer_radius).all()
     assert opened.points.shape == (8, round(0.9 * POINTS))
@@ -289,13 +293,11 @@ def test_a_bad_aperture_is_refused_by_name(navigator, queries):
 
 def test_maps_that_cannot_be_navigated_are_refused(made):
     with pytest.raises(ValueError, match=r"`placement` must hold its embeddings.*with_embeddings"):
-        HarmonicNavigator.build(placement(made.direction, None))
+        Navigator.build(placement(made.direction, None))
     with pytest.raises(ValueError, match=r"`placement` must hold at least 64 points .* got 63"):
-        HarmonicNavigator.build(
-            placement(made.direction[:80], np.eye(80, 3, dtype=np.float32)[:80] + EDGE)
-        )
+        Navigator.build(placement(made.direction[:80], np.eye(80, 3, dtype=np.float32)[:80] + EDGE))
     with pytest.raises(ValueError, match="`landmarks` must be at most 832 on this map; got 900"):
-        HarmonicNavigator.build(made, dataclasses.replace(CONFIG, landmarks=900))
+        Navigator.build(made, dataclasses.replace(CONFIG, landmarks=900))
 
 
 EDGE = np.where(np.arange(80)[:, None] < 63, 1.0, -np.eye(80, 3)).astype(np.float32)
@@ -308,6 +310,8 @@ EDGE = np.where(np.arange(80)[:, None] < 63, 1.0, -np.eye(80, 3)).astype(np.floa
         ({"band_limit": 4}, r"`band_limit` must be an integer in \[8, 256\]; got 4"),
         ({"probes": 0}, "`probes` must be an integer"),
         ({"temperature": math.nan}, "`temperature` must be a number"),
+        ({"where": "there"}, "`where` must be one of cells, field; got 'there'"),
+        ({"work": 0.0}, r"`work` must be a number in \(0, 1\]"),
         ({"choice": "best"}, "`choice` must be one of medoids, farthest, random; got 'best'"),
         ({"pseudo_queries": 3}, "`pseudo_queries` must be an integer >= 32; got 3"),
         ({"batch": 2.5}, "`batch` must be an integer"),

@@ -2,4 +2,4 @@
 
 from sphere_ebm.retrieval.navigator.bearings import Bearings as Bearings
 from sphere_ebm.retrieval.navigator.config import NavigatorConfig as NavigatorConfig
-from sphere_ebm.retrieval.navigator.search import HarmonicNavigator as HarmonicNavigator
+from sphere_ebm.retrieval.navigator.search import Navigator as Navigator

@@ -1,10 +1,12 @@
 """`NavigatorConfig`: every choice of the navigator."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 from sphere_ebm.retrieval.navigator.landmarks import CHOICES, Choice
 from sphere_ebm.rules import Range, checked_fields
+
+Where = Literal["cells", "field"]
 
 
 @final
@@ -12,10 +14,17 @@ from sphere_ebm.rules import Range, checked_fields
 class NavigatorConfig:
     """Choices of the navigator. Angles in radians, shares of the points of the map.
 
-    First those of the field, from `probes` on those of the cones, from `level` on those of the
-    confidence, from `batch` on those of running.
+    First what the guide is and what it may spend, then those of the field, from `probes` on those
+    of the cones, from `level` on those of the confidence, from `batch` on those of running.
     """
 
+    where: Where = "cells"
+    """What finds where to look: `"cells"`, those that a cascade leads to, or the `"field"` of
+    landmarks. Only a field needs what is said of landmarks, deposits, the band limit and smoothing,
+    strength, crowding and bands.
+    """
+    work: float = 0.05
+    """What the cascade spends to find cells, in (0, 1]."""
     landmarks: int | None = None
     """S; None: an eighth of the points, at most 2048."""
     choice: Choice = "medoids"
@@ -31,8 +40,8 @@ class NavigatorConfig:
     smoothing: float = 0.08
     """σ > 0, width of one deposit; below about 2.5 / L it rings."""
 
-    probes: int = 8
-    """P >= 1, at most."""
+    probes: int | None = None
+    """P >= 1, at most; None: 16 cells, or 8 maxima of a field."""
     strength_exponent: float = 0.5
     """γ >= 0."""
     crowding: float = 0.1
@@ -58,20 +67,30 @@ class NavigatorConfig:
     seed: int = 0
     """Of the pseudo-queries and of the choice of landmarks."""
 
+    @property
+    def probe_count(self) -> int:
+        """P."""
+        return _PROBES[self.where] if self.probes is None else self.probes
+
     def __post_init__(self) -> None:
         """Raises ValueError naming the parameter, its rule and what was received."""
         checked_fields(
-            self, choices={"choice": CHOICES}, ranges=_RANGES, hint=" See `NavigatorConfig`."
+            self,
+            choices={"where": _PROBES, "choice": CHOICES},
+            ranges=_RANGES,
+            hint=" See `NavigatorConfig`.",
         )
 
 
+_PROBES: dict[str, int] = {"cells": 16, "field": 8}
 _RANGES: dict[str, Range] = {
     "landmarks": Range(1, 1e9, "an integer >= 1, or None", whole=True, optional=True),
     "deposit_neighbours": Range(0, 1e9, "an integer >= 0", whole=True),
     "temperature": Range(1e-3, 1e3, "a number in [0.001, 1000]"),
     "band_limit": Range(8, 256, "an integer in [8, 256]", whole=True),
     "smoothing": Range(1e-3, 1, "an angle in [0.001, 1] radians"),
-    "probes": Range(1, 64, "an integer in [1, 64]", whole=True),
+    "work": Range(1e-9, 1, "a number in (0, 1]"),
+    "probes": Range(1, 64, "an integer in [1, 64], or None", whole=True, optional=True),
     "strength_exponent": Range(0, 8, "a number in [0, 8]"),
     "crowding": Range(0, 8, "a number in [0, 8]"),
     "band": Range(1e-3, 1e3, "a number in [0.001, 1000], or None", optional=True),
