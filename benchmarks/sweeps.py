@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli = parser_of("sweeps", __doc__)
     add_data(cli)
     add_sets(cli, ["wordnet-2k"])
-    add_counts(cli, {"landmarks": (500, "points that are fitted"), "replicas": (3, "of each map")})
+    add_counts(cli, {"landmarks": (500, "points that are fitted"), "replicas": (15, "of each map")})
     cli.add_argument(
         "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="of the maps"
     )

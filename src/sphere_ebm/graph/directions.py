@@ -46,7 +46,7 @@ def pointing_directions(
 
 
 class Groups(NamedTuple):
-    """Groups of equal rows: the members of group g are `members[start[g] : start[g] + count[g]]`.
+    """Groups of equal rows: the members of group g are `members[start[g] : start[g] + size[g]]`.
 
     `first` and `group` as in `DistinctDirections`; `place`: the position of a row in the circle of
     its own group.
@@ -54,7 +54,7 @@ class Groups(NamedTuple):
 
     first: Int[np.ndarray, " groups"]
     group: Int[np.ndarray, " rows"]
-    count: Int[np.ndarray, " groups"]
+    size: Int[np.ndarray, " groups"]
     start: Int[np.ndarray, " groups"]
     members: Int[np.ndarray, " rows"]
     place: Int[np.ndarray, " rows"]

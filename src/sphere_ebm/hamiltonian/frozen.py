@@ -166,6 +166,8 @@ class FrozenField(eqx.Module):
 
     def of(self, fixed: Float[Array, "points 3"]) -> Tabulated:
         """The field of points in these directions."""
+        if isinstance(self.pairs, PyramidField):
+            return _from_grid(self.field, fixed)
         return Tabulated(_tabulated(self.field, fixed), _repulsion(self.pairs, fixed))
 
 
@@ -175,8 +177,13 @@ def _tabulated(field: PyramidField, fixed: Float[Array, "points 3"]) -> Float[Ar
 
 
 @jax.jit
-def _repulsion(
-    field: DirectField | PyramidField, fixed: Float[Array, "points 3"]
-) -> Float[Array, ""]:
+def _from_grid(field: PyramidField, fixed: Float[Array, "points 3"]) -> Tabulated:
+    """Both from one deposit."""
+    grid, potential = field.grid_and_potential(fixed)
+    return Tabulated(grid, jnp.sum(potential))
+
+
+@jax.jit
+def _repulsion(field: DirectField, fixed: Float[Array, "points 3"]) -> Float[Array, ""]:
     """S, the sum over all pairs."""
     return jnp.sum(field(fixed)[0])

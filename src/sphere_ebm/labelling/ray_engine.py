@@ -84,7 +84,7 @@ class RayEngine(AbstractEngine):
         """Connect to the cluster, or start one here, unless this process is connected already.
 
         Raises:
-            EngineError: nobody answers at the address within ten seconds, or no cluster does.
+            EngineError: nobody answers at the address, or no cluster does.
         """
         if self.ray.is_initialized():
             return
@@ -141,9 +141,10 @@ def _no_cluster(address: str | None, reason: str) -> EngineError:
 
 
 def unanswered(address: str, patience: float = PATIENCE) -> str | None:
-    """Why no gRPC server answers at `host:port` or `ray://host:port`; None where one does.
+    """Why no server of HTTP/2 answers at `host:port` or `ray://host:port`; None where one does.
 
-    Ray itself would try for two minutes. Of another kind of address nothing is asked.
+    Ray itself would try for two minutes. Of another kind of address nothing is asked; that a server
+    of HTTP/2 is none of Ray's, Ray finds out in 20 seconds.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():

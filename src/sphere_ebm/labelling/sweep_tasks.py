@@ -6,6 +6,7 @@ lent. What it leaves is a function of these and of the files of the stages befor
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Int64
 
+from sphere_ebm.errors import MapWarning
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.files.tensors import mapped_tensors, write_tensors
 from sphere_ebm.graph.blockwise import (
@@ -152,7 +154,10 @@ def fit_replica(task: ReplicaTask) -> str:
     path = task.folder / DIRECTIONS
     unit = np.memmap(path, np.float32, "r", shape=task.shape) if task.shape[0] else None
     chosen = np.zeros(task.shape, np.float32) if unit is None else unit[task.places]
-    placed = place(np.asarray(chosen), config=task.config)
+    with warnings.catch_warnings():
+        # they are about directions, of which nobody asked for radii
+        warnings.simplefilter("ignore", MapWarning)
+        placed = place(np.asarray(chosen), config=task.config)
     found = {"rows": task.rows, "direction": placed.direction}
     return write_tensors(task.folder / task.name, found, {"format": FORMAT})
 

@@ -207,11 +207,12 @@ class Sweeper:
 
     def on_block(self, what: str, block: int, common: Any, own: Any) -> Any:
         """What is done with one block, in whatever process: `"start"`, `"sweep"` or `"measure"`."""
-        return {
+        kinds: dict[str, Callable[[int, Any, Any], Any]] = {
             "start": self._mean_of_placed,
             "sweep": self._moved,
             "measure": self._measured,
-        }[what](block, common, own)
+        }
+        return kinds[what](block, common, own)
 
     def _each(self, what: str, common: Any, own: Sequence[Any]) -> Iterable[tuple[int, Any]]:
         """Number and result of every block, here or wherever they are spread to."""

@@ -109,8 +109,8 @@ class Own(NamedTuple):
         score: (Q,) its cosine to the mean of the node's other points; -inf where there is none.
     """
 
-    node: Int[Array, " queries"]
-    score: Float[Array, " queries"]
+    node: Int[np.ndarray, " queries"]
+    score: Float32[np.ndarray, " queries"]
 
 
 @final

@@ -246,8 +246,15 @@ class PyramidField(eqx.Module):
 
         They are for `interpolate`.
         """
+        return self.grid_and_potential(direction)[0]
+
+    def grid_and_potential(
+        self, direction: Float[Array, "n 3"]
+    ) -> tuple[Float[Array, "cells 4"], Float[Array, " n"]]:
+        """What `grid_of` gives, and Q at the points, from one deposit."""
         at = places(direction, self.rows, b_spline)
-        return bordered_fields(self.convolve(deposit(at, self.rows)))
+        grid = bordered_fields(self.convolve(deposit(at, self.rows)))
+        return grid, interpolated(grid, at, self.rows)[:, 0] - 1
 
     def convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
         """Spline coefficients of the potential and of its Cartesian gradient."""
