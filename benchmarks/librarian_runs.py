@@ -211,7 +211,7 @@ def tenths(found: Sequence[Judgement], row: str) -> list[Tenth]:
     """Stated and found errors by tenth of the stated ones, of all seeds together."""
     spreads = [one.values("spread", row) for one in found]
     angles = [one.values("median_angle", row) for one in found]
-    if any(one is None for one in (*spreads, *angles)):
+    if not found or any(one is None for one in (*spreads, *angles)):
         return []
     return calibration(
         np.concatenate([one for one in spreads if one is not None]),
