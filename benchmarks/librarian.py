@@ -24,6 +24,7 @@ from benchmarks.librarian_extras import (
     killed_runs,
     loading,
     next_vectors,
+    speeds,
 )
 from benchmarks.librarian_runs import (
     NEEDED,
@@ -77,15 +78,10 @@ def checks_of(found: Found) -> list[Check]:
 
 def _static(found: Sequence[Judgement]) -> list[Check]:
     bounds = (("cosine", ">=", 0.78), ("median_angle", "<=", 2.0), ("near", ">=", 0.58))
-    checks = [
+    return [
         Check(f"static more, with map: {FIGURES[name].title}", figure(found, WITH_MAP, name), r, b)
         for name, r, b in (*bounds, ("nbr15", ">=", 0.43))
     ]
-    speeds = ((ALONE, 20_000), (WITH_MAP, 3_000))
-    for row, bound in speeds:
-        speed = min(one.report.patches_per_second.get(row, math.nan) for one in found)
-        checks.append(Check(f"static more: patches a second, {row}", speed, ">=", bound))
-    return checks
 
 
 def _direct(found: Sequence[Judgement]) -> list[Check]:
@@ -284,7 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "kills" in asked.parts:
         checks += killed_runs(asked.work, KILLS)
     if "loading" in asked.parts:
-        checks += loading(runs()["static more"].folder(asked.work, 0), LOADED, MEGABYTES)
+        folder = runs()["static more"].folder(asked.work, 0)
+        checks += loading(folder, LOADED, MEGABYTES)
+        checks += speeds(asked.work, folder)
     body = "\n\n".join(f"## {title}\n\n{table}" for title, table in sections)
     text = f"""# Students of the labels
 

@@ -25,6 +25,7 @@ from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.librarian.dataset import LabelDataset
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.measures import score
+from sphere_ebm.librarian.report import ALONE, WITH_MAP
 from sphere_ebm.librarian.rivals import from_neighbours
 from sphere_ebm.librarian.trial import Trial
 from sphere_ebm.librarian.windows import stacked
@@ -197,6 +198,26 @@ def loading(folder: Path, seconds: float, megabytes: float) -> list[Check]:
         Check("static: folder of the model, MB", size / 1e6, "<=", megabytes),
         Check("loading a student imports JAX", float(told[1] == "True"), "=", 0.0),
     ]
+
+
+def speeds(work: Path, folder: Path) -> list[Check]:
+    """Patches that a student places a second, by its folder alone and with the map at hand."""
+    asked = LabelDataset.open(work / "test-labels")
+    names = [one.name for one in asked.documents if one.patches]
+    trial = Trial.of(asked, LabelDataset.open(work / "fit-labels"), names)
+    passages = stacked(trial.passages)
+    alone = Librarian.load(folder)
+    checks = []
+    for row, student, bound in (
+        (ALONE, alone, 20_000),
+        (WITH_MAP, alone.with_map(work / "fit-labels"), 3_000),
+    ):
+        student.predict_in(passages)  # what compiles, does so here
+        begun = time.perf_counter()
+        student.predict_in(passages)
+        speed = len(passages) / (time.perf_counter() - begun)
+        checks.append(Check(f"static more: patches a second, {row}", speed, ">=", bound))
+    return checks
 
 
 def next_vectors(work: Path) -> tuple[str, list[Check]]:
