@@ -97,7 +97,7 @@ def _by_labels(work: Path, librarian: Librarian, labels: str, test: str) -> dict
     trial = Trial.of(asked, LabelDataset.open(work / labels), names)
     ground = trial.ground(0)
     known = unit_rows(ground.embeddings.astype(np.float64)).astype(np.float32)
-    told = librarian.embed(stacked(trial.passages))
+    told = librarian.predict_in(stacked(trial.passages)).embedding
     truth = unit_rows(trial.embeddings.astype(np.float64)).astype(np.float32)
     guessed, oracle = (
         score(from_neighbours(ground, known, vectors), trial.judged) for vectors in (told, truth)
@@ -231,11 +231,11 @@ def next_vectors(work: Path) -> tuple[str, list[Check]]:
     for row in run.rows:
         own = row.over[row.measured.context]
         gains = [
-            f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+            f"{one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
             for one in (own["cosine"], own["mrr"])
         ]
-        told = [row.measured.model, str(row.measured.context), f"{row.cosine.value:.3f}"]
-        rows.append([*told, f"{row.mrr.value:.3f}", *gains])
+        told = [row.measured.model, str(row.measured.context), f"{row.cosine.mean:.3f}"]
+        rows.append([*told, f"{row.mrr.mean:.3f}", *gains])
     header = ["model", "context", "centred cosine", "MRR", "cosine over means", "MRR over means"]
     best = max(
         (
