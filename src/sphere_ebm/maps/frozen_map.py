@@ -45,11 +45,9 @@ from sphere_ebm.sampling.joining import Newcomers, settle
 from sphere_ebm.sampling.programs import KEPT, SphereBlock, sphere_block
 from sphere_ebm.sampling.underdamped import Underdamped
 
+# that of the GPU is estimated: `python -m benchmarks.device` measures it
 BATCHES = {"cpu": 1024, "gpu": 16_384}
-"""Kind of device -> newcomers that settle together; results depend on it by rounding only.
-
-That of the GPU is estimated: `python -m benchmarks.device` measures it.
-"""
+"""Kind of device -> newcomers that settle together; results depend on it by rounding only."""
 
 # Relaxation at T = 0, whatever the map's own dynamics were: with mobilities that go with the
 # strengths the step is stable for every kernel, since a newcomer's weights sum to 2; this friction
