@@ -9,6 +9,7 @@ from sphere_ebm import LabelError
 from sphere_ebm.librarian.config import LibrarianConfig
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.split import Split
+from sphere_ebm.librarian.students.bag_trainer import DirectTrainer
 from sphere_ebm.librarian.train import train
 
 RESULTS = ("best.safetensors", "config.json", "map.safetensors", "metrics.jsonl")
@@ -112,3 +113,17 @@ def test_training_ends_early_where_nothing_is_gained(labels, tmp_path):
     run = train(labels, tmp_path, config)
     assert run.metrics[-1]["epoch"] < 40
     assert run.steps == run.metrics[-1]["step"] > run.best_step
+
+
+@pytest.mark.parametrize(("alike", "kept"), [(0.0, 2), (0.25, 4), (0.6, 5)])
+def test_of_students_that_are_alike_the_later_one_is_kept(
+    alike, kept, labels, tmp_path, monkeypatch
+):
+    bits = iter([1.0, 2.0, 1.5, 1.8, 1.45])
+    told = {"cosine": 0.0, "angle": 1.0, "shell": 1.0}
+    monkeypatch.setattr("sphere_ebm.librarian.train.judged", lambda *_: told | {"bits": next(bits)})
+    monkeypatch.setattr(DirectTrainer, "alike", alike)
+    config = of("direct", epochs=5, patience=3)
+    run = train(labels, tmp_path, config)
+    assert len(run.metrics) == 5, "patience counts from the most bits"
+    assert run.best_step == run.metrics[kept - 1]["step"]

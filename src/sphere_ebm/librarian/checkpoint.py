@@ -17,7 +17,7 @@ class Saved(NamedTuple):
 
     - `state`: of the trainer; the order of batches follows from its number of steps.
     - `best`: arrays of the student that did best, empty before the first evaluation.
-    - `best_step`, `best_score`: when that was, and how well it did.
+    - `best_step`: when that was; `best_score`: how well any student has done.
     - `stale`: evaluations without a gain since.
     - `metrics`: the lines of `metrics.jsonl`.
     - `sums`: losses since the last line, added up by name, with their number as `"batches"`.

@@ -300,14 +300,14 @@ class _Training:
         line = {"step": trainer.step, "epoch": trainer.step / self._epoch}
         line |= {f"train_{name}": round(value, 6) for name, value in means.items()}
         line |= {name: round(value, 6) for name, value in told.items()}
-        better = score > saved.best_score
         saved = saved._replace(metrics=(*saved.metrics, line), sums={})
         _write_metrics(self._folder, saved.metrics)
-        if not better:
-            return saved._replace(stale=saved.stale + 1)
-        return saved._replace(
-            best=student.arrays(), best_step=trainer.step, best_score=score, stale=0
-        )
+        # of students that are alike the later one is kept: its steps were smaller
+        if score > saved.best_score - trainer.alike:
+            saved = saved._replace(best=student.arrays(), best_step=trainer.step)
+        if score > saved.best_score:
+            return saved._replace(best_score=score, stale=0)
+        return saved._replace(stale=saved.stale + 1)
 
     def _batch(self, step: int) -> Batch:
         """The batch of a step: runs of all documents, in an order drawn anew for each epoch."""

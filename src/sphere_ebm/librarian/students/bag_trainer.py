@@ -157,6 +157,7 @@ class StaticTrainer(AbstractBagTrainer):
 
     flows = False
     judged_by: ClassVar[Literal["cosine", "bits"]] = "cosine"
+    alike: ClassVar[float] = 0.0
 
 
 @final

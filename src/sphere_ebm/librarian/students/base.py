@@ -154,9 +154,12 @@ class AbstractTrainer(abc.ABC):
         step: batches that were learned from.
         judged_by: what tells the best student: the mean `"cosine"` of its embeddings, or the
             `"bits"` by which it knows the cell.
+        alike: two students that differ by less of it are taken for equally good. Bits on some ten
+            documents scatter by more between the last epochs, in which all else still gets better.
     """
 
     judged_by: ClassVar[Literal["cosine", "bits"]] = "bits"
+    alike: ClassVar[float] = 0.04
     step: int
 
     @classmethod
