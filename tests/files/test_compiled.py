@@ -28,6 +28,30 @@ def test_a_compiled_function_does_what_the_plain_one_does() -> None:
     assert fast(numbers) == doubled(numbers) == 20.0
 
 
+@compiled
+def _halved(number: float) -> float:
+    return number / 2
+
+
+@compiled
+def _halves(numbers: np.ndarray) -> float:
+    total = 0.0
+    for number in numbers:
+        total += _halved(number)
+    return total
+
+
+def test_compiled_functions_call_each_other() -> None:
+    pytest.importorskip("numba")
+    assert _halves(np.arange(5.0)) == 5.0
+
+
+def test_the_command_does_not_wait_for_numba() -> None:
+    code = "import sys, sphere_ebm.cli.main; print('numba' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
+
+
 def test_without_numba_a_function_says_so_when_it_is_called(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
