@@ -2,6 +2,10 @@
 
 import dataclasses
 import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,7 +86,7 @@ def failed(benchmark, found):
 
 def test_students_as_good_as_hoped_for_meet_every_target(benchmark, perfect):
     assert failed(benchmark, perfect) == []
-    assert len(benchmark("librarian").checks_of(perfect)) == 27
+    assert len(benchmark("librarian").checks_of(perfect)) == 25
 
 
 @pytest.mark.parametrize(
@@ -153,3 +157,18 @@ def test_missing_texts_are_wrong_usage(benchmark, tmp_path, capsys):
         benchmark("librarian").main(["--data", str(tmp_path), "--work", str(tmp_path / "w")])
     assert ended.value.code == 2
     assert "librarian-fit.parquet is missing" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_process_is_killed_once_it_has_worked_long_enough(benchmark):
+    extras = benchmark("librarian_extras")
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+    assert extras._killed_at(busy, 0.2) >= 0.2
+    assert busy.returncode == -signal.SIGKILL
+    brief = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    assert extras._killed_at(brief, 60.0) < 60.0
+    assert brief.returncode == 0
+
+
+def test_without_students_there_is_no_tenth(benchmark):
+    assert benchmark("librarian_runs").tenths([], ALONE) == []
