@@ -24,6 +24,18 @@ def test_every_method_is_there_in_order(compared: dict[str, Compared]) -> None:
     assert set(PRESETS) < set(METHODS)
 
 
+def test_replicas_are_run_only_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int | None] = []
+    pca = METHODS["pca"]
+    monkeypatch.setitem(METHODS, "pca", lambda e, p, c: asked.append(c.replicas) or pca(e, p, c))
+    rows = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
+    for replicas in (None, 0, 2):
+        compare(rows, config=dataclasses.replace(QUICK, replicas=replicas), methods=["pca"])
+    assert asked == [0, 0, 2]
+
+
 @pytest.mark.parametrize("langevin", LANGEVIN)
 @pytest.mark.parametrize("heuristic", HEURISTICS)
 def test_langevin_ends_lower_in_energy_than_every_heuristic(

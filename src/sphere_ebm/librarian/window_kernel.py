@@ -90,19 +90,23 @@ def _read_group(
     last: np.ndarray,
     high: np.ndarray,
     reaches: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """N-grams of the text of a group, and where the windows of its patches begin and end."""
+    start: int,
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, int]:
+    """The group that begins with patch `start`: its end, the n-grams of its text, its windows."""
+    stop = _group_end(low, first, high, start)
     reach = reaches[len(reaches) - 1]
-    begin = word_start(octets, kinds, low[0], max(low[0], first[0] - reach))
-    end = word_end_after(octets, kinds, min(high[0], last[len(last) - 1] + reach), high[0])
+    least = low[start]
+    most = high[start]
+    begin = word_start(octets, kinds, least, max(least, first[start] - reach))
+    end = word_end_after(octets, kinds, min(most, last[stop - 1] + reach), most)
     room = (end - begin) * ROOM + 1
     row = np.empty(room, np.int32)
     position = np.empty(room, np.int64)
     count = known_ngrams(octets, kinds, begin, end, table, row, position)
-    cut = np.empty((len(first), len(reaches), 2), np.int64)
+    cut = np.empty((stop - start, len(reaches), 2), np.int64)
     part = np.empty(count + 1, np.int64)
-    places = _cuts(position, count, first, last, reaches, cut, part)
-    return row[:count], cut, part, places
+    places = _cuts(position, count, first[start:stop], last[start:stop], reaches, cut, part)
+    return stop, row[:count], cut, part, places
 
 
 @compiled
@@ -122,16 +126,8 @@ def sums(
     width = vectors.shape[1]
     start = 0
     while start < len(first):
-        stop = _group_end(low, first, high, start)
-        row, cut, part, places = _read_group(
-            octets,
-            kinds,
-            table,
-            low[start:stop],
-            first[start:stop],
-            last[start:stop],
-            high[start:stop],
-            reaches,
+        stop, row, cut, part, places = _read_group(
+            octets, kinds, table, low, first, last, high, reaches, start
         )
         # running sums in float64: their differences are small
         running = np.zeros((places, width))
@@ -221,16 +217,8 @@ def gradients(
     """
     start = 0
     while start < len(first):
-        stop = _group_end(low, first, high, start)
-        row, cut, part, places = _read_group(
-            octets,
-            kinds,
-            table,
-            low[start:stop],
-            first[start:stop],
-            last[start:stop],
-            high[start:stop],
-            reaches,
+        stop, row, cut, part, places = _read_group(
+            octets, kinds, table, low, first, last, high, reaches, start
         )
         change = _changes(gradient[start:stop], cut, places)
         met = _handed_on(change, row, part, slot, touched, met, out)
