@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,9 @@ def test_an_address_that_others_answer_is_found_out(words: bytes | None, found: 
             held.append(connected)
             if words is not None:
                 connected.sendall(words)
-                connected.shutdown(socket.SHUT_WR)
+                # whoever asked may have heard enough and hung up by now
+                with suppress(OSError):
+                    connected.shutdown(socket.SHUT_WR)
 
         answering = threading.Thread(target=answer, daemon=True)
         answering.start()
