@@ -2,6 +2,7 @@
 
 python -m benchmarks.scale [--points N ...] [--output FILE]
 python -m benchmarks.scale --repeats 0 --points 50000 --landmarks 10000 --ways full joined swept
+python -m benchmarks.scale --repeats 0 --points 10000000 --cases mixture --landmarks 200000 --half
 
 With several `--ways` each set is labelled in each of them, one after the other in one run.
 """
@@ -30,6 +31,8 @@ from sphere_ebm.maps.sweeps import SWEEPS
 
 WIDTH = 256
 SHARDS = 16
+LONGEST = 200_000
+"""Points of a shard at most; small sets come in `SHARDS` shards."""
 FITTED = 100_000
 NEW = 50_000
 K = 15
@@ -42,7 +45,7 @@ WAYS = (FULL, JOINED, SWEPT)
 """How a set is labelled: all points are fitted, or the others join the landmarks, or all move."""
 KEPT = 0.93
 """Share of a full fit's recall that a swept map keeps."""
-LIMITS = {100_000: (3.0, 3.0), 1_000_000: (30.0, 12.0)}
+LIMITS = {100_000: (3.0, 3.0), 1_000_000: (30.0, 12.0), 10_000_000: (60.0, 12.0)}
 """Points -> minutes and GB (10^9 bytes) that `label` may take."""
 
 
@@ -103,20 +106,24 @@ def repeated_chunks(points: int, seed: int) -> Iterator[Float32[np.ndarray, "chu
 
 
 def write_shards(
-    chunks: Iterator[Float32[np.ndarray, "chunk width"]], points: int, folder: Path
+    chunks: Iterator[Float32[np.ndarray, "chunk width"]],
+    points: int,
+    folder: Path,
+    dtype: np.dtype | type = np.float32,
 ) -> None:
-    """`SHARDS` `.npy` files of about equally many points."""
-    bounds = np.linspace(0, points, SHARDS + 1).astype(int)
+    """`.npy` files of about equally many points, `SHARDS` of them or more."""
+    shards = max(SHARDS, -(-points // LONGEST))
+    bounds = np.linspace(0, points, shards + 1).astype(int)
     buffer: list[np.ndarray] = []
     held = 0
     written = 0
     for chunk in chunks:
         buffer.append(chunk)
         held += len(chunk)
-        while written < SHARDS and held >= bounds[written + 1] - bounds[written]:
+        while written < shards and held >= bounds[written + 1] - bounds[written]:
             whole = np.concatenate(buffer)
             size = int(bounds[written + 1] - bounds[written])
-            np.save(folder / f"shard-{written:02d}.npy", whole[:size])
+            np.save(folder / f"shard-{written:02d}.npy", whole[:size].astype(dtype))
             buffer = [whole[size:]]
             held = held - size
             written = written + 1
@@ -143,13 +150,14 @@ def label(
     jobs: int = 1,
     way: str = SWEPT,
     data: Path | None = None,
+    half: bool = False,
 ) -> Labelled:
     """Write the shards of a case to a temporary folder and label them by the command."""
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "shards"
         inputs.mkdir()
         chunks, points = chunks_of(case, points, data)
-        write_shards(chunks, points, inputs)
+        write_shards(chunks, points, inputs, np.float16 if half else np.float32)
         few = landmarks is not None and way != FULL
         say(f"label: {case}, {points} points" + (f", {landmarks} landmarks, {way}" if few else ""))
         options = ["--jobs", str(jobs)] + (["--landmarks", str(landmarks)] if few else [])
@@ -350,6 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[SWEPT])
     parser.add_argument("--sweeps", type=int, default=SWEEPS, help=argparse.SUPPRESS)
     parser.add_argument("--landmarks", type=int, metavar="N", help="fit at most N points")
+    parser.add_argument("--half", action="store_true", help="shards of float16")
     parser.add_argument("--jobs", type=int, default=1, metavar="N")
     parser.add_argument(
         "--repeats", type=int, default=3, metavar="N", help="of the transform; 0: leave it out"
@@ -361,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     joined = join(options.repeats) if options.repeats else None
     labelled = [
-        label(case, n, options.landmarks, options.jobs, way, options.data)
+        label(case, n, options.landmarks, options.jobs, way, options.data, options.half)
         for n in options.points
         for case in options.cases
         for way in options.ways

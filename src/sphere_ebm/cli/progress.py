@@ -29,6 +29,9 @@ from sphere_ebm.progress import StageProgress
 EVERY = 29.0
 """Seconds after which a stage is told again; with what a line takes, fewer than 30."""
 
+_MANY = 10_000
+"""Of so many things to do it is told how many are done in a second."""
+
 
 @final
 class Logbook:
@@ -124,6 +127,8 @@ class StageLines:
         self._told = self._begun
         self._open: dict[str, tuple[int, int]] = {} if begun is None else {begun: (0, 1)}
         self._ended: set[str] = set()
+        # when each stage began, and how much of it was done then
+        self._starts: dict[str, tuple[float, int]] = {}
         # `remind` is called by another thread
         self._lock = threading.Lock()
 
@@ -131,17 +136,19 @@ class StageLines:
         """Take note that `done` of `total` are done in a stage."""
         with self._lock:
             first = stage not in self._open and stage not in self._ended
+            if first:
+                self._starts[stage] = (self._clock(), done)
             if done < total:
                 self._ended.discard(stage)
                 self._open[stage] = (done, total)
                 if first:
                     self._tell(stage, f"begins, {total:,} to do" if total > 1 else "begins")
                 elif self._clock() - self._told >= self._every:
-                    self._tell(stage, f"{done:,} of {total:,}")
+                    self._tell(stage, self._share(stage, done, total))
             elif stage not in self._ended:
                 self._open.pop(stage, None)
                 self._ended.add(stage)
-                self._tell(stage, f"{done:,} of {total:,}")
+                self._tell(stage, self._share(stage, done, total))
 
     def remind(self) -> float:
         """Tell a stage that has been silent for long; returns the seconds until one may have."""
@@ -150,11 +157,20 @@ class StageLines:
             if silent >= self._every:
                 # stages are announced in their order: the first that is open is worked on
                 for stage, (done, total) in list(self._open.items())[:1]:
-                    self._tell(stage, f"{done:,} of {total:,}")
+                    self._tell(stage, self._share(stage, done, total))
                 if not self._open:
                     self._tell("between stages", "goes on")
                 silent = 0.0
         return max(self._every - silent, 0.1)
+
+    def _share(self, stage: str, done: int, total: int) -> str:
+        """How much is done, and of many things how many in a second."""
+        share = f"{done:,} of {total:,}"
+        began, before = self._starts.get(stage, (self._begun, 0))
+        seconds = self._clock() - began
+        if total < _MANY or done <= before or seconds <= 0:
+            return share
+        return f"{share}, {(done - before) / seconds:,.0f} a second"
 
     def _tell(self, stage: str, text: str) -> None:
         self._told = self._clock()

@@ -7,7 +7,9 @@ import abc
 import functools
 import math
 import mmap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, final
 
 import jax
@@ -17,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt8
 from typing_extensions import override
 
 from sphere_ebm.errors import MissingPackageError, require
+from sphere_ebm.files.machine import at_a_time
 from sphere_ebm.graph.directions import Hits
 from sphere_ebm.graph.ties import Ties
 
@@ -31,10 +34,13 @@ MIN_LISTED = 1024
 # queries in a block of the exact search, and the most that its cosines may take
 _BLOCK_ROWS = 256
 _BLOCK_BYTES = 128 * 2**20
-# queries that faiss is asked at once
+# directions that faiss is given at once, and queries that a thread asks it
 _CHUNK = 16_384
+_ASKED = 4_096
 # directions become integers of this size; see `ListedSearch`
 _SCALE = 4000.0
+# points up to which there are as many lists as the square root of their number
+_ROOT_ONLY = 1_000_000
 # lists that a query scans, points in them for each neighbour at least, candidates for each that are
 # ranked by their cosines
 _PROBES = 48
@@ -84,12 +90,22 @@ class AbstractSearch(abc.ABC):
         """
         index = np.empty((len(queries), k), np.int32)
         similarity = np.empty((len(queries), k), np.float32)
-        for start in range(0, len(queries), self.rows):
+
+        def hits(start: int) -> Hits:
             rows = slice(start, start + self.rows)
-            index[rows], similarity[rows] = self.answered(Asked(queries[rows], own[rows]), k)
+            return self.answered(Asked(queries[rows], own[rows]), k)
+
+        starts = range(0, len(queries), self.rows)
+        for start, found in zip(starts, self._in_order(hits, starts), strict=True):
+            rows = slice(start, start + self.rows)
+            index[rows], similarity[rows] = found
             if progress is not None:
                 progress(min(start + self.rows, len(queries)), len(queries))
         return index, similarity
+
+    def _in_order(self, hits: Callable[[int], Hits], starts: Sequence[int]) -> Iterator[Hits]:
+        """What `hits` finds for the queries from each start on, one after the other."""
+        return map(hits, starts)
 
 
 @final
@@ -193,8 +209,9 @@ class ListedSearch(AbstractSearch):
     """Inverted lists with 4-bit product codes, re-ranked.
 
     Sources: Jégou, Douze & Schmid 2011; for the fast scan André et al. 2017. There are sqrt(N)
-    lists about the centres of a spherical k-means; a query scans the codes of its 48 nearest lists,
-    and the best of them are ranked by their cosines in float32: 6 k up to 50 000 points and more
+    lists about the centres of a spherical k-means, beyond a million points more, so that scanning
+    them takes no longer than to find which to scan; a query scans the codes of its 48 nearest
+    lists, and the best of them are ranked by their cosines in float32: 6 k up to 50 000 points and more
     above, by the cube root of N, since codes tell points that lie closer together less well apart.
     `seed` and the vectors decide between equal cosines.
 
@@ -219,9 +236,10 @@ class ListedSearch(AbstractSearch):
         self.unit = unit
         self._seed = seed
         self._ties = Ties(unit, seed)
-        self.rows = _CHUNK
+        self.rows = _ASKED
         self._faiss = faiss
         self._exact: ExactSearch | None = None
+        self._making_exact = threading.Lock()
         if trained is not None:
             self._index = faiss.deserialize_index(np.ascontiguousarray(trained))
             self._quantizer = self._index.quantizer
@@ -245,7 +263,7 @@ class ListedSearch(AbstractSearch):
         n = len(unit)
         width = unit.shape[1] + -unit.shape[1] % _CODE_WIDTH
         rng = np.random.default_rng(seed)
-        lists = math.isqrt(n)
+        lists = int(math.isqrt(n) * max(1.0, n / _ROOT_ONLY) ** 0.25)
         centres = _rounded(_centres(faiss, unit, lists, rng), width)
         self._quantizer = faiss.IndexFlatIP(width)
         self._quantizer.add(centres)
@@ -270,11 +288,22 @@ class ListedSearch(AbstractSearch):
         index, similarity = self._listed(asked, k)
         missed = np.flatnonzero(np.isneginf(similarity[:, -1]))
         if missed.size:
-            self._exact = self._exact or ExactSearch(self.unit, self._seed)
+            with self._making_exact:
+                self._exact = self._exact or ExactSearch(self.unit, self._seed)
             index[missed], similarity[missed] = self._exact.nearest(
                 asked.unit[missed], asked.own[missed], k
             )
         return index, similarity
+
+    @override
+    def _in_order(self, hits: Callable[[int], Hits], starts: Sequence[int]) -> Iterator[Hits]:
+        """Threads of our own, not faiss's: also what follows its scan then takes all processors."""
+        if len(starts) < 2:
+            yield from map(hits, starts)
+            return
+        one = self._faiss.omp_set_num_threads  # of the thread that calls it
+        with ThreadPoolExecutor(at_a_time(), initializer=one, initargs=(1,)) as threads:
+            yield from threads.map(hits, starts)
 
     def _listed(self, asked: Asked, k: int) -> Hits:
         faiss = self._faiss

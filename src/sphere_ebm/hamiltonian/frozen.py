@@ -179,8 +179,7 @@ def _tabulated(field: PyramidField, fixed: Float[Array, "points 3"]) -> Float[Ar
 @jax.jit
 def _from_grid(field: PyramidField, fixed: Float[Array, "points 3"]) -> Tabulated:
     """Both from one deposit."""
-    grid, potential = field.grid_and_potential(fixed)
-    return Tabulated(grid, jnp.sum(potential))
+    return Tabulated(*field.grid_and_sum(fixed))
 
 
 @jax.jit

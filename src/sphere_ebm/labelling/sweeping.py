@@ -11,6 +11,7 @@ written by the engine in either case.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -23,6 +24,7 @@ from sphere_ebm.errors import EngineError, LabelError, ShardError
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.formats import PLACEMENT
 from sphere_ebm.files.journal import Journal
+from sphere_ebm.files.machine import at_a_time
 from sphere_ebm.files.shards.columns import COLUMNS, Columns
 from sphere_ebm.files.shards.discovery import WorkItem
 from sphere_ebm.files.shards.labels import write_labels
@@ -40,7 +42,7 @@ from sphere_ebm.graph.blockwise import (
     scale_of,
 )
 from sphere_ebm.graph.index import NeighbourIndex
-from sphere_ebm.labelling.engines import AbstractEngine, LocalEngine
+from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
 from sphere_ebm.labelling.join import JoinOptions, run_stage
 from sphere_ebm.labelling.landmarks import choose_landmarks
 from sphere_ebm.labelling.sources import Source, offsets, prominences, reread
@@ -181,7 +183,8 @@ def _write_columns(work: Work, swept: Swept, options: JoinOptions) -> None:
     setting = Setting(work.folder, work.journal.map_id, blocks, config)
     stages = _Stages(work, setting, options)
     if options.progress is not None:
-        options.progress("neighbours", 0, len(blocks))
+        left = work.left(NEIGHBOURS, blocks)
+        options.progress("neighbours", points - sum(map(blocks.count, left)), points)
     names = _replica_names(swept, points)
     if not (work.finished(NEIGHBOURS, blocks) and set(names) <= set(work.journal.finished)):
         _search(stages, swept)
@@ -209,23 +212,22 @@ class _Stages(NamedTuple):
         """The run's own where it may have other machines, else this process."""
         return self.options.engine if self.options.engine.spreads else LocalEngine()
 
-    def make(self, stage: str, shared: Any = None, *, told: bool = False) -> None:
-        """Make every block of a stage that is not there yet; `shared` is lent to its tasks.
-
-        Progress is `told` as that of the search.
-        """
+    def make(self, stage: str, shared: Any = None) -> None:
+        """Make every block of a stage that is not there yet; `shared` is lent to its tasks."""
         blocks = self.setting.blocks
         left = self.work.left(stage, blocks)
-        if not left:
-            return
-        lent = None if shared is None else self.engine.lend(shared)
-        tasks = [BlockTask(self.setting, stage, block, lent) for block in left]
-        done = self.engine.run(make_block, tasks)
-        for count, (number, digest) in enumerate(done, start=1):
-            self.work.journal.record(block_file(stage, left[number]), digest)
-            if told and self.options.progress is not None:
-                kept = len(blocks) - len(left)
-                self.options.progress("neighbours", kept + count, len(blocks))
+        with ThreadPoolExecutor(at_a_time()) as threads:
+            # the search has threads of its own
+            alone = self.engine.spreads or stage == NEIGHBOURS
+            engine = self.engine if alone else ExecutorEngine(threads)
+            lent = None if shared is None or not left else engine.lend(shared)
+            tasks = [BlockTask(self.setting, stage, block, lent) for block in left]
+            done = blocks.points - sum(map(blocks.count, left))
+            for number, digest in engine.run(make_block, tasks):
+                self.work.journal.record(block_file(stage, left[number]), digest)
+                done += blocks.count(left[number])
+                if stage == NEIGHBOURS and self.options.progress is not None:
+                    self.options.progress("neighbours", done, blocks.points)
 
 
 def _search(stages: _Stages, swept: Swept) -> None:
@@ -251,7 +253,7 @@ def _search(stages: _Stages, swept: Swept) -> None:
     )
     if isinstance(unit, np.memmap):
         unit.flush()  # other machines read the file
-    stages.make(NEIGHBOURS, index, told=True)
+    stages.make(NEIGHBOURS, index)
 
 
 def _replica_names(swept: Swept, points: int) -> list[str]:

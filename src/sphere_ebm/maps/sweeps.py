@@ -9,13 +9,15 @@ that begins at its principal components: the landmarks know where regions lie.
 The same is done from other landmarks, fitted by themselves, for each replica. That tells how sure
 the labels are: which points are landmarks decides more of a map than the noise of its runs does.
 
-Memory: one block, its edges and the field; and some sixty bytes for every point of the map.
+Memory: as many blocks as move at a time, with their edges, the field, and some sixty bytes for
+every point of the map.
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -26,6 +28,7 @@ from jaxtyping import Bool, Float32, Int64
 from thrml import FactorSamplingProgram
 
 from sphere_ebm.errors import NonFiniteEnergyError
+from sphere_ebm.files.machine import at_a_time
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.blockwise import CLASS_ENDS, Arrays, Blocks
 from sphere_ebm.hamiltonian.fields.grid import POLE_ROWS, columns_of
@@ -127,7 +130,7 @@ class Sweeper:
         config: of the map; `steps` are the sweeps.
         blocks: into which its points are cut.
         edges: what `sphere_ebm.graph.blockwise.settle_edges` has made of each block.
-        spread: who works on the blocks; None: this process, on one after the other.
+        spread: who works on the blocks; None: this process, with all of its processors.
     """
 
     config: PlacementConfig
@@ -219,8 +222,14 @@ class Sweeper:
         return (self.spread or self._here)(what, common, own)
 
     def _here(self, what: str, common: Any, own: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        for block in range(len(self.blocks)):
-            yield block, self.on_block(what, block, common, own[block])
+        def done(block: int) -> Any:
+            return self.on_block(what, block, common, own[block])
+
+        # one by itself, so that nothing is compiled twice
+        yield 0, done(0)
+        rest = range(1, len(self.blocks))
+        with ThreadPoolExecutor(at_a_time()) as threads:
+            yield from zip(rest, threads.map(done, rest), strict=True)
 
     def _begun(self, landmarks: Landmarks) -> SweepState:
         """Before the first sweep of a run."""

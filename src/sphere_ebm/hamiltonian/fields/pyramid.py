@@ -246,15 +246,21 @@ class PyramidField(eqx.Module):
 
         They are for `interpolate`.
         """
-        return self.grid_and_potential(direction)[0]
+        return self.grid_and_sum(direction)[0]
 
-    def grid_and_potential(
+    def grid_and_sum(
         self, direction: Float[Array, "n 3"]
-    ) -> tuple[Float[Array, "cells 4"], Float[Array, " n"]]:
-        """What `grid_of` gives, and Q at the points, from one deposit."""
-        at = places(direction, self.rows, b_spline)
-        grid = bordered_fields(self.convolve(deposit(at, self.rows)))
-        return grid, interpolated(grid, at, self.rows)[:, 0] - 1
+    ) -> tuple[Float[Array, "cells 4"], Float[Array, ""]]:
+        """What `grid_of` gives, and Σ_i Q(u_i) over the points themselves, from one deposit.
+
+        The sum is one over cells: to deposit points on the grid is the transpose of interpolating
+        the grid at the points, so that nothing is interpolated.
+        """
+        density = deposit(places(direction, self.rows, b_spline), self.rows)
+        fields = self.convolve(density)
+        # row by row, for the sake of rounding
+        total = jnp.sum(jnp.sum(density * fields[..., 0], axis=1))
+        return bordered_fields(fields), total - direction.shape[0]
 
     def convolve(self, density: Float[Array, "rows columns"]) -> Float[Array, "rows columns 4"]:
         """Spline coefficients of the potential and of its Cartesian gradient."""
