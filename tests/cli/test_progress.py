@@ -35,6 +35,21 @@ def test_a_stage_is_told_at_its_ends_and_every_so_often_between() -> None:
     ]
 
 
+def test_of_many_things_it_is_told_how_many_are_done_in_a_second() -> None:
+    told: list[str] = []
+    clock = Clock()
+    lines = StageLines(told.append, clock, every=30.0)
+    # what an earlier run had done took no time of this one
+    for now, done in ((10.0, 5_000), (12.0, 9_000), (50.0, 25_000), (90.0, 45_000)):
+        clock.now = now
+        lines("neighbours", done, 45_000)
+    assert told == [
+        "neighbours: begins, 45,000 to do, 10.0 s",
+        "neighbours: 25,000 of 45,000, 500 a second, 50.0 s",
+        "neighbours: 45,000 of 45,000, 500 a second, 90.0 s",
+    ]
+
+
 def test_a_silent_stage_is_told_again() -> None:
     told: list[str] = []
     clock = Clock()

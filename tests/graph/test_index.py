@@ -53,7 +53,9 @@ def test_an_answer_does_not_depend_on_the_batch_nor_on_the_order(search, size):
         np.testing.assert_array_equal(part.similarity, whole.similarity[rows])
 
 
-def test_the_approximate_search_does_not_depend_on_the_number_of_threads():
+def test_the_approximate_search_does_not_depend_on_the_number_of_threads(monkeypatch):
+    # more pieces than threads
+    monkeypatch.setattr("sphere_ebm.graph.search._ASKED", 700)
     embeddings = mixed(4000, width=300)
     new = mixed(500, width=300, seed=3)
     found = []
@@ -61,6 +63,7 @@ def test_the_approximate_search_does_not_depend_on_the_number_of_threads():
     try:
         for number in (1, 2, 3):
             faiss.omp_set_num_threads(number)
+            monkeypatch.setattr("sphere_ebm.graph.search.at_a_time", lambda number=number: number)
             index = NeighbourIndex.build(embeddings, search="approximate")
             found.append((index.self_neighbours(15), index.query(new, 15)))
     finally:

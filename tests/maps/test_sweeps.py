@@ -144,6 +144,18 @@ def test_sweeps_go_on_from_any_state_that_was_kept(
     np.testing.assert_allclose(in_frame(once[0], once[1]), once[1], atol=1e-6)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_no_place_depends_on_how_many_blocks_move_at_a_time(
+    thirds: Sweeper,
+    landmarks: list[Landmarks],
+    once: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+) -> None:
+    monkeypatch.setattr("sphere_ebm.maps.sweeps.at_a_time", lambda: threads)
+    np.testing.assert_array_equal(thirds.run(landmarks), once)
+
+
 def test_a_point_that_flies_off_is_named(thirds: Sweeper, landmarks: list[Landmarks]) -> None:
     state = SweepState(
         np.zeros((0, POINTS, 3), np.float32),

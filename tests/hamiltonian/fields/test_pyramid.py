@@ -99,6 +99,16 @@ def test_the_field_is_that_of_the_direct_sum(place, sharpness, force_error, pote
     )
 
 
+@pytest.mark.parametrize("place", [spread_points, special_points])
+def test_the_sum_over_the_grid_is_that_over_the_points(place):
+    points = jnp.asarray(place(12.0))
+    grid, total = eqx.filter_jit(PyramidField.grid_and_sum)(pyramid(12.0), points)
+    potential, _ = evaluate(pyramid(12.0), points)
+    of_points = np.asarray(potential).sum(dtype=np.float64)
+    np.testing.assert_allclose(total, of_points, rtol=1e-5)
+    np.testing.assert_array_equal(grid, eqx.filter_jit(PyramidField.grid_of)(pyramid(12.0), points))
+
+
 def test_a_coarser_grid_breaks_these_bounds():
     points = jnp.asarray(clustered_points(20.0))
     coarse = PyramidField.tabulate(20.0, grid_rows(20.0) // 2)
