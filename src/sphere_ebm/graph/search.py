@@ -211,9 +211,9 @@ class ListedSearch(AbstractSearch):
     Sources: Jégou, Douze & Schmid 2011; for the fast scan André et al. 2017. There are sqrt(N)
     lists about the centres of a spherical k-means, beyond a million points more, so that scanning
     them takes no longer than to find which to scan; a query scans the codes of its 48 nearest
-    lists, and the best of them are ranked by their cosines in float32: 6 k up to 50 000 points and more
-    above, by the cube root of N, since codes tell points that lie closer together less well apart.
-    `seed` and the vectors decide between equal cosines.
+    lists, and the best of them are ranked by their cosines in float32: 6 k up to 50 000 points and
+    more above, by the cube root of N, since codes tell points that lie closer together less well
+    apart. `seed` and the vectors decide between equal cosines.
 
     faiss sees directions times 4000, rounded. Sums of their products are integers below 2^24, exact
     in float32 in any order, so that which lists a direction belongs to does not depend on batches,

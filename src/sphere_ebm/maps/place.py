@@ -1,8 +1,9 @@
 """`place`: embeddings in, `Placement` out."""
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,9 @@ from sphere_ebm.maps.reinsertion import reinserting
 from sphere_ebm.maps.replicas import n_replicas, uncertainty
 from sphere_ebm.maps.runs import Runs, System, no_runs, run_fit
 from sphere_ebm.maps.starts import (
+    Components,
     pca_directions,
+    principal_components,
     random_directions,
     spectral_directions,
     water_filling_directions,
@@ -184,10 +187,14 @@ def _runs(
     """The map's own run and its replicas."""
     config = problem.config
 
+    @functools.cache
+    def components() -> Components:
+        return principal_components(embeddings, 3)
+
     def starting(seed: int) -> Float32[np.ndarray, "points 3"]:
         if given.start is not None:
             return given.start
-        return _start(embeddings, problem, given.anchoring, seed)
+        return _start(embeddings, problem, given.anchoring, seed, components)
 
     first = starting(config.seed)
     if len(embeddings) == 0:
@@ -310,6 +317,7 @@ def _start(
     problem: Problem,
     anchoring: Anchoring | None,
     seed: int,
+    components: Callable[[], Components],
 ) -> Float32[np.ndarray, "points 3"]:
     """Initial directions of the run with this seed: the map's, or a replica's."""
     config = dataclasses.replace(problem.config, seed=seed)
@@ -323,7 +331,7 @@ def _start(
         return spectral_directions(problem.graph, config.seed)
     if config.start == "water-filling":
         return water_filling_directions(embeddings, problem.prominence, config)
-    return pca_directions(embeddings, config.seed)
+    return pca_directions(embeddings, config.seed, components() if embeddings.size else None)
 
 
 class _Setting(NamedTuple):

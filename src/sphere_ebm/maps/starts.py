@@ -15,6 +15,9 @@ from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.graph.graph import NeighbourGraph
 from sphere_ebm.maps.config import PlacementConfig, shells_of
 
+Components = tuple[Float[np.ndarray, "points components"], Float[np.ndarray, " components"]]
+"""Scores of the points on principal components, and the components' variances."""
+
 _ROWS = 65_536
 _FEATURES = 8
 
@@ -27,7 +30,9 @@ def random_directions(n_points: int, seed: int) -> Float32[np.ndarray, "points 3
 
 
 def pca_directions(
-    embeddings: Float32[np.ndarray, "points width"], seed: int
+    embeddings: Float32[np.ndarray, "points width"],
+    seed: int,
+    components: Components | None = None,
 ) -> Float32[np.ndarray, "points 3"]:
     """The three leading principal components of the unit embeddings, as directions.
 
@@ -40,7 +45,7 @@ def pca_directions(
     n, width = embeddings.shape
     if width == 0:
         return random_directions(n, seed)
-    scores, variances = principal_components(embeddings, 3)
+    scores, variances = components or principal_components(embeddings, 3)
     scores = np.pad(scores, ((0, 0), (0, 3 - scores.shape[1])))
     variances = np.pad(variances, (0, 3 - len(variances)))
     rng = np.random.default_rng(seed)
@@ -52,9 +57,7 @@ def pca_directions(
     return _to_sphere(scores, rng)
 
 
-def principal_components(
-    embeddings: Float32[np.ndarray, "points width"], count: int
-) -> tuple[Float[np.ndarray, "points components"], Float[np.ndarray, " components"]]:
+def principal_components(embeddings: Float32[np.ndarray, "points width"], count: int) -> Components:
     """Scores of the `count` leading principal components of the unit embeddings.
 
     There are fewer where the width is smaller. Embeddings are centred, and the variance of each

@@ -87,7 +87,11 @@ def rank_correlation(
     """Spearman's rho; nan below 3 samples or where either side is constant."""
     if one.size < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
-    # Only here, because importing SciPy's statistics takes a fifth of the command's start.
-    from scipy.stats import spearmanr
+    # Bit for bit as `scipy.stats.spearmanr`, whose import takes a third of the command's start.
+    return float(np.corrcoef(ranks(one), ranks(other))[1, 0])
 
-    return float(spearmanr(one, other).statistic)
+
+def ranks(values: Shaped[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
+    """Ranks from 1 on; equal values have the mean of the ranks that they take together."""
+    _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[inverse]
