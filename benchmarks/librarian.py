@@ -235,20 +235,34 @@ def parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(known)} (default: {', '.join(NEEDED)})",
     )
     cli.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="what to do")
+    cli.add_argument(
+        "--killed",
+        nargs="+",
+        default=list(KILLS),
+        choices=KILLS,
+        metavar="NAME",
+        help=f"whose training is killed, of {', '.join(KILLS)} (default: all)",
+    )
     add_counts(cli, {"seeds": (2, "students of each kind"), "draws": (DRAWS, "of documents")})
     return cli
 
 
 def prepared(cli: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
-    """Make every folder of shards and labels that the parts need; a missing file ends it."""
+    """Make the folders of shards and labels that are needed; a missing file ends the command.
+
+    Those of other seeds and placements only where a part or a student that is asked for needs them.
+    """
     config = default_map()
     try:
         prepare(asked.data, asked.work, config)
     except FileNotFoundError as error:
         cli.error(f"{error.filename} is missing; name the folder with --data.")
-    make_labels(asked.data, asked.work, PlacementConfig(seed=1, replicas=0), "seed-labels")
+    learned = {runs()[name].labels for name in asked.students if "students" in asked.parts}
+    if "fit-labels" in learned:
+        make_labels(asked.data, asked.work, PlacementConfig(seed=1, replicas=0), "seed-labels")
     for method in HEURISTICS:
-        other_labels(asked.data, asked.work, method, config)
+        if "labels" in asked.parts or f"{method}-labels" in learned:
+            other_labels(asked.data, asked.work, method, config)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -278,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sections.append(("Next vectors", table))
         checks += more
     if "kills" in asked.parts:
-        checks += killed_runs(asked.work, KILLS)
+        checks += killed_runs(asked.work, asked.killed)
     if "loading" in asked.parts:
         folder = runs()["static more"].folder(asked.work, 0)
         checks += loading(folder, LOADED, MEGABYTES)

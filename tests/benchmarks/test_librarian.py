@@ -170,5 +170,45 @@ def test_a_process_is_killed_once_it_has_worked_long_enough(benchmark):
     assert brief.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "killed"),
+    [
+        ([], ["static", "direct", "cone", "conv"]),
+        (["--killed", "conv", "static"], ["conv", "static"]),
+    ],
+)
+def test_those_students_are_killed_that_are_asked_for(
+    benchmark, tmp_path, monkeypatch, options, killed
+):
+    module = benchmark("librarian")
+    asked = []
+    monkeypatch.setattr(module, "prepared", lambda cli, options: None)
+    monkeypatch.setattr(module, "killed_runs", lambda work, names: asked.extend(names) or [])
+    output = ["--output", str(tmp_path / "found.md")]
+    module.main(["--data", str(tmp_path), "--parts", "kills", *options, *output])
+    assert asked == killed
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        (["--parts", "kills"], []),
+        (["--parts", "students", "--students", "direct"], ["seed-labels"]),
+        (["--parts", "students", "--students", "direct random"], ["random"]),
+        (["--parts", "labels"], ["pca", "lateral_jit", "random"]),
+        ([], ["seed-labels", "pca", "lateral_jit", "random"]),
+    ],
+)
+def test_labels_are_made_where_they_are_needed(benchmark, monkeypatch, options, made):
+    module = benchmark("librarian")
+    asked = []
+    monkeypatch.setattr(module, "prepare", lambda data, work, config: None)
+    monkeypatch.setattr(module, "make_labels", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(module, "other_labels", lambda data, work, method, _: asked.append(method))
+    cli = module.parser()
+    module.prepared(cli, cli.parse_args(["--data", "d", *options]))
+    assert asked == made
+
+
 def test_without_students_there_is_no_tenth(benchmark):
     assert benchmark("librarian_runs").tenths([], ALONE) == []
