@@ -43,6 +43,7 @@ from sphere_ebm import PlacementConfig
 from sphere_ebm.librarian.bootstrap import DRAWS, Interval
 from sphere_ebm.librarian.card import HIGH, LOW
 from sphere_ebm.librarian.report import ALONE, FIGURES, WITH_MAP
+from sphere_ebm.librarian.rivals import NAMES
 
 PACKAGES = ("sphere-ebm", "jax", "optax", "numpy", "numba")
 PARTS = ("students", "labels", "sequence", "kills", "loading")
@@ -234,6 +235,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {', '.join(known)} (default: {', '.join(NEEDED)})",
     )
+    cli.add_argument(
+        "--rivals",
+        nargs="*",
+        default=list(NAMES),
+        choices=NAMES,
+        metavar="NAME",
+        help=f"who is judged beside each student, of {', '.join(NAMES)} (default: all)",
+    )
     cli.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="what to do")
     cli.add_argument(
         "--killed",
@@ -258,7 +267,7 @@ def prepared(cli: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
     except FileNotFoundError as error:
         cli.error(f"{error.filename} is missing; name the folder with --data.")
     learned = {runs()[name].labels for name in asked.students if "students" in asked.parts}
-    if "fit-labels" in learned:
+    if "fit-labels" in learned and "seed" in asked.rivals:
         make_labels(asked.data, asked.work, PlacementConfig(seed=1, replicas=0), "seed-labels")
     for method in HEURISTICS:
         if "labels" in asked.parts or f"{method}-labels" in learned:
@@ -272,7 +281,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: dict[str, list[Judgement]] = {}
     if "students" in asked.parts:
         for name in asked.students:
-            each = [judged(asked.work, runs()[name], s, asked.draws) for s in range(asked.seeds)]
+            each = [
+                judged(asked.work, runs()[name], seed, asked.draws, asked.rivals)
+                for seed in range(asked.seeds)
+            ]
             found[name] = each
             say(f"librarian: {name}, {figure(each, ALONE, 'median_angle'):.1f} degrees")
     checks = checks_of(found)

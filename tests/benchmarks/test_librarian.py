@@ -194,6 +194,7 @@ def test_those_students_are_killed_that_are_asked_for(
     [
         (["--parts", "kills"], []),
         (["--parts", "students", "--students", "direct"], ["seed-labels"]),
+        (["--parts", "students", "--students", "direct", "--rivals", "knn"], []),
         (["--parts", "students", "--students", "direct random"], ["random"]),
         (["--parts", "labels"], ["pca", "lateral_jit", "random"]),
         ([], ["seed-labels", "pca", "lateral_jit", "random"]),
