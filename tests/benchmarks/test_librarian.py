@@ -211,5 +211,43 @@ def test_labels_are_made_where_they_are_needed(benchmark, monkeypatch, options, 
     assert asked == made
 
 
+TRAINING = """
+import sys, time
+from pathlib import Path
+folder, seconds, torn, wrong = Path(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:])
+if wrong:
+    sys.exit(1)
+again = folder.exists()
+folder.mkdir(parents=True, exist_ok=True)
+while not again and time.process_time() < seconds:
+    pass
+for name in ("model.safetensors", "best.safetensors", "metrics.jsonl"):
+    (folder / name).write_text("torn" if again and torn else "whole")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("later", "torn", "wrong", "alike"),
+    [(0.6, 0, 0, 5), (0.3, 0, 0, 5), (0.6, 1, 0, 0), (0.6, 0, 1, 0)],
+    ids=["as long", "sooner done than the first", "other bytes", "failed by itself"],
+)
+def test_only_trainings_count_that_were_killed_and_end_with_the_same_bytes(
+    benchmark, tmp_path, monkeypatch, later, torn, wrong, alike
+):
+    extras = benchmark("librarian_extras")
+
+    def train(student, labels, output):
+        seconds = {"first": 0.0, "whole": 0.6}.get(output.name, later)
+        fails = wrong and output.name.startswith("killed")
+        given = [str(output), str(seconds), str(torn), str(int(fails))]
+        return subprocess.Popen([sys.executable, "-c", TRAINING, *given], start_new_session=True)
+
+    monkeypatch.setattr(extras, "_few_labels", lambda work: work)
+    monkeypatch.setattr(extras, "_command", train)
+    (check,) = extras.killed_runs(tmp_path, ["static"])
+    assert (check.measured, check.passed) == (alike, alike == 5)
+
+
 def test_without_students_there_is_no_tenth(benchmark):
     assert benchmark("librarian_runs").tenths([], ALONE) == []
