@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arguments import RESULTS, add_counts, add_data, parser_of
+from benchmarks.arguments import RESULTS, add_counts, add_data, parser_of, positive
 from benchmarks.librarian_extras import (
     KILLS,
     LOADED,
@@ -216,6 +216,10 @@ def tenth_rows(found: Found) -> str:
     return markdown_table(["tenth", *map(str, range(1, 11))], rows)
 
 
+def _epochs(number: int | None) -> str:
+    return "" if number is None else f" of {number} epochs"
+
+
 def parser() -> argparse.ArgumentParser:
     cli = parser_of("librarian", __doc__)
     add_data(cli, "librarian-fit.parquet, librarian-more.parquet and librarian-test.parquet")
@@ -234,6 +238,12 @@ def parser() -> argparse.ArgumentParser:
         choices=known,
         metavar="NAME",
         help=f"of {', '.join(known)} (default: {', '.join(NEEDED)})",
+    )
+    cli.add_argument(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="so many for every student, kept apart from those of other numbers (default: 12)",
     )
     cli.add_argument(
         "--rivals",
@@ -281,8 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: dict[str, list[Judgement]] = {}
     if "students" in asked.parts:
         for name in asked.students:
+            run = runs()[name].of_epochs(asked.epochs)
             each = [
-                judged(asked.work, runs()[name], seed, asked.draws, asked.rivals)
+                judged(asked.work, run, seed, asked.draws, asked.rivals)
                 for seed in range(asked.seeds)
             ]
             found[name] = each
@@ -313,8 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = f"""# Students of the labels
 
 {machine(PACKAGES)}
-- means of {asked.seeds} training seeds; patches of unseen documents; intervals by bootstrap over
-  documents
+- means of {asked.seeds} training seeds{_epochs(asked.epochs)}; patches of unseen documents;
+  intervals by bootstrap over documents
 
 {target_section(checks)}
 

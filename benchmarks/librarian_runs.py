@@ -47,6 +47,15 @@ class Run:
         """Name of the stage that trains it."""
         return f"student-{self.name.replace(' ', '-')}-{seed}"
 
+    def of_epochs(self, epochs: int | None) -> "Run":
+        """The same student with fewer or more epochs to learn in, kept apart; None: itself."""
+        if epochs is None or epochs == self.config.epochs:
+            return self
+        name = f"{self.name} {epochs} epochs"
+        return dataclasses.replace(
+            self, name=name, config=dataclasses.replace(self.config, epochs=epochs)
+        )
+
 
 def _config(student: str, **changes: object) -> LibrarianConfig:
     return LibrarianConfig(student=student, **changes)  # type: ignore[arg-type]

@@ -211,6 +211,14 @@ def test_labels_are_made_where_they_are_needed(benchmark, monkeypatch, options, 
     assert asked == made
 
 
+def test_students_of_other_epochs_are_kept_apart(benchmark, tmp_path):
+    run = benchmark("librarian_runs").runs()["direct no shell"]
+    fewer = run.of_epochs(6)
+    assert (fewer.config.epochs, fewer.config.shell_weight) == (6, 0.0)
+    assert fewer.folder(tmp_path, 0) == tmp_path / "student-direct-no-shell-6-epochs-0"
+    assert run.of_epochs(None) == run.of_epochs(12) == run
+
+
 TRAINING = """
 import sys, time
 from pathlib import Path
