@@ -243,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
         "--epochs",
         type=positive,
         metavar="N",
-        help="so many for every student, kept apart from those of other numbers (default: 12)",
+        help="so many for every student, kept apart from those of others (default: its own)",
     )
     cli.add_argument(
         "--rivals",
