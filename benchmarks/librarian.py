@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arguments import RESULTS, add_counts, add_data, parser_of
+from benchmarks.arguments import RESULTS, add_counts, add_data, parser_of, positive
 from benchmarks.librarian_extras import (
     KILLS,
     LOADED,
@@ -43,6 +43,7 @@ from sphere_ebm import PlacementConfig
 from sphere_ebm.librarian.bootstrap import DRAWS, Interval
 from sphere_ebm.librarian.card import HIGH, LOW
 from sphere_ebm.librarian.report import ALONE, FIGURES, WITH_MAP
+from sphere_ebm.librarian.rivals import NAMES
 
 PACKAGES = ("sphere-ebm", "jax", "optax", "numpy", "numba")
 PARTS = ("students", "labels", "sequence", "kills", "loading")
@@ -215,6 +216,10 @@ def tenth_rows(found: Found) -> str:
     return markdown_table(["tenth", *map(str, range(1, 11))], rows)
 
 
+def _epochs(number: int | None) -> str:
+    return "" if number is None else f" of {number} epochs"
+
+
 def parser() -> argparse.ArgumentParser:
     cli = parser_of("librarian", __doc__)
     add_data(cli, "librarian-fit.parquet, librarian-more.parquet and librarian-test.parquet")
@@ -234,21 +239,49 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {', '.join(known)} (default: {', '.join(NEEDED)})",
     )
+    cli.add_argument(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="so many for every student, kept apart from those of others (default: its own)",
+    )
+    cli.add_argument(
+        "--rivals",
+        nargs="*",
+        default=list(NAMES),
+        choices=NAMES,
+        metavar="NAME",
+        help=f"who is judged beside each student, of {', '.join(NAMES)} (default: all)",
+    )
     cli.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="what to do")
+    cli.add_argument(
+        "--killed",
+        nargs="+",
+        default=list(KILLS),
+        choices=KILLS,
+        metavar="NAME",
+        help=f"whose training is killed, of {', '.join(KILLS)} (default: all)",
+    )
     add_counts(cli, {"seeds": (2, "students of each kind"), "draws": (DRAWS, "of documents")})
     return cli
 
 
 def prepared(cli: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
-    """Make every folder of shards and labels that the parts need; a missing file ends it."""
+    """Make the folders of shards and labels that are needed; a missing file ends the command.
+
+    Those of other seeds and placements only where a part or a student that is asked for needs them.
+    """
     config = default_map()
     try:
         prepare(asked.data, asked.work, config)
     except FileNotFoundError as error:
         cli.error(f"{error.filename} is missing; name the folder with --data.")
-    make_labels(asked.data, asked.work, PlacementConfig(seed=1, replicas=0), "seed-labels")
+    learned = {runs()[name].labels for name in asked.students if "students" in asked.parts}
+    if "fit-labels" in learned and "seed" in asked.rivals:
+        make_labels(asked.data, asked.work, PlacementConfig(seed=1, replicas=0), "seed-labels")
     for method in HEURISTICS:
-        other_labels(asked.data, asked.work, method, config)
+        if "labels" in asked.parts or f"{method}-labels" in learned:
+            other_labels(asked.data, asked.work, method, config)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -258,7 +291,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: dict[str, list[Judgement]] = {}
     if "students" in asked.parts:
         for name in asked.students:
-            each = [judged(asked.work, runs()[name], s, asked.draws) for s in range(asked.seeds)]
+            run = runs()[name].of_epochs(asked.epochs)
+            each = [
+                judged(asked.work, run, seed, asked.draws, asked.rivals)
+                for seed in range(asked.seeds)
+            ]
             found[name] = each
             say(f"librarian: {name}, {figure(each, ALONE, 'median_angle'):.1f} degrees")
     checks = checks_of(found)
@@ -278,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sections.append(("Next vectors", table))
         checks += more
     if "kills" in asked.parts:
-        checks += killed_runs(asked.work, KILLS)
+        checks += killed_runs(asked.work, asked.killed)
     if "loading" in asked.parts:
         folder = runs()["static more"].folder(asked.work, 0)
         checks += loading(folder, LOADED, MEGABYTES)
@@ -287,8 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = f"""# Students of the labels
 
 {machine(PACKAGES)}
-- means of {asked.seeds} training seeds; patches of unseen documents; intervals by bootstrap over
-  documents
+- means of {asked.seeds} training seeds{_epochs(asked.epochs)}; patches of unseen documents;
+  intervals by bootstrap over documents
 
 {target_section(checks)}
 

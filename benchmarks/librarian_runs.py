@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,15 @@ from sphere_ebm.librarian.evaluate import answers_of, evaluate
 from sphere_ebm.librarian.librarian import Librarian
 from sphere_ebm.librarian.measures import Tenth, calibration, score
 from sphere_ebm.librarian.report import ALONE, FIGURES, WITH_MAP, Report, as_json, values_of
+from sphere_ebm.librarian.rivals import NAMES
 from sphere_ebm.librarian.split import Split
 from sphere_ebm.librarian.train import train
 from sphere_ebm.librarian.trial import Trial, judged_documents
 
 VALIDATION = ("*--val--*",)
 """Documents that training stops and calibrates on, by the names that `librarian_sets` gives."""
-KEPT = ("angle", "nbr15", "top", "bits", "shell_error", "cosine")
+NET_EPOCHS = 6
+"""Those of nets that read bytes: ten minutes on two cores that do nothing else."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ class Run:
     def stage(self, seed: int) -> str:
         """Name of the stage that trains it."""
         return f"student-{self.name.replace(' ', '-')}-{seed}"
+
+    def of_epochs(self, epochs: int | None) -> "Run":
+        """The same student with fewer or more epochs to learn in, kept apart; None: itself."""
+        if epochs is None or epochs == self.config.epochs:
+            return self
+        name = f"{self.name} {epochs} epochs"
+        return dataclasses.replace(
+            self, name=name, config=dataclasses.replace(self.config, epochs=epochs)
+        )
 
 
 def _config(student: str, **changes: object) -> LibrarianConfig:
@@ -68,8 +79,8 @@ def runs() -> dict[str, Run]:
         Run("direct no embedding", _config("direct", embedding_weight=0.0)),
         Run("direct no shell", _config("direct", shell_weight=0.0)),
         Run("direct no prominence", _config("direct", prominence_weight=0.0)),
-        Run("cone", _config("cone")),
-        Run("conv", _config("conv")),
+        Run("cone", _config("cone", epochs=NET_EPOCHS)),
+        Run("conv", _config("conv", epochs=NET_EPOCHS)),
     ]
     return {one.name: one for one in found}
 
@@ -118,8 +129,11 @@ def trained(work: Path, run: Run, seed: int) -> float:
     return staged(work, run.stage(seed), key, make).processor_seconds
 
 
-def judged(work: Path, run: Run, seed: int, draws: int) -> Judgement:
-    """Train a student and judge it by the test documents, unless that was done."""
+def judged(work: Path, run: Run, seed: int, draws: int, rivals: Sequence[str] = NAMES) -> Judgement:
+    """Train a student and judge it by the test documents, unless that was done.
+
+    Beside it stand those of `rivals` that its labels have: of other placements there is one seed.
+    """
     seconds = trained(work, run, seed)
     student = run.folder(work, seed)
     model = json.loads((work / f"{run.stage(seed)}.json").read_text(encoding="utf-8"))["key"]
@@ -127,9 +141,11 @@ def judged(work: Path, run: Run, seed: int, draws: int) -> Judgement:
 
     def make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        _judge(work, run, student, folder, draws)
+        _judge(work, run, student, folder, draws, against)
 
-    key = {"student": model, "test": tested, "draws": draws}
+    other = run.labels == "fit-labels"
+    against = [name for name in rivals if other or name != "seed"]
+    key = {"student": model, "test": tested, "draws": draws, "rivals": against}
     folder = staged(work, f"judged-{run.stage(seed)}", key, make).folder
     held = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     with np.load(folder / "scores.npz") as file:
@@ -138,11 +154,11 @@ def judged(work: Path, run: Run, seed: int, draws: int) -> Judgement:
     return Judgement(Report.from_dict(held), arrays, *facts, seconds)
 
 
-def _judge(work: Path, run: Run, student: Path, folder: Path, draws: int) -> None:
+def _judge(
+    work: Path, run: Run, student: Path, folder: Path, draws: int, against: Sequence[str]
+) -> None:
     librarian = Librarian.load(student)
     home = work / run.labels
-    other = work / "seed-labels" if run.labels == "fit-labels" else None
-    against = ("chance", "ridge", "knn", *(["seed"] if other else []))
     split = Split.load(student)
     report = evaluate(
         librarian,
@@ -150,7 +166,7 @@ def _judge(work: Path, run: Run, student: Path, folder: Path, draws: int) -> Non
         against=against,
         split=split,
         of_map=home,
-        other=other,
+        other=work / "seed-labels" if "seed" in against else None,
         draws=draws,
     )
     (folder / "report.json").write_text(as_json(report), encoding="utf-8")
@@ -217,15 +233,6 @@ def tenths(found: Sequence[Judgement], row: str) -> list[Tenth]:
         np.concatenate([one for one in spreads if one is not None]),
         np.radians(np.concatenate([one for one in angles if one is not None])),
     )
-
-
-def all_judged(
-    work: Path, names: Sequence[str], seeds: int, draws: int
-) -> Iterator[tuple[str, list[Judgement]]]:
-    """The students of these names, each with all of its seeds."""
-    known = runs()
-    for name in names:
-        yield name, [judged(work, known[name], seed, draws) for seed in range(seeds)]
 
 
 def default_map() -> PlacementConfig:

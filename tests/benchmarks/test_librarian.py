@@ -170,5 +170,92 @@ def test_a_process_is_killed_once_it_has_worked_long_enough(benchmark):
     assert brief.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "killed"),
+    [
+        ([], ["static", "direct", "cone", "conv"]),
+        (["--killed", "conv", "static"], ["conv", "static"]),
+    ],
+)
+def test_those_students_are_killed_that_are_asked_for(
+    benchmark, tmp_path, monkeypatch, options, killed
+):
+    module = benchmark("librarian")
+    asked = []
+    monkeypatch.setattr(module, "prepared", lambda cli, options: None)
+    monkeypatch.setattr(module, "killed_runs", lambda work, names: asked.extend(names) or [])
+    output = ["--output", str(tmp_path / "found.md")]
+    module.main(["--data", str(tmp_path), "--parts", "kills", *options, *output])
+    assert asked == killed
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        (["--parts", "kills"], []),
+        (["--parts", "students", "--students", "direct"], ["seed-labels"]),
+        (["--parts", "students", "--students", "direct", "--rivals", "knn"], []),
+        (["--parts", "students", "--students", "direct random"], ["random"]),
+        (["--parts", "labels"], ["pca", "lateral_jit", "random"]),
+        ([], ["seed-labels", "pca", "lateral_jit", "random"]),
+    ],
+)
+def test_labels_are_made_where_they_are_needed(benchmark, monkeypatch, options, made):
+    module = benchmark("librarian")
+    asked = []
+    monkeypatch.setattr(module, "prepare", lambda data, work, config: None)
+    monkeypatch.setattr(module, "make_labels", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(module, "other_labels", lambda data, work, method, _: asked.append(method))
+    cli = module.parser()
+    module.prepared(cli, cli.parse_args(["--data", "d", *options]))
+    assert asked == made
+
+
+def test_students_of_other_epochs_are_kept_apart(benchmark, tmp_path):
+    run = benchmark("librarian_runs").runs()["direct no shell"]
+    fewer = run.of_epochs(6)
+    assert (fewer.config.epochs, fewer.config.shell_weight) == (6, 0.0)
+    assert fewer.folder(tmp_path, 0) == tmp_path / "student-direct-no-shell-6-epochs-0"
+    assert run.of_epochs(None) == run.of_epochs(12) == run
+
+
+TRAINING = """
+import sys, time
+from pathlib import Path
+folder, seconds, torn, wrong = Path(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:])
+if wrong:
+    sys.exit(1)
+again = folder.exists()
+folder.mkdir(parents=True, exist_ok=True)
+while not again and time.process_time() < seconds:
+    pass
+for name in ("model.safetensors", "best.safetensors", "metrics.jsonl"):
+    (folder / name).write_text("torn" if again and torn else "whole")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("later", "torn", "wrong", "alike"),
+    [(0.6, 0, 0, 5), (0.3, 0, 0, 5), (0.6, 1, 0, 0), (0.6, 0, 1, 0)],
+    ids=["as long", "sooner done than the first", "other bytes", "failed by itself"],
+)
+def test_only_trainings_count_that_were_killed_and_end_with_the_same_bytes(
+    benchmark, tmp_path, monkeypatch, later, torn, wrong, alike
+):
+    extras = benchmark("librarian_extras")
+
+    def train(student, labels, output):
+        seconds = {"first": 0.0, "whole": 0.6}.get(output.name, later)
+        fails = wrong and output.name.startswith("killed")
+        given = [str(output), str(seconds), str(torn), str(int(fails))]
+        return subprocess.Popen([sys.executable, "-c", TRAINING, *given], start_new_session=True)
+
+    monkeypatch.setattr(extras, "_few_labels", lambda work: work)
+    monkeypatch.setattr(extras, "_command", train)
+    (check,) = extras.killed_runs(tmp_path, ["static"])
+    assert (check.measured, check.passed) == (alike, alike == 5)
+
+
 def test_without_students_there_is_no_tenth(benchmark):
     assert benchmark("librarian_runs").tenths([], ALONE) == []
