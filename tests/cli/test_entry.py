@@ -69,7 +69,7 @@ LINE = "sphere-ebm: interrupted; the same command continues where it stopped\n"
     [
         ("numpy", signal.SIGINT, 130),
         ("jax", signal.SIGTERM, 143),
-        ("sphere_ebm.figures.map", signal.SIGINT, 130),
+        ("sphere_ebm.labelling.summary", signal.SIGINT, 130),
     ],
 )
 def test_an_interruption_while_the_command_starts_is_one_line(
