@@ -136,7 +136,12 @@ def home(folder: Path) -> dict[str, str]:
     """An environment whose user has this cache folder, and the variables that decide about it
     otherwise, unset.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    how = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # says nothing of the cache, but of how long this takes
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == how or not name.startswith("JAX_")
+    }
     fonts = {"MPLCONFIGDIR": matplotlib.get_cachedir()}
     return kept | fonts | dict.fromkeys(("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"), str(folder))
 
