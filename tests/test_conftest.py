@@ -4,9 +4,11 @@ import os
 import zlib
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from conftest import DEAREST, DIVIDED, LONG, TINY, is_known, tidy, unit_of_work
+from conftest import DEAREST, DIVIDED, LONG, TINY, is_known, put_as_it_is, tidy, unit_of_work
 
 
 def test_half_written_programs_are_removed_however_old_they_are(tmp_path: Path) -> None:
@@ -25,6 +27,17 @@ def test_half_written_programs_are_removed_however_old_they_are(tmp_path: Path) 
 def test_a_flag_that_xla_does_not_know_is_not_given_to_it() -> None:
     assert is_known("xla_cpu_enable_fast_math")
     assert not is_known("xla_cpu_no_such_flag")
+
+
+def test_what_is_put_on_the_device_is_a_copy_and_of_the_type_that_jax_gives() -> None:
+    given = np.zeros(4096, np.float32)
+    held = put_as_it_is(given)
+    given += 1
+    assert not np.any(held)
+    assert put_as_it_is(held) is held
+    assert jnp.asarray(1.0).weak_type
+    assert jnp.asarray(np.zeros(3)).dtype == np.float32
+    assert not jnp.asarray(np.zeros(3)).weak_type
 
 
 def test_the_files_and_rooms_that_are_treated_apart_are_there() -> None:
