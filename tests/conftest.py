@@ -55,8 +55,9 @@ MOST_MAPPINGS = 30_000
 QUICKLY_COMPILED = {
     "xla_cpu_use_fusion_emitters": "false",
     "xla_cpu_parallel_codegen_split_count": "1",
+    "xla_backend_optimization_level": "1",
 }
-"""XLA's older generator of loops, in one piece: half the compiler's time, for the same programs."""
+"""XLA's older generator of loops, in one piece, and less polish: a third of the compiler's time."""
 
 TINY = (
     "cli",
@@ -221,14 +222,14 @@ def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
 def _sketched() -> Iterator[None]:
     """Sketch the figures of labelled maps; processes that tests start draw them in full."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sphere_ebm.labelling.summary.plot_map", sketch)
+        patch.setattr("sphere_ebm.labelling.summary.draw_map", sketch)
         yield
 
 
 @pytest.fixture
 def drawn_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures of labelled maps as users get them."""
-    monkeypatch.setattr("sphere_ebm.labelling.summary.plot_map", plot_map)
+    monkeypatch.setattr("sphere_ebm.labelling.summary.draw_map", plot_map)
 
 
 @pytest.fixture

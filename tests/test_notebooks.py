@@ -49,7 +49,23 @@ SMALLER = {
         'against=["chance", "ridge", "knn"]': 'against=["chance"]',
         "draws=100": "draws=10",
     },
-    "5-what-the-physics-buys": {'NAMES = [\n    "austen",': 'NAMES = ["sqlite", "luke"]\n_ = ['},
+    "4-labels-and-uncertainty": {
+        "folder, PlacementConfig())": "folder, PlacementConfig(steps=60, average=20, replicas=2))",
+        "PlacementConfig(seed=seed, replicas=0)": (
+            "PlacementConfig(seed=seed, steps=60, average=20, replicas=0)"
+        ),
+        "PlacementConfig(seed=seed, **changes)": (
+            "PlacementConfig(seed=seed, steps=60, average=20, **({'replicas': 2} | changes))"
+        ),
+        "range(1, 11)": "range(1, 3)",
+    },
+    "5-what-the-physics-buys": {
+        'NAMES = [\n    "austen",': 'NAMES = ["sqlite", "luke"]\n_ = [',
+        "PlacementConfig(seed=0, replicas=0)": (
+            "PlacementConfig(seed=0, steps=60, average=20, replicas=0)"
+        ),
+    },
+    "6-finding-ones-way": {"trials=200": "trials=20", "[:400]": "[:40]"},
 }
 """What the tests put into a notebook's code instead of its numbers, so that it takes seconds."""
 

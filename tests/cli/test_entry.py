@@ -69,7 +69,7 @@ LINE = "sphere-ebm: interrupted; the same command continues where it stopped\n"
     [
         ("numpy", signal.SIGINT, 130),
         ("jax", signal.SIGTERM, 143),
-        ("sphere_ebm.figures.map", signal.SIGINT, 130),
+        ("sphere_ebm.labelling.summary", signal.SIGINT, 130),
     ],
 )
 def test_an_interruption_while_the_command_starts_is_one_line(
@@ -136,7 +136,12 @@ def home(folder: Path) -> dict[str, str]:
     """An environment whose user has this cache folder, and the variables that decide about it
     otherwise, unset.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    how = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # says nothing of the cache, but of how long this takes
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == how or not name.startswith("JAX_")
+    }
     fonts = {"MPLCONFIGDIR": matplotlib.get_cachedir()}
     return kept | fonts | dict.fromkeys(("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"), str(folder))
 

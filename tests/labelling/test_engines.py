@@ -57,7 +57,14 @@ def test_every_task_is_done_once(made: Callable[[], Any]) -> None:
         engine.close()
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that need not be spawned: that they are is tested by what they do."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: ready_made())
+
+
 @every_engine
+@pytest.mark.usefixtures("forked")
 def test_an_error_of_a_task_is_raised_as_it_is(made: Callable[[], Any]) -> None:
     with made() as engine:
         with pytest.raises(ShardError, match=r"x\.npy: `t` at index 3: is number 0; count"):
@@ -151,11 +158,8 @@ def test_tasks_of_a_killed_process_are_done_by_another(tmp_path: Path) -> None:
     assert os.getpid() not in done.values()
 
 
-def test_a_task_that_always_kills_its_process_ends_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # that new processes are spawned is tested above; here four of them die
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: ready_made())
+@pytest.mark.usefixtures("forked")
+def test_a_task_that_always_kills_its_process_ends_the_run() -> None:
     with pytest.raises(
         EngineError,
         match=r"4 processes in a row were killed, .* take fewer jobs\. What is finished",
@@ -174,6 +178,7 @@ def fail_awkwardly(_: int) -> int:
     raise Awkward("this", "that")
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_error_that_cannot_travel_keeps_its_name_and_text() -> None:
     with pytest.raises(RuntimeError, match="Awkward: this and that"):
         list(LocalEngine(2).run(fail_awkwardly, [0]))

@@ -6,6 +6,7 @@ Its gradient is the force that the points of the map feel themselves. Newcomers 
 other.
 """
 
+import functools
 from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
@@ -115,8 +116,7 @@ class FrozenPressureFactor(AbstractFieldFactor):
         self.tabulated = made
         self.grid = made.grid
         self.strength = 2 * strength * n / made.repulsion
-        places = jnp.asarray(fibonacci_lattice(_PLACES), fixed.dtype)
-        self.emptiest = places[jnp.argmin(interpolate(self.grid, rows, places)[:, 0])]
+        self.emptiest = _emptiest(self.grid, rows, fibonacci_lattice(_PLACES).astype(fixed.dtype))
         self.rows = rows
 
     @override
@@ -180,6 +180,18 @@ def _tabulated(field: PyramidField, fixed: Float[Array, "points 3"]) -> Float[Ar
 def _from_grid(field: PyramidField, fixed: Float[Array, "points 3"]) -> Tabulated:
     """Both from one deposit."""
     return Tabulated(*field.grid_and_sum(fixed))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _emptiest(
+    grid: Float[Array, "cells 4"], rows: int, places: Float[Any, "places 3"]
+) -> Float[Array, " 3"]:
+    """The place of the lowest potential.
+
+    One compiled function for all fields of as many rows: the loops of `interpolate` would be
+    compiled again in every call.
+    """
+    return jnp.asarray(places)[jnp.argmin(interpolate(grid, rows, places)[:, 0])]
 
 
 @jax.jit

@@ -73,9 +73,8 @@ class GravityFactor(AbstractSphereFactor):
             raise ValueError(
                 f"`stiffness` must be one number >= 0, or {len(block)} of them; got {stiffness}."
             )
-        self.stiffness = jnp.broadcast_to(
-            jnp.asarray(values, self.ideal_radius.dtype), self.ideal_radius.shape
-        )
+        same = values.astype(self.ideal_radius.dtype)
+        self.stiffness = jnp.asarray(np.broadcast_to(same, self.ideal_radius.shape))
 
     @override
     def to_interaction_groups(self) -> list[InteractionGroup]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -199,4 +200,10 @@ def _energy(program: FactorSamplingProgram, placement: Placement) -> dict[str, f
     state = SphereState(
         jnp.asarray(placement.direction, dtype), jnp.asarray(placement.radius, dtype)
     )
-    return {name: float(value) / len(placement) for name, value in energies(program, state).items()}
+    return {
+        name: float(value) / len(placement) for name, value in _energies(program, state).items()
+    }
+
+
+_energies = eqx.filter_jit(energies)
+"""One compiled function for all methods: term by term it would be compiled anew for each."""

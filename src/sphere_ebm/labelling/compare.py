@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import final
 
 from sphere_ebm.errors import LabelError, Refused
-from sphere_ebm.figures.comparison import plot_comparison
-from sphere_ebm.figures.map import save_figure
 from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.files.folders import made
 from sphere_ebm.files.shards.pooling import Pooling
@@ -81,7 +79,9 @@ def compare_shards(
 
 
 def _write(folder: Path, compared: Sequence[Compared], sources: Sequence[Source]) -> None:
-    """The table and the figure."""
+    """The table and the figure; matplotlib is imported no earlier."""
+    from sphere_ebm.figures import plot_comparison, save_figure
+
     rows = [one.row() for one in compared]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

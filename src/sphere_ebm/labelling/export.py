@@ -14,7 +14,6 @@ from jaxtyping import Float
 
 from sphere_ebm.errors import LabelError, require
 from sphere_ebm.figures.page.points import NEIGHBOURS
-from sphere_ebm.figures.world import hammer, lambert_pair
 from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.files.container import read_container
 from sphere_ebm.files.map_folder import label_files, read_map
@@ -69,6 +68,9 @@ def map_table(
         LabelError: there is no finished map in `folder`.
         ShardError: a label file is missing or damaged.
     """
+    # with which matplotlib comes
+    from sphere_ebm.figures.world import hammer, lambert_pair
+
     folder = Path(folder)
     files = [read_labels(path) for path in label_files(folder, read_map(folder))]
     table = _names_and_texts(files)

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from sphere_ebm.errors import one_line
-from sphere_ebm.figures.map import plot_map, save_figure
 from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import atomic_write, sha256_of
 from sphere_ebm.files.container import read_container
@@ -229,6 +228,8 @@ def _draw(
     quality: QualityReport,
     colour_by: str | None,
 ) -> None:
+    from sphere_ebm.figures.map import save_figure
+
     names = [name for s in sources for name in s.table.named_documents]
     title = (
         f"{len(names)} documents on one sphere" if len(names) > 1 else "One document on a sphere"
@@ -241,7 +242,7 @@ def _draw(
     chance = None if p_value is None or not len(p_value) else ~better_than_chance(p_value)
     # the figure divides by the number of points it draws; the energy is that of the fitted ones
     share = len(points.radius) / max(placement.places, 1)
-    figure = plot_map(
+    figure = draw_map(
         points.direction,
         points.radius,
         document=group,
@@ -259,3 +260,10 @@ def _draw(
         groups_are="documents" if colour_by is None else f"classes of {colour_by}",
     )
     save_figure(figure, path)
+
+
+def draw_map(*given: Any, **named: Any) -> Any:
+    """`plot_map`; matplotlib is imported when the first figure is drawn."""
+    from sphere_ebm.figures.map import plot_map
+
+    return plot_map(*given, **named)

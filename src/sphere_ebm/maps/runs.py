@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float32, Key
 from thrml import FactorSamplingProgram
 
-from sphere_ebm.geometry.sphere import squared_chord, unit_rows
+from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.hamiltonian.base import SphereState
 from sphere_ebm.maps.checkpoint import Saved, load_checkpoint, save_checkpoint
 from sphere_ebm.maps.config import PlacementConfig
@@ -294,7 +294,9 @@ def _stability_notes(
     sharpness = system.config.sharpness(len(system.ideal_radius))
     one = jnp.asarray(1, jnp.int32)
     after = run_chunk(key, program, carry, one, one - 1).carry
-    move = float(jnp.sqrt(jnp.mean(squared_chord(after.state.direction, carry.state.direction))))
+    # in NumPy, for which nothing is compiled
+    apart = np.asarray(after.state.direction) - np.asarray(carry.state.direction)
+    move = math.sqrt(np.mean(np.sum(apart**2, axis=1)))
     thermal = float(system.sampler.thermal_move(carry.step))
     if move < max(3 * thermal, 0.3 / sharpness):
         return ()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 from thrml import AbstractConditionalSampler
 from typing_extensions import override
@@ -124,7 +125,8 @@ class AbstractInertial(AbstractLangevin):
     def at_rest(self) -> SphereState:
         """A vector of zeros for every node."""
         return SphereState(
-            jnp.zeros((self.n_nodes, 3), self.dtype), jnp.zeros(self.n_nodes, self.dtype)
+            jnp.asarray(np.zeros((self.n_nodes, 3), self.dtype)),
+            jnp.asarray(np.zeros(self.n_nodes, self.dtype)),
         )
 
 

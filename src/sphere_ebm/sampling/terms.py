@@ -10,6 +10,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from thrml import Block, InteractionGroup
 
@@ -38,7 +39,9 @@ def own_state_group(block: Block) -> InteractionGroup:
 
     `block` holds all points, whatever blocks they are sampled in.
     """
-    return InteractionGroup(OwnState(jnp.arange(len(block), dtype=jnp.int32)), block, [block])
+    return InteractionGroup(
+        OwnState(jnp.asarray(np.arange(len(block), dtype=np.int32))), block, [block]
+    )
 
 
 def own_state(interactions: list[Any]) -> OwnState:

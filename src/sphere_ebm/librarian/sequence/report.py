@@ -5,17 +5,16 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from sphere_ebm.figures.colours import house_style
-from sphere_ebm.figures.map import save_figure
 from sphere_ebm.files.atomic import atomic_write
 from sphere_ebm.librarian.sequence.measure import Interval
 from sphere_ebm.librarian.sequence.rows import STANDARD, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TABLE = "comparison.json"
 SPREADSHEET = "comparison.csv"
@@ -67,6 +66,8 @@ def write_report(
     """
     _write(folder / SPREADSHEET, _spreadsheet(rows))
     if histories:
+        from sphere_ebm.figures.map import save_figure
+
         save_figure(plot_curves(histories), folder / CURVES)
     _write(folder / CARD, _card(about, rows, said, bool(histories)))
     everything = {
@@ -145,7 +146,7 @@ def _card(about: Mapping[str, Any], rows: Sequence[Row], said: Sequence[str], cu
     return "\n".join(lines)
 
 
-def plot_curves(histories: Mapping[str, History]) -> Figure:
+def plot_curves(histories: Mapping[str, History]) -> "Figure":
     """Validation cosine by epoch, a panel for each context, a line for each model.
 
     Epoch 0 is the weighted means, with which every model begins.
@@ -153,6 +154,11 @@ def plot_curves(histories: Mapping[str, History]) -> Figure:
     Raises:
         ValueError: there is no history.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from sphere_ebm.figures.colours import house_style
+
     if not histories:
         raise ValueError("`histories` must hold at least one model; got none.")
     contexts = sorted({int(name.rpartition("-")[2]) for name in histories})
