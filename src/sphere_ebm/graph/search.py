@@ -6,7 +6,6 @@ Exact blocks on JAX, or inverted lists of faiss, re-ranked.
 import abc
 import functools
 import math
-import mmap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from typing_extensions import override
 
 from sphere_ebm.errors import MissingPackageError, require
 from sphere_ebm.files.machine import at_a_time
+from sphere_ebm.files.mapped import portable, unmapped
 from sphere_ebm.graph.directions import Hits
 from sphere_ebm.graph.ties import Ties
 
@@ -342,33 +342,6 @@ def _exact_again(unit: Any, seed: int, centred: bool) -> ExactSearch:
 def _listed_again(unit: Any, seed: int, trained: UInt8[np.ndarray, " bytes"]) -> ListedSearch:
     faiss = require("faiss", "ann", "approximate neighbour search")
     return ListedSearch(faiss, unmapped(unit), seed, None, trained)
-
-
-class _Mapped(NamedTuple):
-    """A file that an array is mapped from: its shape, and where in the file it begins."""
-
-    path: str
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-
-def portable(array: np.ndarray) -> "np.ndarray | _Mapped":
-    """What of an array is sent to another process: not what it can map from a file itself."""
-    owner = array
-    while isinstance(owner.base, np.memmap):
-        owner = owner.base
-    begins = isinstance(owner.base, mmap.mmap) and array.ctypes.data == owner.ctypes.data
-    if not isinstance(owner, np.memmap) or not begins or not array.flags.c_contiguous:
-        return array
-    return _Mapped(str(owner.filename), array.dtype.str, array.shape, owner.offset)
-
-
-def unmapped(sent: "np.ndarray | _Mapped") -> np.ndarray:
-    """The array again; one that is mapped from a file can be read only."""
-    if isinstance(sent, np.ndarray):
-        return sent
-    return np.memmap(sent.path, np.dtype(sent.dtype), "r", sent.offset, sent.shape)
 
 
 def _rounded(

@@ -1,0 +1,33 @@
+"""Arrays that are mapped from files, on their way to another process: the file is named instead."""
+
+import mmap
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Mapped(NamedTuple):
+    """A file that an array is mapped from: its shape, and where in the file it begins."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def portable(array: np.ndarray) -> "np.ndarray | Mapped":
+    """What of an array is sent to another process: not what it can map from a file itself."""
+    owner = array
+    while isinstance(owner.base, np.memmap):
+        owner = owner.base
+    begins = isinstance(owner.base, mmap.mmap) and array.ctypes.data == owner.ctypes.data
+    if not isinstance(owner, np.memmap) or not begins or not array.flags.c_contiguous:
+        return array
+    return Mapped(str(owner.filename), array.dtype.str, array.shape, owner.offset)
+
+
+def unmapped(sent: "np.ndarray | Mapped") -> np.ndarray:
+    """The array again; one that is mapped from a file can be read only."""
+    if isinstance(sent, np.ndarray):
+        return sent
+    return np.memmap(sent.path, np.dtype(sent.dtype), "r", sent.offset, sent.shape)
