@@ -82,3 +82,17 @@ def test_maps_of_hardly_any_points_have_error_bars(points: int) -> None:
     found = fitted(np.eye(3, 5, dtype=np.float32)[:points], neighbours=1, replicas=2)
     assert found.angle_std.shape == (points,)
     assert np.isfinite(found.angle_std).all()
+
+
+def test_replicas_of_a_random_start_begin_elsewhere(clusters: np.ndarray) -> None:
+    # short cold steps leave every run where it began
+    still = {"steps": 1, "average": 2, "temperature_start": 1e-6, "temperature_end": 1e-6}
+    apart = {}
+    for start in ("random", "pca"):
+        found = fitted(clusters, replicas=1, start=start, step_size=1e-4, **still)
+        assert found.replicas is not None
+        replica = found.replicas[0]
+        turned = replica @ best_frame(found.direction, replica)
+        apart[start] = float(np.median(angles_between(found.direction, turned)))
+    assert apart["random"] > 0.3
+    assert apart["pca"] < 0.05
