@@ -217,9 +217,9 @@ class _Stages(NamedTuple):
         blocks = self.setting.blocks
         left = self.work.left(stage, blocks)
         with ThreadPoolExecutor(at_a_time()) as threads:
-            # the search has threads of its own
-            alone = self.engine.spreads or stage == NEIGHBOURS
-            engine = self.engine if alone else ExecutorEngine(threads)
+            # other machines are not this process's threads, and the search has threads of its own
+            elsewhere = self.engine.spreads or stage == NEIGHBOURS
+            engine = self.engine if elsewhere else ExecutorEngine(threads)
             lent = None if shared is None or not left else engine.lend(shared)
             tasks = [BlockTask(self.setting, stage, block, lent) for block in left]
             done = blocks.points - sum(map(blocks.count, left))
