@@ -40,7 +40,8 @@ def pca_directions(
 
     Components that the data does not have (width or rank below 3) are filled with small noise; zero
     vectors, which have no part in the axes, and points at the centre get random directions; both by
-    `seed`. See `principal_components`.
+    `seed`. `components` are what `principal_components` finds for three of them, where that is
+    known already: it does not depend on `seed`.
     """
     n, width = embeddings.shape
     if width == 0:
