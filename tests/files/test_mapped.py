@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sphere_ebm.files.mapped import portable, unmapped
+from sphere_ebm.files.mapped import Mapped, portable, unmapped
 
 
 @pytest.fixture
@@ -34,3 +34,14 @@ def test_what_is_not_the_beginning_of_a_file_is_sent_itself(mapped: np.memmap) -
     for array in (np.ones(3), mapped[1:], mapped[:, :2]):
         assert portable(array) is array
         assert unmapped(array) is array
+
+
+def test_a_file_may_be_mapped_to_be_written_and_one_without_rows_not_at_all(
+    mapped: np.memmap, tmp_path: Path
+) -> None:
+    held = Mapped(str(tmp_path / "rows"), "<f4", (5000, 8), 0)
+    writing = unmapped(held, "r+")
+    writing[7] = -1
+    np.testing.assert_array_equal(mapped[7], np.full(8, -1))
+    (tmp_path / "none").touch()
+    assert unmapped(Mapped(str(tmp_path / "none"), "<i2", (0, 8), 0)).shape == (0, 8)

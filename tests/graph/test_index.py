@@ -11,6 +11,7 @@ import pytest
 
 from builders import mixed, same_neighbours, sorted_cosines, unit
 from sphere_ebm.graph.directions import pointing_directions
+from sphere_ebm.graph.held import lengthened, shortened
 from sphere_ebm.graph.index import NeighbourIndex, nearest_neighbours
 from sphere_ebm.graph.search import ListedSearch
 
@@ -186,3 +187,25 @@ def test_some_points_find_what_all_find_and_directions_may_lie_on_the_disk(
         found = index.neighbours_of(rows, 15)
         np.testing.assert_array_equal(found.index, whole.index[rows])
         np.testing.assert_array_equal(found.similarity, whole.similarity[rows])
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_directions_in_16_bits_find_what_they_would_find_in_float32(search, tmp_path):
+    embeddings = mixed(1500)
+    embeddings[3] = 0
+    embeddings[1100:1130] = embeddings[5]
+    unit, pointing = pointing_directions(embeddings)
+    held = shortened(unit, np.dtype(np.int16))
+    (tmp_path / "unit").write_bytes(held.data)
+    mapped = np.memmap(tmp_path / "unit", np.int16, "r+", shape=unit.shape)
+    found, wide, exact = (
+        NeighbourIndex.of_directions(given, pointing, 1500, search=search).neighbours_of(
+            np.arange(1500), 15
+        )
+        for given in (mapped, lengthened(held), unit.copy())
+    )
+    np.testing.assert_array_equal(found.index, wide.index)
+    np.testing.assert_array_equal(found.similarity, wide.similarity)
+    same = found.index == exact.index
+    assert same.mean() > 0.97
+    np.testing.assert_allclose(found.similarity[same], exact.similarity[same], atol=1e-4)

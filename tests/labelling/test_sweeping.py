@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from sphere_ebm import PlacementConfig, SphereMap, label, read_labels
 from sphere_ebm.errors import ShardError
 from sphere_ebm.files.shards.reader import read_shard
 from sphere_ebm.geometry.shells import ideal_radii, make_shells
+from sphere_ebm.graph import held
+from sphere_ebm.labelling import sweeping
 from sphere_ebm.labelling.adding import join_map
 from sphere_ebm.labelling.engines import LocalEngine
 from sphere_ebm.labelling.label import LabelRun, measure_map
@@ -99,6 +102,30 @@ def test_other_processes_write_the_same_bytes_and_without_sweeps_it_is_another_m
     joined = label([inputs], tmp_path / "joined", CONFIG, landmarks=LANDMARKS, sweeps=0)
     assert joined.map_id != finished.map_id
     assert SWEPT not in json.loads((tmp_path / "joined" / "map.json").read_text())
+
+
+def test_directions_that_take_too_much_are_held_in_16_bits_and_make_the_same_map(
+    finished: LabelRun, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "MOST_BYTES", 0)
+    read = []
+    opened = sweeping.unmapped
+
+    def spy(*of: Any) -> np.ndarray:
+        read.append(opened(*of).dtype)
+        return opened(*of)
+
+    monkeypatch.setattr(sweeping, "unmapped", spy)
+    short = label([inputs], tmp_path / "out", CONFIG, landmarks=LANDMARKS, sweeps=SWEEPS)
+    assert read == [np.dtype(np.int16)]
+    for i in range(len(SIZES)):
+        name = f"s{i}.safetensors"
+        found = read_labels(short.files[inputs / name])
+        wide = read_labels(finished.files[inputs / name])
+        np.testing.assert_array_equal(found.embeddings, wide.embeddings)
+        # the neighbours of so few points are the same, and edges go by their order
+        np.testing.assert_array_equal(found.direction, wide.direction)
+        np.testing.assert_allclose(found.angle_std, wide.angle_std, rtol=0.1)
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(

@@ -1,7 +1,7 @@
 """Arrays that are mapped from files, on their way to another process: the file is named instead."""
 
 import mmap
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,11 @@ def portable(array: np.ndarray) -> "np.ndarray | Mapped":
     return Mapped(str(owner.filename), array.dtype.str, array.shape, owner.offset)
 
 
-def unmapped(sent: "np.ndarray | Mapped") -> np.ndarray:
-    """The array again; one that is mapped from a file can be read only."""
+def unmapped(sent: "np.ndarray | Mapped", mode: Literal["r", "r+"] = "r") -> np.ndarray:
+    """The array again; one that is mapped from a file can be read only, unless `mode` is "r+"."""
     if isinstance(sent, np.ndarray):
         return sent
-    return np.memmap(sent.path, np.dtype(sent.dtype), "r", sent.offset, sent.shape)
+    dtype = np.dtype(sent.dtype)
+    if 0 in sent.shape:  # nothing of a file can be mapped
+        return np.zeros(sent.shape, dtype)
+    return np.memmap(sent.path, dtype, mode, sent.offset, sent.shape)

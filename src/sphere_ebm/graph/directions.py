@@ -7,6 +7,7 @@ from jaxtyping import Float, Float32, Int, Int32, UInt64
 
 from sphere_ebm.geometry.concentration import Common, centred
 from sphere_ebm.geometry.sphere import unit_rows
+from sphere_ebm.graph.held import Held, lengthened
 
 Hits = tuple[Int32[np.ndarray, "queries k"], Float32[np.ndarray, "queries k"]]
 """Nearest points and their cosines, in order of falling cosine."""
@@ -82,7 +83,7 @@ class DistinctDirections:
 
     def __init__(
         self,
-        unit: Float32[np.ndarray, "points width"],
+        unit: Held,
         seed: int = 0,
         known: Groups | None = None,
     ) -> None:
@@ -155,7 +156,7 @@ class DistinctDirections:
         return index, similarity
 
 
-def _groups_of(unit: Float32[np.ndarray, "points width"], seed: int) -> Groups:
+def _groups_of(unit: Held, seed: int) -> Groups:
     """Groups of bitwise equal rows, their members in an order that `seed` draws."""
     # Rows are compared byte by byte only where their hashes meet, which is cheap where copies
     # are rare. `equal` holds for each row the first one that equals it.
@@ -197,7 +198,7 @@ def _taken(
     return which, np.take_along_axis(groups, which, axis=1), step
 
 
-def hashes(unit: Float32[np.ndarray, "points width"]) -> UInt64[np.ndarray, " points"]:
+def hashes(unit: Held) -> UInt64[np.ndarray, " points"]:
     """Equal for equal bytes, and hardly ever otherwise."""
     # A sum over the columns modulo 2^64, each with an odd factor of its own. The shift keeps it
     # from being linear in the entries, where changes of two of them could cancel.
@@ -206,7 +207,8 @@ def hashes(unit: Float32[np.ndarray, "points width"]) -> UInt64[np.ndarray, " po
     ) | np.uint64(1)
     hashed = np.empty(len(unit), np.uint64)
     for start in range(0, len(unit), _CHUNK):
-        bits = np.ascontiguousarray(unit[start : start + _CHUNK]).view(np.uint32).astype(np.uint64)
+        rows = np.ascontiguousarray(lengthened(unit[start : start + _CHUNK]))
+        bits = rows.view(np.uint32).astype(np.uint64)
         bits *= factor
         hashed[start : start + _CHUNK] = (bits ^ (bits >> np.uint64(29))).sum(
             axis=1, dtype=np.uint64

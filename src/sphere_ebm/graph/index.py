@@ -14,6 +14,7 @@ from sphere_ebm.errors import require
 from sphere_ebm.geometry.arrays import matrix
 from sphere_ebm.geometry.concentration import Common, common_direction
 from sphere_ebm.graph.directions import DistinctDirections, Groups, pointing_directions
+from sphere_ebm.graph.held import Held, lengthened
 from sphere_ebm.graph.neighbours import Neighbours
 from sphere_ebm.graph.search import (
     MIN_LISTED,
@@ -97,7 +98,7 @@ class NeighbourIndex:
     @classmethod
     def of_directions(
         cls,
-        unit: Float32[np.ndarray, "pointing width"],
+        unit: Held,
         pointing: Int[np.ndarray, " pointing"],
         n_points: int,
         *,
@@ -108,10 +109,10 @@ class NeighbourIndex:
         """The index that `build` makes of points whose directions are known, perhaps on a disk.
 
         Args:
-            unit: of the points that are not zero vectors, as `pointing_directions` makes them. An
-                array that is mapped from a file is neither copied nor read at once, unless the
-                search is exact. Where directions occur twice it is overwritten: the distinct ones
-                come first.
+            unit: of the points that are not zero vectors, as `pointing_directions` makes them, or
+                these in 16 bits (`sphere_ebm.graph.held`). An array that is mapped from a file is
+                neither copied nor read at once, unless the search is exact. Where directions occur
+                twice it is overwritten: the distinct ones come first.
             pointing: which points these are, rising.
             n_points: how many there are with the zero vectors.
             search: as for `build`.
@@ -326,7 +327,7 @@ def nearest_neighbours(
 
 def _search_of(
     faiss: Any,
-    unit: Float32[np.ndarray, "points width"],
+    unit: Held,
     seed: int,
     progress: SearchProgress | None,
     *,
@@ -337,7 +338,7 @@ def _search_of(
         return None
     if faiss is not None and len(unit) >= MIN_LISTED:
         return ListedSearch(faiss, unit, seed, progress)
-    return ExactSearch(unit, seed, centred=centred)
+    return ExactSearch(lengthened(unit), seed, centred=centred)
 
 
 def _indistinct(common: Common, count: int) -> str | None:

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Int64, UInt8
 from typing_extensions import override
 
 from sphere_ebm.errors import MissingPackageError, require
 from sphere_ebm.files.machine import at_a_time
 from sphere_ebm.files.mapped import portable, unmapped
+from sphere_ebm.graph.centres import list_centres, rounded, sample_of
 from sphere_ebm.graph.directions import Hits
+from sphere_ebm.graph.held import STEP, Held, lengthened
 from sphere_ebm.graph.ties import Ties
 
 SearchProgress = Callable[[int, int], None]
@@ -37,8 +39,8 @@ _BLOCK_BYTES = 128 * 2**20
 # directions that faiss is given at once, and queries that a thread asks it
 _CHUNK = 16_384
 _ASKED = 4_096
-# directions become integers of this size; see `ListedSearch`
-_SCALE = 4000.0
+# queries whose candidates are brought to float32 together
+_LENGTHENED = 4
 # points up to which there are as many lists as the square root of their number
 _ROOT_ONLY = 1_000_000
 # lists that a query scans, points in them for each neighbour at least, candidates for each that are
@@ -46,9 +48,6 @@ _ROOT_ONLY = 1_000_000
 _PROBES = 48
 _SPARE = 4
 _CANDIDATES = 6.0
-# rounds of k-means, and points for each of its centres
-_ROUNDS = 6
-_SAMPLE = 64
 # components that share a 4-bit code, and points that the codes are fitted to
 _CODE_WIDTH = 4
 _CODE_SAMPLE = 8192
@@ -67,7 +66,7 @@ class AbstractSearch(abc.ABC):
     It may be sent to another process, which maps directions that are mapped from a file again.
     """
 
-    unit: Float32[np.ndarray, "points width"]
+    unit: Held
     rows: int
 
     @abc.abstractmethod
@@ -79,7 +78,7 @@ class AbstractSearch(abc.ABC):
 
     def nearest(
         self,
-        queries: Float32[np.ndarray, "queries width"],
+        queries: Held,
         own: Int32[np.ndarray, " queries"],
         k: int,
         progress: SearchProgress | None = None,
@@ -93,7 +92,7 @@ class AbstractSearch(abc.ABC):
 
         def hits(start: int) -> Hits:
             rows = slice(start, start + self.rows)
-            return self.answered(Asked(queries[rows], own[rows]), k)
+            return self.answered(Asked(lengthened(queries[rows]), own[rows]), k)
 
         starts = range(0, len(queries), self.rows)
         for start, found in zip(starts, self._in_order(hits, starts), strict=True):
@@ -227,7 +226,7 @@ class ListedSearch(AbstractSearch):
     def __init__(
         self,
         faiss: Any,
-        unit: Float32[np.ndarray, "points width"],
+        unit: Held,
         seed: int,
         progress: SearchProgress | None,
         trained: UInt8[np.ndarray, " bytes"] | None = None,
@@ -264,7 +263,7 @@ class ListedSearch(AbstractSearch):
         width = unit.shape[1] + -unit.shape[1] % _CODE_WIDTH
         rng = np.random.default_rng(seed)
         lists = int(math.isqrt(n) * max(1.0, n / _ROOT_ONLY) ** 0.25)
-        centres = _rounded(_centres(faiss, unit, lists, rng), width)
+        centres = rounded(list_centres(faiss, unit, lists, rng), width)
         self._quantizer = faiss.IndexFlatIP(width)
         self._quantizer.add(centres)
         self._index = faiss.IndexIVFPQFastScan(
@@ -275,11 +274,11 @@ class ListedSearch(AbstractSearch):
         threads = faiss.omp_get_max_threads()
         try:
             faiss.omp_set_num_threads(1)
-            self._index.train(_rounded(unit[_sample(n, _CODE_SAMPLE, rng)], width))
+            self._index.train(rounded(lengthened(unit[sample_of(n, _CODE_SAMPLE, rng)]), width))
         finally:
             faiss.omp_set_num_threads(threads)
         for start in range(0, n, _CHUNK):
-            self._index.add(_rounded(unit[start : start + _CHUNK], width))
+            self._index.add(rounded(lengthened(unit[start : start + _CHUNK]), width))
             if progress is not None:
                 progress(min(start + _CHUNK, n), n)
 
@@ -289,7 +288,7 @@ class ListedSearch(AbstractSearch):
         missed = np.flatnonzero(np.isneginf(similarity[:, -1]))
         if missed.size:
             with self._making_exact:
-                self._exact = self._exact or ExactSearch(self.unit, self._seed)
+                self._exact = self._exact or ExactSearch(lengthened(self.unit), self._seed)
             index[missed], similarity[missed] = self._exact.nearest(
                 asked.unit[missed], asked.own[missed], k
             )
@@ -306,33 +305,64 @@ class ListedSearch(AbstractSearch):
             yield from threads.map(hits, starts)
 
     def _listed(self, asked: Asked, k: int) -> Hits:
-        faiss = self._faiss
         # Where lists are short more of them are scanned, so that they hold enough candidates; k + 1
         # are wanted, since a query may meet itself.
         n = len(self.unit)
         lists = self._index.nlist
         self._index.nprobe = min(lists, max(_PROBES, math.ceil(_SPARE * (k + 1) * lists / n)))
         candidates = math.ceil(_CANDIDATES * max(1.0, (n / 50_000) ** (1 / 3)) * (k + 1))
-        _, near = self._index.search(_rounded(asked.unit, self._index.d), min(n, candidates))
+        _, near = self._index.search(rounded(asked.unit, self._index.d), min(n, candidates))
         # in rising order, so that what follows does not depend on the order of candidates
         near = np.sort(near, axis=1)
-        cosine = np.empty(near.shape, np.float32)
-        pointer = faiss.swig_ptr
-        queries = np.ascontiguousarray(asked.unit)
-        faiss.fvec_inner_products_by_idx(
-            pointer(cosine),
-            pointer(queries),
-            pointer(self.unit),
-            pointer(near),
-            queries.shape[1],
-            *near.shape,
-        )
+        cosine = self._cosines(np.ascontiguousarray(asked.unit), near)
         cosine[(near < 0) | (near == asked.own[:, None])] = -np.inf
         best = np.argsort(-cosine, axis=1, kind="stable")
         # all candidates, not only k: a tie at the last place is one of its neighbours in the order
         index = np.take_along_axis(near, best, axis=1).astype(np.int32)
         cosine = np.take_along_axis(cosine, best, axis=1)
         return self._ties.ordered(index, cosine, asked.unit)[:, :k], cosine[:, :k]
+
+    def _cosines(
+        self,
+        queries: Float32[np.ndarray, "queries width"],
+        near: Int64[np.ndarray, "queries candidates"],
+    ) -> Float32[np.ndarray, "queries candidates"]:
+        """Of queries and their candidates, each product by itself; of -1 anything."""
+        cosine = np.empty(near.shape, np.float32)
+        if self.unit.dtype == np.float32:
+            self._products(cosine, queries, self.unit, near)
+            return cosine
+        # The candidates of a few queries at a time are brought to float32, so that they stay in
+        # the processor's cache; what one step is worth is multiplied in at the end, exactly.
+        count = near.shape[1]
+        short = np.empty((_LENGTHENED * count, queries.shape[1]), np.int16)
+        few = np.empty(short.shape, np.float32)
+        own = np.arange(len(few)).reshape(_LENGTHENED, count)
+        for start in range(0, len(queries), _LENGTHENED):
+            rows = slice(start, start + _LENGTHENED)
+            asking = len(queries[rows])
+            np.take(self.unit, near[rows].ravel(), axis=0, out=short[: asking * count], mode="clip")
+            few[...] = short
+            self._products(cosine[rows], queries[rows], few, own[:asking])
+        cosine *= STEP
+        return cosine
+
+    def _products(
+        self,
+        found: Float32[np.ndarray, "queries candidates"],
+        queries: Float32[np.ndarray, "queries width"],
+        points: Float32[np.ndarray, "points width"],
+        near: Int64[np.ndarray, "queries candidates"],
+    ) -> None:
+        pointer = self._faiss.swig_ptr
+        self._faiss.fvec_inner_products_by_idx(
+            pointer(found),
+            pointer(queries),
+            pointer(points),
+            pointer(near),
+            queries.shape[1],
+            *near.shape,
+        )
 
 
 def _exact_again(unit: Any, seed: int, centred: bool) -> ExactSearch:
@@ -342,42 +372,6 @@ def _exact_again(unit: Any, seed: int, centred: bool) -> ExactSearch:
 def _listed_again(unit: Any, seed: int, trained: UInt8[np.ndarray, " bytes"]) -> ListedSearch:
     faiss = require("faiss", "ann", "approximate neighbour search")
     return ListedSearch(faiss, unmapped(unit), seed, None, trained)
-
-
-def _rounded(
-    unit: Float32[np.ndarray, "rows width"], width: int
-) -> Float32[np.ndarray, "rows padded"]:
-    """Integers whose inner products are exact in float32, with zeros up to `width`."""
-    whole = np.zeros((len(unit), width), np.float32)
-    np.rint(unit * np.float32(_SCALE), out=whole[:, : unit.shape[1]])
-    return whole
-
-
-def _sample(n: int, size: int, rng: np.random.Generator) -> Integer[np.ndarray, " rows"]:
-    return np.sort(rng.choice(n, min(n, size), replace=False))
-
-
-def _centres(
-    faiss: Any, unit: Float32[np.ndarray, "points width"], lists: int, rng: np.random.Generator
-) -> Float32[np.ndarray, "lists width"]:
-    """Spherical k-means on a sample: assignments by exact products, sums in float64.
-
-    An empty list keeps its centre.
-    """
-    width = unit.shape[1]
-    points = _rounded(unit[_sample(len(unit), _SAMPLE * lists, rng)], width)
-    centres = points[_sample(len(points), lists, rng)] / np.float32(_SCALE)
-    for _ in range(_ROUNDS):
-        _, nearest = faiss.knn(
-            points, _rounded(centres, width), 1, metric=faiss.METRIC_INNER_PRODUCT
-        )
-        # points of one list brought together, so that each list's sum is one of neighbouring rows
-        order = np.argsort(nearest[:, 0], kind="stable")
-        found, first = np.unique(nearest[order, 0], return_index=True)
-        total = np.add.reduceat(points[order], first, axis=0, dtype=np.float64)
-        length = np.linalg.norm(total, axis=1, keepdims=True)
-        centres[found] = np.where(length > 0, total / np.maximum(length, 1), centres[found])
-    return centres
 
 
 def index_library(search: str, n_points: int, limit: int) -> tuple[Any, str | None]:

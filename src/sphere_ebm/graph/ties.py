@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt64
 
 from sphere_ebm.graph.directions import hashes
+from sphere_ebm.graph.held import Held
 
 _LAST = np.uint64(2**64 - 1)
 _ROWS = 2**22
@@ -21,7 +22,7 @@ class Ties:
     every batch, and points alike in every order. Equal points are not told apart.
     """
 
-    def __init__(self, unit: Float32[np.ndarray, "points width"], seed: int) -> None:
+    def __init__(self, unit: Held, seed: int) -> None:
         self._unit = unit
         self._seed = np.random.default_rng(seed).integers(2**64, dtype=np.uint64)
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from sphere_ebm.errors import MapWarning
+from sphere_ebm.files.mapped import Mapped, unmapped
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.files.tensors import mapped_tensors, write_tensors
 from sphere_ebm.graph.blockwise import (
@@ -33,9 +34,10 @@ from sphere_ebm.graph.blockwise import (
     settle_edges,
 )
 from sphere_ebm.graph.directions import pointing_directions
+from sphere_ebm.graph.held import held_type, lengthened, shortened
 from sphere_ebm.labelling.engines import AbstractEngine, AbstractLent
 from sphere_ebm.labelling.sources import Source, offsets, reread
-from sphere_ebm.labelling.work import DIRECTIONS, FORMAT, block_file
+from sphere_ebm.labelling.work import FORMAT, block_file
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import place
 from sphere_ebm.maps.sweeps import Sweeper
@@ -119,31 +121,35 @@ def _reader(setting: Setting) -> Callable[[str, int], Arrays]:
 
 def write_directions(
     path: Path, sources: Sequence[Source], pooling: Pooling
-) -> Int64[np.ndarray, " pointing"]:
-    """Write unit vectors of all points that are not zero; returns which points those are.
+) -> tuple[Mapped, Int64[np.ndarray, " pointing"]]:
+    """Write unit vectors of all points that are not zero, and tell which points those are.
+
+    They are held as `sphere_ebm.graph.held` says.
 
     Raises ShardError where an input has changed.
     """
     pointing = [np.zeros(0, np.int64)]
+    width = max(source.width for source in sources if len(source.table))
+    dtype = held_type(offsets(sources)[-1], width)
     with path.open("wb") as file:
         for source, begin in zip(sources, offsets(sources), strict=False):
             if len(source.table):
                 table = reread(source.item, source.digest, pooling)
                 unit, rows = pointing_directions(table.embeddings)
-                file.write(unit.data)
+                file.write(shortened(unit, dtype).data)
                 pointing.append(begin + rows)
-    return np.concatenate(pointing)
+    which = np.concatenate(pointing)
+    return Mapped(str(path), dtype.str, (len(which), width), 0), which
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ReplicaTask:
-    """Landmarks of a replica to fit: rows of the file of directions, and their rows of the map."""
+    """Landmarks of a replica to fit: rows among the directions, and their rows of the map."""
 
     folder: Path
     name: str
-    shape: tuple[int, int]
-    """Of the file of directions."""
+    directions: Mapped
     places: Int64[np.ndarray, " landmarks"]
     rows: Int64[np.ndarray, " landmarks"]
     config: PlacementConfig
@@ -151,13 +157,11 @@ class ReplicaTask:
 
 def fit_replica(task: ReplicaTask) -> str:
     """Fit the landmarks of a replica by themselves; returns the SHA-256 of the file."""
-    path = task.folder / DIRECTIONS
-    unit = np.memmap(path, np.float32, "r", shape=task.shape) if task.shape[0] else None
-    chosen = np.zeros(task.shape, np.float32) if unit is None else unit[task.places]
+    chosen = lengthened(unmapped(task.directions)[task.places])
     with warnings.catch_warnings():
         # they are about directions, of which nobody asked for radii
         warnings.simplefilter("ignore", MapWarning)
-        placed = place(np.asarray(chosen), config=task.config)
+        placed = place(chosen, config=task.config)
     found = {"rows": task.rows, "direction": placed.direction}
     return write_tensors(task.folder / task.name, found, {"format": FORMAT})
 

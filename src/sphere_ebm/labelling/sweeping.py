@@ -25,6 +25,7 @@ from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.formats import PLACEMENT
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.files.machine import at_a_time
+from sphere_ebm.files.mapped import Mapped, unmapped
 from sphere_ebm.files.shards.columns import COLUMNS, Columns
 from sphere_ebm.files.shards.discovery import WorkItem
 from sphere_ebm.files.shards.labels import write_labels
@@ -235,14 +236,9 @@ def _search(stages: _Stages, swept: Swept) -> None:
     sources = swept.sources
     setting = stages.setting
     path = setting.folder / DIRECTIONS
-    width = max(source.width for source in sources if len(source.table))
-    pointing = write_directions(path, sources, stages.options.pooling)
-    _fit_replicas(stages, swept, (len(pointing), width), pointing)
-    unit = (
-        np.memmap(path, np.float32, "r+", shape=(len(pointing), width))
-        if len(pointing)
-        else np.zeros((0, width), np.float32)
-    )
+    directions, pointing = write_directions(path, sources, stages.options.pooling)
+    _fit_replicas(stages, swept, directions, pointing)
+    unit = unmapped(directions, "r+")
     config = setting.config
     index = NeighbourIndex.of_directions(
         unit,
@@ -266,7 +262,7 @@ def _replica_names(swept: Swept, points: int) -> list[str]:
 def _fit_replicas(
     stages: _Stages,
     swept: Swept,
-    shape: tuple[int, int],
+    directions: Mapped,
     pointing: Int64[np.ndarray, " pointing"],
 ) -> None:
     """Draw and fit the landmarks of each replica, by its own seed, from the directions."""
@@ -282,7 +278,8 @@ def _fit_replicas(
         known = pointing[np.minimum(place_of, max(len(pointing) - 1, 0))] == other.rows
         own = dataclasses.replace(config, seed=seed, replicas=0)
         rows = other.rows[known]
-        tasks.append(ReplicaTask(stages.setting.folder, name, shape, place_of[known], rows, own))
+        folder = stages.setting.folder
+        tasks.append(ReplicaTask(folder, name, directions, place_of[known], rows, own))
     for number, digest in stages.engine.run(fit_replica, tasks):
         stages.work.journal.record(tasks[number].name, digest)
 

@@ -16,7 +16,7 @@ from sphere_ebm.maps import sweeps
 FOLDER = ".sphere-sweeps"
 """Its name, below the folder of the map."""
 
-DIRECTIONS = "directions.f32"
+DIRECTIONS = "directions.rows"
 """The one file in it that is no safetensors: unit vectors of all embeddings."""
 
 FORMAT = "sphere_sweeps_v1"
@@ -35,7 +35,7 @@ def discard(folder: Path) -> None:
         return
     clean_leftovers(work)
     for path in sorted(work.iterdir()):
-        if path.name == DIRECTIONS or path.suffix == ".safetensors":
+        if path.stem == Path(DIRECTIONS).stem or path.suffix == ".safetensors":
             path.unlink(missing_ok=True)
     left = read_journal(work)
     if left is not None:
