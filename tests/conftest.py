@@ -31,6 +31,7 @@ settings.load_profile("untimed")
 
 
 DEAREST = (
+    "test_types.py",
     "test_laws.py",
     "test_notebooks.py",
     "test_devices.py",
