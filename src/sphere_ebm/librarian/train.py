@@ -47,8 +47,6 @@ from sphere_ebm.librarian.students.base import (
 )
 from sphere_ebm.progress import StageProgress, stage
 
-RUN = 64
-"""Neighbouring patches that are learned from together: windows of one text are read once."""
 MORE = "more"
 """Folder of the labels of shards that joined, below that of the student."""
 _OWN = (CONFIG, SPLIT, METRICS, MODEL, BEST, GROUND, CHECKPOINT)
@@ -245,8 +243,9 @@ class _Training:
         self._config = config
         self._folder = folder
         self._run_id = run_id
-        self._runs = dataset.runs(split.train, min(RUN, config.batch))
-        self._each = max(1, config.batch // RUN)
+        length = min(trainer_class(config.student).together, config.batch)
+        self._runs = dataset.runs(split.train, length)
+        self._each = config.batch // length
         self._epoch = math.ceil(len(self._runs) / self._each)
         # gradients of whole steps only
         wanted = self._epoch * config.epochs

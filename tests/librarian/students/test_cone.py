@@ -87,9 +87,9 @@ def test_distances_are_bounded_so_that_windows_may_be_longer_than_any_that_was_s
     shapes = net.shapes(config, FACTS)
     assert not any(size in (49, 384) for shape in shapes.values() for size in shape)
     long = NetSize(width=64, layers=2, inner=128, longest=200, side=0, heads=4)
-    windows = byte_windows(passages_of([b"a" * 200, b"short"]), 200, 0)
+    windows = byte_windows(passages_of([b"a" * 200, b"short"]), 200, 0, config.rows)
     said = net.forward(np, long, params, windows)
-    short = ByteWindows(windows.tokens[1:, :6], windows.roles[1:, :6], windows.length[1:])
+    short = ByteWindows(*(part[1:] for part in windows)).cut()
     again = net.forward(np, long, params, short)
     assert np.allclose(said.cells[1], again.cells[0], atol=1e-5)
 

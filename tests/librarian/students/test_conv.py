@@ -24,7 +24,7 @@ def test_what_fills_a_window_changes_nothing():
     config = config_for("conv", context=0)
     net = ConvNet()
     params = net.first(config, FACTS)
-    windows = byte_windows(passages_of([b"a short one"]), 64, 0)
+    windows = byte_windows(passages_of([b"a short one"]), 64, 0, config.rows)
     whole = net.forward(np, net.size(config), params, windows)
     cut = net.forward(np, net.size(config), params, windows.cut())
     for one, other in zip(whole, cut, strict=True):

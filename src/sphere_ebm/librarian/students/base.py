@@ -156,10 +156,13 @@ class AbstractTrainer(abc.ABC):
             `"bits"` by which it knows the cell.
         alike: two students that differ by less of it are taken for equally good. Bits on some ten
             documents scatter by more between the last epochs, in which all else still gets better.
+        together: neighbouring patches that are drawn together. A bag of n-grams reads the windows
+            of one text at once.
     """
 
     judged_by: ClassVar[Literal["cosine", "bits"]] = "bits"
     alike: ClassVar[float] = 0.04
+    together: ClassVar[int] = 64
     step: int
 
     @classmethod

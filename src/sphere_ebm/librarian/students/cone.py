@@ -65,7 +65,7 @@ class ConeNet(AbstractNet):
         size = self.size(config)
         width = size.width
         shared = width // size.heads * CONES
-        found = {**token_shapes(width), **head_shapes(config, facts, width)}
+        found = {**token_shapes(config, width), **head_shapes(config, facts, width)}
         for number in range(size.layers):
             name = f"layer.{number}"
             found |= norm_shapes(f"{name}.before", width)
@@ -122,12 +122,14 @@ def attended(
     each = width // size.heads
     group = (patches, places, CONES)
     query = linear(xp, params, f"{name}.query", read).reshape(*group, size.heads // CONES, each)
-    key = linear(xp, params, f"{name}.key", read).reshape(*group, each)
-    value = linear(xp, params, f"{name}.value", read).reshape(*group, each)
-    scores = xp.einsum("nighd,njgd->nghij", query, key) * np.float32(each**-0.5)
+    key = linear(xp, params, f"{name}.key", read).reshape(*group, 1, each)
+    value = linear(xp, params, f"{name}.value", read).reshape(*group, 1, each)
+    # places last but one, so that products are those of matrices
+    query, key, value = (xp.moveaxis(part, 1, 3) for part in (query, key, value))
+    scores = query @ xp.swapaxes(key, 3, 4) * np.float32(each**-0.5)
     scores = scores + _by_distance(xp, params[f"{name}.distance"], places)[None]
     scores = scores + _by_cone(xp, params[f"{name}.axes"], read, there)[:, :, None, None, :]
-    brought = xp.einsum("nghij,njgd->nighd", softmax(xp, scores), value)
+    brought = xp.moveaxis(softmax(xp, scores) @ value, 3, 1)
     return linear(xp, params, f"{name}.out", brought.reshape(patches, places, width))
 
 

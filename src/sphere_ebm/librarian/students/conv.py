@@ -62,7 +62,7 @@ class ConvNet(AbstractNet):
     def shapes(self, config: LibrarianConfig, facts: Facts) -> Shapes:
         size = self.size(config)
         width = size.width
-        found = {**token_shapes(width), **head_shapes(config, facts, width)}
+        found = {**token_shapes(config, width), **head_shapes(config, facts, width)}
         for number in range(size.layers):
             name = f"layer.{number}"
             found |= norm_shapes(f"{name}.before", width)
@@ -75,7 +75,7 @@ class ConvNet(AbstractNet):
     def first(self, config: LibrarianConfig, facts: Facts) -> Params:
         made = first_params(self.shapes(config, facts), config.seed, _SPREAD)
         for name in made:
-            if name in ("token", "role", "pool") or name.endswith((".kernel", ".narrow")):
+            if name in ("token", "gram", "role", "pool") or name.endswith((".kernel", ".narrow")):
                 made[name] = made[name] / np.float32(_SPREAD)
         return made | {"length": np.zeros_like(made["length"])}
 

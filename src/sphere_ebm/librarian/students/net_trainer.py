@@ -28,6 +28,8 @@ class AbstractNetTrainer(AbstractTrainer):
     """A trainer of the student that `taught` names."""
 
     taught: ClassVar[type[AbstractNetStudent]]
+    # patches of one text are alike, and few texts in a batch pull all weights their way
+    together: ClassVar[int] = 8
 
     def __init__(self, config: LibrarianConfig, facts: Facts, steps: int) -> None:
         self.config = config

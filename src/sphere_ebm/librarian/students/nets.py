@@ -23,6 +23,7 @@ from sphere_ebm.librarian.students.base import (
     checked_array,
 )
 from sphere_ebm.librarian.students.byte_windows import (
+    GRAMS,
     NOTHING,
     ROLES,
     TOKENS,
@@ -127,20 +128,32 @@ def norm_shapes(name: str, width: int) -> Shapes:
     return {f"{name}.scale": (width,), f"{name}.shift": (width,)}
 
 
-def token_shapes(width: int) -> Shapes:
+def token_shapes(config: LibrarianConfig, width: int) -> Shapes:
     """The arrays of `embedded_tokens`."""
-    return {"token": (TOKENS, width), "role": (ROLES, width), "length": (2, width)}
+    return {
+        "token": (TOKENS, width),
+        "gram": (config.rows, width),
+        "role": (ROLES, width),
+        "length": (2, width),
+    }
 
 
 def embedded_tokens(xp: ModuleType, params: Params, windows: ByteWindows) -> Any:
     """A vector for each place, from its byte, its role, and the length of the patch.
+
+    The n-grams that end there are looked up too, as in the Byte Latent Transformer (Pagnoni et al.
+    2024): what three to five bytes stand for is then a matter of a row, not of layers.
 
     Length is the hint of how far out a patch lies. The shell itself is no hint: it is what is to
     be learned.
     """
     length = xp.log(windows.length)[:, None]
     hint = xp.concatenate([length, length**2 / 8], axis=1) @ params["length"]
-    return params["token"][windows.tokens] + params["role"][windows.roles] + hint[:, None, :]
+    states = params["token"][windows.tokens] + params["role"][windows.roles] + hint[:, None, :]
+    for number in range(len(GRAMS)):
+        row = windows.grams[:, :, number]
+        states = states + xp.where(row[:, :, None] > 0, params["gram"][row], np.float32(0))
+    return states
 
 
 def head_shapes(config: LibrarianConfig, facts: Facts, width: int) -> Shapes:
@@ -183,7 +196,7 @@ def first_params(shapes: Shapes, seed: int, spread: float | None) -> Params:
         elif name.endswith((".bias", ".shift", ".distance")):
             made[name] = np.zeros(shape, np.float32)
         else:
-            inputs = int(np.prod(shape[:-1])) if shape[0] not in (TOKENS, ROLES) else 1
+            inputs = 1 if name in ("token", "gram", "role") else int(np.prod(shape[:-1]))
             scale = inputs**-0.5 if spread is None else spread
             made[name] = (scale * random.standard_normal(shape)).astype(np.float32)
     return made
@@ -218,7 +231,7 @@ class AbstractNet(abc.ABC):
     def windows(self, config: LibrarianConfig, passages: Passages) -> ByteWindows:
         """Patches as it sees them."""
         size = self.size(config)
-        return byte_windows(passages, size.longest, size.side)
+        return byte_windows(passages, size.longest, size.side, config.rows)
 
 
 class AbstractNetStudent(AbstractStudent):
