@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int, Int32
 
 from sphere_ebm.errors import one_line
 from sphere_ebm.figures.page.region_names import Region
@@ -68,18 +68,8 @@ def measured_points(
     most = QUALITY_BYTES // (4 * shapes[files[0]][1])
     everything = [np.arange(count) for count in counts]
     measured = choose_landmarks(counts, most, config.seed) if sum(counts) > most else everything
-    places = []
-    samples = []
-    for file, rows in zip(files, measured, strict=True):
-        part = read_labels(file)
-        places.append(MapPoints.of(part))
-        columns = (part.embeddings, part.prominence, part.direction, part.radius, part.shell)
-        copies = np.ones(len(part), np.int32) if part.copies is None else part.copies
-        samples.append([column[rows] for column in (*columns, copies)])
-    embeddings, prominence, direction, radius, shell, copies = (
-        np.concatenate(c) for c in zip(*samples, strict=True)
-    )
-    points = _together(places)
+    points, columns = _read(files, measured)
+    embeddings, prominence, direction, radius, shell, copies = columns
     quality = measure_quality(
         embeddings,
         direction,
@@ -93,6 +83,21 @@ def measured_points(
         seed=config.seed,
     )
     return points, quality
+
+
+def _read(
+    files: Sequence[Path], rows: Sequence[Int[np.ndarray, " _"]]
+) -> tuple[MapPoints, list[np.ndarray]]:
+    """All points, and what is measured of some rows of each file: embeddings first, copies last."""
+    places = []
+    samples = []
+    for file, chosen in zip(files, rows, strict=True):
+        part = read_labels(file)
+        places.append(MapPoints.of(part))
+        columns = (part.embeddings, part.prominence, part.direction, part.radius, part.shell)
+        copies = np.ones(len(part), np.int32) if part.copies is None else part.copies
+        samples.append([column[chosen] for column in (*columns, copies)])
+    return _together(places), [np.concatenate(c) for c in zip(*samples, strict=True)]
 
 
 def _together(parts: Sequence[MapPoints]) -> MapPoints:

@@ -100,9 +100,10 @@ def neighbourhood(
         return Neighbourhood(undefined, dict(undefined), dict(undefined), asked, left_out)
     shuffle = np.random.default_rng(seed).permutation(n)
     on_map = unit_directions(direction)[kept[shuffle]].astype(np.float32)
+    unit = unit[shuffle]  # the old order is given up, since it may take gigabytes
     size = {k: min(k, n - 1) for k in ks}
     shared, intruding, missing = (dict.fromkeys(size.values(), 0) for _ in range(3))
-    for map_rank in _coranked(unit[shuffle], on_map, asked, centred):
+    for map_rank in _coranked(unit, on_map, asked, centred):
         for k in shared:
             shared[k] += int((map_rank[:, :k] < k).sum())
             intruding[k] += int(
