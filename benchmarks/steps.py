@@ -40,8 +40,10 @@ CLUSTERS = 20
 WIDTH = 0.5
 DIMENSIONS = 6
 TARGET_POINTS = 100_000
-TARGET_ROOFLINE = 4.0
+TARGET_ROOFLINE = 2.0
 TARGET_GROWTH = 2.0
+TARGET_PROGRAM = 1.0
+"""Seconds in which the program of the largest map is built."""
 PARTS = ("lateral", "osmotic", "noise", "integrator")
 
 
@@ -250,6 +252,9 @@ def checks(measured: Sequence[Measured]) -> list[Check]:
     if TARGET_POINTS in rows:
         target = f"step / roofline at {TARGET_POINTS} points"
         found.append(Check(target, rows[TARGET_POINTS].ratio, "<=", TARGET_ROOFLINE))
+    if POINTS[-1] in rows:
+        program = rows[POINTS[-1]].stages.program
+        found.append(Check(f"program of {POINTS[-1]} points", program, "<", TARGET_PROGRAM, "s"))
     if POINTS[0] in rows and POINTS[-1] in rows:
         growth = rows[POINTS[-1]].per_point / rows[POINTS[0]].per_point
         found.append(

@@ -11,8 +11,8 @@ def steps(benchmark):
     return benchmark("steps")
 
 
-def row(steps, n_points, step, padding=0.1, least=1.0):
-    stages = steps.Stages(0.0, 0.0, 0.0, 0.0)
+def row(steps, n_points, step, program=0.0, padding=0.1, least=1.0):
+    stages = steps.Stages(0.0, 0.0, program, 0.0)
     return steps.Measured(
         n_points, 15.0, padding, stages, step, dict.fromkeys(steps.PARTS, 0.0), 1, least
     )
@@ -30,12 +30,15 @@ def test_only_targets_that_were_measured_are_judged(steps):
 
 
 @pytest.mark.parametrize(
-    ("steps_taken", "passes"), [((1.0, 4.0, 199.0), True), ((1.0, 4.1, 201.0), False)]
+    ("steps_taken", "program", "passes"),
+    [((1.0, 2.0, 199.0), 0.9, True), ((1.0, 2.1, 201.0), 1.1, False)],
 )
-def test_targets_are_four_rooflines_and_twice_the_time_a_point(steps, steps_taken, passes):
-    rows = [row(steps, n, step) for n, step in zip(steps.POINTS, steps_taken, strict=True)]
+def test_targets_are_two_rooflines_twice_the_time_a_point_and_a_program_in_a_second(
+    steps, steps_taken, program, passes
+):
+    rows = [row(steps, n, step, program) for n, step in zip(steps.POINTS, steps_taken, strict=True)]
     outcomes = {check.target.split()[0]: check.passed for check in steps.checks(rows)}
-    assert outcomes == {"padding": True, "step": passes, "time": passes}
+    assert outcomes == {"padding": True, "step": passes, "program": passes, "time": passes}
 
 
 def test_a_small_map_is_measured_whole(steps, tmp_path, capsys):
