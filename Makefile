@@ -9,6 +9,9 @@ TORCH ?= torch==2.13.0
 # The pinned version, the newest that was tried and the lowest that pyproject.toml allows.
 TRANSFORMERS ?= 5.23.0 5.24.0 5.0.0
 
+# Compiled modules are kept, whatever the machine says: the tests start some hundred processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install label test style lint check docs install-models test-models test-wheel notebooks clean
 
 install: $(VENV)/.installed
@@ -17,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "sphere_ebm needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,ann,parquet,healpix,text,pdf,librarian,studies,ray,widget,docs]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ann,parquet,healpix,text,pdf,librarian,studies,ray,widget,docs]'
 	@touch $@
 
 label: install
