@@ -34,7 +34,8 @@ class LibrarianConfig:
             give the same bits.
 
     Bag:
-        rows: A bag of n-grams keeps a vector for so many of them, the most frequent ones.
+        rows: A bag of n-grams keeps a vector for so many of them, the most frequent ones. A student
+            that reads bytes has so many rows, into which n-grams fall by their hash.
         drop: This share of the n-grams is left out of each batch, drawn anew, in [0, 1).
         hidden: Units of the hidden layer between a vector and the heads.
 
