@@ -93,15 +93,15 @@ def _grams(
     """
     byte = (tokens != NOTHING) & (tokens != WHOLE)
     code = np.full(tokens.shape, _EMPTY, np.uint32)
-    whole = np.ones(tokens.shape, bool)
+    complete = np.ones(tokens.shape, bool)
     found = np.zeros((*tokens.shape, len(GRAMS)), np.int32)
     # after round n, `code` is the hash of the n bytes up to a place, if there are so many
     for count in range(1, GRAMS[-1] + 1):
         code = (_before(code) ^ tokens.astype(np.uint32)) * _PRIME
-        whole = _before(whole) & byte
+        complete = _before(complete) & byte
         if count in GRAMS:
             row = 1 + _mixed(code + np.uint32(count)) % np.uint32(max(rows - 1, 1))
-            found[:, :, GRAMS.index(count)] = np.where(whole, np.minimum(row, rows - 1), 0)
+            found[:, :, GRAMS.index(count)] = np.where(complete, np.minimum(row, rows - 1), 0)
     return found
 
 
