@@ -234,6 +234,13 @@ def drawn_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def kept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints of fits after every chunk, however short, and one replica at a time."""
+    monkeypatch.setattr("sphere_ebm.maps.checkpoint.EVERY", 0.0)
+    monkeypatch.setattr("sphere_ebm.maps.runs.at_a_time", lambda: 1)
+
+
+@pytest.fixture
 def unchecked() -> Iterator[None]:
     """Without the run-time type checks of the test suite: what a user of the package meets."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -35,6 +35,8 @@ def run_command(
 ) -> None:
     """Run the command, with the compiled programs of a folder, in this process, and exit.
 
+    Checkpoints of the fit are written after every chunk.
+
     With a `suffix` it kills itself once the `count`-th rename onto (or removal of) a file named
     *`suffix` has begun and `more` audit events of any kind (opening, renaming, importing,
     compiling) have passed: a moment that depends on no clock.
@@ -42,7 +44,9 @@ def run_command(
     import jax
 
     from sphere_ebm.cli.main import main
+    from sphere_ebm.maps import checkpoint
 
+    checkpoint.EVERY = 0.0
     jax.config.update("jax_compilation_cache_dir", compiled)
 
     def watch(event: str, given: tuple[Any, ...]) -> None:

@@ -119,7 +119,8 @@ def test_ray_that_is_not_installed_is_wrong_usage(
     done = command("label", source, "-o", tmp_path / "out", "--engine", "ray")
     assert (done.code, done.out) == (2, "")
     assert (
-        "the engine `ray` needs the package `ray`: pip install 'ray>=" in done.err.splitlines()[0]
+        "the engine `ray` needs the package `ray`: pip install 'ray[client]>="
+        in done.err.splitlines()[0]
     )
     assert not (tmp_path / "out").exists()
 

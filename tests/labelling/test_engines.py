@@ -249,5 +249,5 @@ def test_what_cannot_be_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match="`ray_address` is for engine='ray'"):
         make_engine(ray_address="auto")
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingPackageError, match=r"`ray`: pip install 'ray>="):
+    with pytest.raises(MissingPackageError, match=r"`ray`: pip install 'ray\[client\]>="):
         make_engine("ray")

@@ -206,6 +206,7 @@ def test_a_run_that_died_between_two_files_is_continued(
     assert again.kept == max(written - torn, 0)
 
 
+@pytest.mark.usefixtures("kept_at_once")
 def test_a_sampler_that_was_interrupted_continues(
     finished: LabelRun, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from sphere_ebm import LabelError, PlacementConfig, label
 from sphere_ebm.errors import EngineError, ShardError
 from sphere_ebm.labelling.engines import AbstractEngine, AbstractLent, make_engine
 from sphere_ebm.labelling.ray_engine import RayEngine, unanswered
+from sphere_ebm.librarian.joined import join_shards
 from sphere_ebm.maps import sweeps
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+grpc = pytest.importorskip("grpc", reason="the extra `ray` is not installed")
 CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, tolerance=0.0, replicas=1)
 SIZES = (20, 17, 9, 12)
 LANDMARKS = 23
@@ -152,48 +155,90 @@ def test_points_that_join_have_the_bytes_of_one_process_though_a_worker_dies(
     assert ray.is_initialized(), "a cluster that is shared stays"
 
 
-def test_an_address_where_nobody_answers_fails_with_one_line(inputs: Path, tmp_path: Path) -> None:
+def test_an_address_where_nobody_answers_fails_before_anything_is_read(
+    inputs: Path, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     engine = RayEngine(NotConnected(), address=f"127.0.0.1:{port}")
+    told: list[tuple[str, int, int]] = []
+
+    def tell(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
+
     with pytest.raises(LabelError) as refused:
-        label([inputs], tmp_path / "out", CONFIG, landmarks=LANDMARKS, engine=engine)
+        label([inputs], tmp_path / "out", CONFIG, landmarks=LANDMARKS, engine=engine, progress=tell)
     assert str(refused.value).startswith(f"no Ray cluster at 127.0.0.1:{port}: ")
     assert "\n" not in str(refused.value)
     assert "refused" in str(refused.value)
+    assert told == []
+    with pytest.raises(LabelError, match="no Ray cluster"):
+        join_shards(tmp_path / "no map", [inputs], tmp_path / "joined", engine=engine)
+    assert list(tmp_path.iterdir()) == [inputs]
 
 
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no Ray server"),
-        (b"", "what answers there is no Ray server"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/2"),
+        (b"", "closed"),
         (None, "no answer in 0.3 seconds"),
-        # the head of settings: six bytes long, of kind 4
-        (b"\0\0\x06\x04\0\0\0\0\0", None),
     ],
-    ids=["web", "mute", "slow", "gRPC"],
+    ids=["web", "mute", "slow"],
 )
-def test_an_address_that_others_answer_is_found_out(words: bytes | None, found: str | None) -> None:
+def test_an_address_that_others_answer_is_found_out(words: bytes | None, found: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         held: list[socket.socket] = []
 
         def answer() -> None:
-            connected = server.accept()[0]
-            held.append(connected)
-            if words is not None:
-                connected.sendall(words)
-                # whoever asked may have heard enough and hung up by now
-                with suppress(OSError):
-                    connected.shutdown(socket.SHUT_WR)
+            # a caller may try more than once
+            with suppress(OSError):
+                while True:
+                    connected = server.accept()[0]
+                    held.append(connected)
+                    if words is not None:
+                        connected.sendall(words)
+                        connected.shutdown(socket.SHUT_WR)
 
-        answering = threading.Thread(target=answer, daemon=True)
-        answering.start()
+        threading.Thread(target=answer, daemon=True).start()
         port = server.getsockname()[1]
         patience = 0.3 if words is None else 60.0
-        assert unanswered(f"ray://127.0.0.1:{port}", patience) == found
-        answering.join()
-        held[0].close()
+        said = unanswered(f"ray://127.0.0.1:{port}", patience)
+        assert said is not None
+        assert found in said
+        assert "\n" not in said
+        for connected in held:
+            connected.close()
+
+
+@pytest.mark.parametrize(
+    ("served", "scheme", "found"),
+    [
+        ("pkg.Other/Call", "", "what answers there is no Ray server"),
+        ("ray.rpc.RayletDriver/ClusterInfo", "", "that is the port for clients; give ray://{}"),
+        ("ray.rpc.NodeInfoGcsService/CheckAlive", "ray://", "that is the port of a head; give {}"),
+        ("ray.rpc.NodeInfoGcsService/CheckAlive", "", None),
+        ("ray.rpc.RayletDriver/ClusterInfo", "ray://", None),
+    ],
+    ids=["another", "clients", "head", "right head", "right clients"],
+)
+def test_servers_of_grpc_are_told_apart_by_what_they_know(
+    served: str, scheme: str, found: str | None
+) -> None:
+    def refuse(_: bytes, context: Any) -> bytes:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        return b""
+
+    service, _, method = served.partition("/")
+    known = {method: grpc.unary_unary_rpc_method_handler(refuse)}
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads)
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, known)])
+        place = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        said = unanswered(f"{scheme}{place}", 60.0)
+        server.stop(None).wait()
+    assert said == (None if found is None else found.format(place))
 
 
 def test_a_cluster_answers_and_of_other_addresses_nothing_is_asked(cluster: RayEngine) -> None:

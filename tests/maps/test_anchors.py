@@ -58,6 +58,7 @@ def test_anchors_of_no_strength_are_only_a_start(before, places):
     assert "anchor" not in free.energy
 
 
+@pytest.mark.usefixtures("kept_at_once")
 def test_a_run_continues_from_its_checkpoint_only_with_the_same_anchors(tmp_path, places, held):
     class Died(Exception):
         pass

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 import sphere_ebm.maps.place as place_module
 from sphere_ebm.files.tensors import read_tensors, write_tensors
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.maps.checkpoint import Saved, load_checkpoint, save_checkpoint
+from sphere_ebm.maps.checkpoint import EVERY, Keeper, Saved, load_checkpoint, save_checkpoint
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.problem import pose
 from sphere_ebm.sampling.moments import Moments
@@ -49,8 +49,9 @@ PLACES = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float32)
 
 
 def state(seed: int = 1, running: bool = True) -> Saved:
-    """A fit whose map is done and two of whose replicas are, while a third runs."""
-    return Saved((carry(seed), TRACE), (carry(seed + 1), REPLICA) if running else None, PLACES)
+    """A fit whose map is done and two of whose replicas are, while two others have begun."""
+    begun = {2: (carry(seed + 1), REPLICA), 11: (carry(seed + 2), TRACE)}
+    return Saved((carry(seed), TRACE), PLACES, begun if running else {})
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def restored(path: Path, fingerprint: str = "this run", like: Carry | None = Non
 def test_every_leaf_comes_back_bit_for_bit(path: Path) -> None:
     found = restored(path)
     assert found is not None
-    assert found.replica is not None
-    for (held, _), given in ((found.map_run, carry(1)), (found.replica, carry(2))):
+    runs = (found.map_run, found.begun[2], found.begun[11])
+    for (held, _), given in zip(runs, (carry(1), carry(2), carry(3)), strict=True):
         assert jax.tree.structure(held) == jax.tree.structure(given)
         for one, other in zip(jax.tree.leaves(held), jax.tree.leaves(given), strict=True):
             assert (one.dtype, one.shape) == (other.dtype, other.shape)
@@ -78,16 +79,16 @@ def test_every_leaf_comes_back_bit_for_bit(path: Path) -> None:
 def test_traces_come_back_with_their_terms_in_order(path: Path) -> None:
     found = restored(path)
     assert found is not None
-    assert found.replica is not None
-    assert (found.map_run[1], found.replica[1]) == (TRACE, REPLICA)
+    assert found.map_run[1] == TRACE
+    assert {number: trace for number, (_, trace) in found.begun.items()} == {2: REPLICA, 11: TRACE}
     assert list(found.map_run[1].energy) == ["gravity", "lateral"]
 
 
-def test_between_two_runs_no_replica_is_under_way(tmp_path: Path) -> None:
+def test_before_replicas_begin_there_are_none(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "run.safetensors", "this run", state(running=False))
     found = restored(tmp_path / "run.safetensors")
     assert found is not None
-    assert found.replica is None
+    assert found.begun == {}
 
 
 def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(path: Path) -> None:
@@ -96,6 +97,30 @@ def test_a_later_checkpoint_takes_the_place_of_an_earlier_one(path: Path) -> Non
     assert found is not None
     assert int(found.map_run[0].step) == 8
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_checkpoints_are_written_only_so_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    keeper = Keeper(tmp_path / "run.safetensors", "this run")
+    written = []
+    for seed, passed in enumerate((0.0, 0.6 * EVERY, 0.6 * EVERY, 0.6 * EVERY, 0.6 * EVERY)):
+        now += passed
+        keeper.keep(state(seed))
+        held = keeper.held(carry(2))
+        written.append(None if held is None else int(held.map_run[0].step) - 3)
+    assert written == [None, None, 2, 2, 4]
+    keeper.forget()
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_file_nothing_is_kept() -> None:
+    keeper = Keeper(None, "this run")
+    keeper.keep(state())
+    assert keeper.held(carry(2)) is None
+    keeper.forget()
 
 
 def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
@@ -119,7 +144,7 @@ def test_a_torn_file_is_ignored(path: Path, kept: float) -> None:
 
 @pytest.mark.parametrize(
     "missing",
-    ["map.leaf.0", "map.leaf.3", "map.steps", "replica.energy.lateral", "replicas", "terms"],
+    ["map.leaf.0", "map.leaf.3", "map.steps", "replica 2.energy.lateral", "replicas", "terms"],
 )
 def test_an_incomplete_file_is_ignored(path: Path, missing: str) -> None:
     arrays, metadata = read_tensors(path)

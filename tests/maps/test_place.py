@@ -151,6 +151,7 @@ def test_another_seed_gives_another_map(clusters: np.ndarray, placed: Placement)
     assert (other.direction != placed.direction).any(axis=1).all()
 
 
+@pytest.mark.usefixtures("kept_at_once")
 def test_a_progress_callback_and_a_checkpoint_change_nothing(
     clusters: np.ndarray, placed: Placement, tmp_path: Path
 ) -> None:
@@ -170,6 +171,7 @@ CHUNKS = [
 ]
 
 
+@pytest.mark.usefixtures("kept_at_once")
 @pytest.mark.parametrize("last", [*CHUNKS[:5], CHUNKS[6], *CHUNKS[8:]])
 @pytest.mark.parametrize("scheme", ["underdamped", "euler-maruyama"])
 def test_an_interrupted_run_continues_to_the_same_bits(
@@ -201,6 +203,43 @@ def test_an_interrupted_run_continues_to_the_same_bits(
     assert not checkpoint.exists()
 
 
+@pytest.mark.usefixtures("kept_at_once")
+@pytest.mark.parametrize("told", [1, 2, 4, 5])
+def test_replicas_in_company_continue_to_the_same_bits(
+    clusters: np.ndarray,
+    placed: Placement,
+    tmp_path: Path,
+    told: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sphere_ebm.maps.runs.at_a_time", lambda: 2)
+    checkpoint = tmp_path / "run.safetensors"
+    left = told
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        nonlocal left
+        left -= stage == "replicas" and done > 0
+        if left < 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        place(clusters, config=config(), checkpoint=checkpoint, progress=interrupt)
+    calls: list[tuple[str, int, int]] = []
+    found = place(
+        clusters,
+        config=config(),
+        checkpoint=checkpoint,
+        progress=lambda *call: calls.append(call) if call[1] else None,
+    )
+    assert same_bits(found, placed)
+    assert {stage for stage, _, _ in calls} == {"neighbours", "replicas"}
+    done = [done for stage, done, _ in calls if stage == "replicas"]
+    assert done == sorted(done)
+    assert len(done) == 6 - told, "chunks that were told are not run again"
+    assert calls[-1] == ("replicas", 120, 120)
+
+
+@pytest.mark.usefixtures("kept_at_once")
 def test_a_run_that_died_after_its_last_step_is_done(
     clusters: np.ndarray, placed: Placement, tmp_path: Path
 ) -> None:
@@ -217,6 +256,7 @@ def test_a_run_that_died_after_its_last_step_is_done(
     assert "steps" not in calls
 
 
+@pytest.mark.usefixtures("kept_at_once")
 @pytest.mark.parametrize("change", ["embeddings", "prominence", "config", "start", "edges"])
 def test_a_checkpoint_of_another_run_is_ignored(
     clusters: np.ndarray, placed: Placement, tmp_path: Path, change: str

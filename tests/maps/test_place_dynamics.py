@@ -116,6 +116,7 @@ def test_a_mean_without_a_direction_is_said(
     assert not found.converged
 
 
+@pytest.mark.usefixtures("kept_at_once")
 def test_a_checkpoint_of_another_graph_is_not_continued(cloud: np.ndarray, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     changes = {"steps": 100, "average": 10, "replicas": 1}

@@ -142,6 +142,7 @@ def test_points_are_offered_places_after_cooling_while_steps_are_left(
     assert reinsertion_steps(RunPlan(steps=steps, settled=settled), times) == set(chosen)
 
 
+@pytest.mark.usefixtures("kept_at_once")
 def test_a_run_that_was_interrupted_after_a_reinsertion_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:

@@ -151,10 +151,16 @@ def warm_runs(points: int, evaluator: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "run.safetensors"
         done = []
-        with pytest.raises(KeyboardInterrupt):
-            place(
-                cloud(points), **given, devices=DEVICES, progress=interrupt, checkpoint=checkpoint
-            )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sphere_ebm.maps.checkpoint.EVERY", 0.0)
+            with pytest.raises(KeyboardInterrupt):
+                place(
+                    cloud(points),
+                    **given,
+                    devices=DEVICES,
+                    progress=interrupt,
+                    checkpoint=checkpoint,
+                )
         continued = place(
             cloud(points),
             **given,

@@ -5,6 +5,7 @@ asked for. `run` first sees to interruptions and only then imports the command i
 all, which takes seconds.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -37,9 +38,13 @@ def run() -> NoReturn:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
+    # What is imported stays. To look through it for garbage, over and over, takes half a second.
+    gc.disable()
     keep_programs()
     from sphere_ebm.cli.main import main
 
+    gc.freeze()
+    gc.enable()
     sys.exit(main())
 
 

@@ -29,6 +29,17 @@ from sphere_ebm.hamiltonian.fields.evaluators import (
 )
 
 
+@eqx.filter_jit
+def _evaluated(
+    field: Field, direction: Float[Array, "nodes 3"]
+) -> tuple[Float[Array, " nodes"], Float[Array, "nodes 3"]]:
+    """Q and ∇Q. A program asks three times, for a step, its energy and every point's share.
+
+    A function of its own is traced and lowered once for all three.
+    """
+    return field(direction)
+
+
 @final
 class OsmoticPressure(AbstractSphereInteraction):
     """The mean field of all `n_nodes` points. `strength` is Π; `field` evaluates Q and ∇Q."""
@@ -73,7 +84,7 @@ class OsmoticPressure(AbstractSphereInteraction):
                 f"the block has {held} nodes and the osmotic term couples {self.n_nodes} at once:"
                 " put all of them in one block, or leave the term out (osmotic_strength=0)."
             )
-        potential, gradient = opened(self.field)(here.direction)
+        potential, gradient = _evaluated(opened(self.field), here.direction)
         return opened(self.strength).astype(potential.dtype), potential, gradient
 
     @override

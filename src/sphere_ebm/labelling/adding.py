@@ -27,7 +27,7 @@ from sphere_ebm.files.shards.labels import read_labels
 from sphere_ebm.files.shards.layouts import LABEL_FORMAT
 from sphere_ebm.files.shards.own import TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
-from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
+from sphere_ebm.labelling.engines import AbstractEngine, reached
 from sphere_ebm.labelling.join import JoinOptions, JoinTask, run_tasks
 from sphere_ebm.labelling.levels import follow_pyramid
 from sphere_ebm.labelling.older import (
@@ -109,15 +109,13 @@ def join_map(
 
     Raises:
         LabelError: there is no finished map in `folder`, no input could be used, embeddings have
-            another width than the map's, or another run works there.
+            another width than the map's, another run works there, or the engine cannot work.
         ShardError: a file of the map is missing or has changed.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
     held = read_map(folder)
-    if isinstance(engine, Executor):
-        engine = ExecutorEngine(engine)
-    engine = engine or LocalEngine()
+    engine = reached(engine)
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     # what joins is read again, one shard at a time
     read = columns_to_read(held, columns, colour_by)

@@ -28,7 +28,7 @@ from typing import Any, Generic, TypeVar, final
 import jax
 from typing_extensions import override
 
-from sphere_ebm.errors import EngineError, require
+from sphere_ebm.errors import EngineError, LabelError, require
 
 ENGINES: tuple[str, ...] = ("local", "ray")
 RETRIES = 3
@@ -81,6 +81,14 @@ class AbstractEngine(abc.ABC):
         """`value` for tasks of this engine to hold."""
         return LentHere(value)
 
+    def reach(self) -> None:
+        """Find out in seconds whether anybody answers where the tasks are to run.
+
+        Raises:
+            EngineError: nobody does.
+        """
+        return
+
     @abc.abstractmethod
     def prepare(self) -> None:
         """Find out whether tasks could be run now, before hours of other work.
@@ -129,6 +137,40 @@ def make_engine(
     from sphere_ebm.labelling.ray_engine import RayEngine  # which imports this file
 
     return RayEngine(require("ray", "ray", "the engine `ray`"), jobs, ray_address)
+
+
+def reached(engine: "AbstractEngine | Executor | None") -> AbstractEngine:
+    """The engine that a caller gave, perhaps as an executor; None: this process.
+
+    To be called before anything is read.
+
+    Raises:
+        LabelError: nobody answers at its address.
+    """
+    found = ExecutorEngine(engine) if isinstance(engine, Executor) else engine or LocalEngine()
+    try:
+        found.reach()
+    except EngineError as error:
+        raise LabelError(str(error)) from error
+    return found
+
+
+@contextmanager
+def ready(engine: AbstractEngine, *, needed: bool = True) -> Iterator[None]:
+    """Hold the engine where it is `needed`, and give it back at the end.
+
+    Raises:
+        LabelError: it cannot work, which is found out before anything else is done.
+    """
+    try:
+        if needed:
+            engine.prepare()
+    except EngineError as error:
+        raise LabelError(str(error)) from error
+    try:
+        yield
+    finally:
+        engine.close()
 
 
 @final

@@ -10,14 +10,13 @@ the inputs and the configuration, so an interrupted run ends with the same bytes
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from sphere_ebm.errors import EngineError, LabelError, Refused, ShardError
+from sphere_ebm.errors import LabelError, Refused, ShardError
 from sphere_ebm.figures.page.region_names import Region
 from sphere_ebm.files.atomic import sha256_of
 from sphere_ebm.files.folders import locked
@@ -28,7 +27,7 @@ from sphere_ebm.files.shards.own import ALL_FOUND, TableColumns
 from sphere_ebm.files.shards.pooling import Pooling
 from sphere_ebm.labelling.asked import Asked, asked_options, map_id_of, read_asked
 from sphere_ebm.labelling.columns import label_metadata, write_all_labels
-from sphere_ebm.labelling.engines import AbstractEngine, ExecutorEngine, LocalEngine
+from sphere_ebm.labelling.engines import AbstractEngine, reached, ready
 from sphere_ebm.labelling.fitting import fitted_placement
 from sphere_ebm.labelling.folder import Claim, claim
 from sphere_ebm.labelling.join import JoinOptions, join_all
@@ -43,7 +42,7 @@ from sphere_ebm.labelling.sources import (
     collected_warnings,
     planned_files,
 )
-from sphere_ebm.labelling.summary import MapPoints, measured_points, write_summary
+from sphere_ebm.labelling.summary import MapPoints, expect_figure, measured_points, write_summary
 from sphere_ebm.labelling.sweeping import SWEPT, Swept, sweep_all
 from sphere_ebm.labelling.work import discard
 from sphere_ebm.maps.config import PlacementConfig
@@ -163,8 +162,9 @@ def label(
 
     Raises:
         LabelError: no input could be used, widths differ, the configuration does not suit their
-            number of points, or `output` holds another map or files of the names that are to be
-            written, or another run works there.
+            number of points, `output` holds another map or files of the names that are to be
+            written, another run works there, or the engine cannot work, which is found out before
+            anything is read where nobody answers at its address.
         MissingPackageError: faiss is not installed and `neighbour_search` is `"approximate"`.
         OSError: the output cannot be written.
         NonFiniteEnergyError: the energy diverged.
@@ -174,17 +174,16 @@ def label(
         raise ValueError(f"`landmarks` must be at least 1; got {landmarks}.")
     if sweeps < 0:
         raise ValueError(f"`sweeps` must be at least 0; got {sweeps}.")
-    if isinstance(engine, Executor):
-        engine = ExecutorEngine(engine)
-    options = JoinOptions(pooling, engine or LocalEngine(), progress)
+    options = JoinOptions(pooling, reached(engine), progress)
     given = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     columns = columns.colouring(colour_by)
     asked = read_asked(given, config, pooling, sidecar_edges, landmarks, sweeps, columns, progress)
     map_id = map_id_of(asked, config, pooling)
     recipe = with_config(made_by or asked_options(asked, pooling), config) | {COLOUR: colour_by}
     folder = Path(output)
-    with _ready(options.engine, asked.chosen is not None), locked(folder):
+    with ready(options.engine, needed=asked.chosen is not None), locked(folder):
         claimed = claim(folder, map_id, planned_files(asked.sources, page), overwrite)
+        expect_figure()
         placement = _placement(claimed, asked, config, progress)
         journal = claimed.take_over()
         forget_colours(journal, colour_by)
@@ -246,23 +245,6 @@ def _write(
         recipe=recipe,
     )
     return Written(files, len(points.radius), quality, regions), placement
-
-
-@contextmanager
-def _ready(engine: AbstractEngine, needed: bool) -> Iterator[None]:
-    """Hold the engine where it is `needed`.
-
-    Raises LabelError where it cannot work, before anything is fitted.
-    """
-    try:
-        if needed:
-            engine.prepare()
-    except EngineError as error:
-        raise LabelError(str(error)) from error
-    try:
-        yield
-    finally:
-        engine.close()
 
 
 def measure_map(folder: Path | str) -> QualityReport:

@@ -2,8 +2,6 @@
 
 import itertools
 import os
-import socket
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from typing import Any, final
 
 from typing_extensions import override
 
-from sphere_ebm.errors import EngineError
+from sphere_ebm.errors import EngineError, require
 from sphere_ebm.labelling.engines import (
     RETRIES,
     AbstractEngine,
@@ -80,6 +78,18 @@ class RayEngine(AbstractEngine):
             self._remote.clear()
 
     @override
+    def reach(self) -> None:
+        """Ask the address, unless this process is connected already or a cluster starts here.
+
+        Raises:
+            EngineError: no cluster answers there, see `unanswered`.
+        """
+        if self.address is None or self.ray.is_initialized():
+            return
+        if (silence := unanswered(self.address)) is not None:
+            raise _no_cluster(self.address, silence)
+
+    @override
     def prepare(self) -> None:
         """Connect to the cluster, or start one here, unless this process is connected already.
 
@@ -88,11 +98,10 @@ class RayEngine(AbstractEngine):
         """
         if self.ray.is_initialized():
             return
+        self.reach()
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
             options = {"num_cpus": self.jobs, "include_dashboard": False}
-        elif (silence := unanswered(self.address)) is not None:
-            raise _no_cluster(self.address, silence)
         with warnings.catch_warnings():
             # Ray's servers are started by fork and exec, which XLA's threads do not mind
             warnings.filterwarnings(
@@ -141,49 +150,46 @@ def _no_cluster(address: str | None, reason: str) -> EngineError:
 
 
 def unanswered(address: str, patience: float = PATIENCE) -> str | None:
-    """Why no server of HTTP/2 answers at `host:port` or `ray://host:port`; None where one does.
+    """Why no Ray cluster answers at `host:port` or `ray://host:port`; None where one does.
 
-    Ray itself would try for two minutes. Of another kind of address nothing is asked; that a server
-    of HTTP/2 is none of Ray's, Ray finds out in 20 seconds.
+    Ray itself would try for two minutes. The address is asked in gRPC for what only the right one
+    of Ray's servers knows: its head, or the one for clients. Of another kind of address, and where
+    TLS is wanted, whose certificates Ray has, nothing is asked.
+
+    Raises MissingPackageError where grpcio is not installed.
     """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdigit():
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
         return None
-    found: list[str | None] = []
+    grpc = require("grpc", "ray", "asking whether a Ray cluster answers")
+    # Ray passes over proxies, too
+    with grpc.insecure_channel(place, options=[("grpc.enable_http_proxy", 0)]) as channel:
 
-    def knock() -> None:
-        try:
-            found.append(_not_grpc(host.strip("[]"), int(port), patience))
-        except TimeoutError:
-            pass  # as if it had been found out too late
-        except (OSError, OverflowError) as error:
-            found.append(str(error))
+        def answered(method: str) -> tuple[Any, str]:
+            """The kind of answer, and what is said of it."""
+            try:
+                channel.unary_unary(method)(b"", timeout=patience)
+            except grpc.RpcError as error:
+                return error.code(), error.details()
+            return grpc.StatusCode.OK, ""
 
-    # the name of a host may be looked up for longer than any socket waits
-    knocking = threading.Thread(target=knock, daemon=True)
-    knocking.start()
-    knocking.join(patience)
-    return found[0] if found else f"no answer in {patience:g} seconds"
-
-
-def _not_grpc(host: str, port: int, patience: float) -> str | None:
-    """Whether a server's first words are those of HTTP/2, in which Ray's servers speak."""
-    with socket.create_connection((host, port), timeout=patience) as connected:
-        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-            return None  # it would want certificates first, and Ray has them
-        connected.sendall(_PREFACE)
-        heard = b""
-        while len(heard) < _HEAD:
-            more = connected.recv(_HEAD - len(heard))
-            if not more:
-                break
-            heard += more
-    settings = heard[3:4] == b"\x04"
-    return None if settings else "what answers there is no Ray server"
+        asked, other = (_OF_CLIENTS, _OF_HEAD) if scheme == "ray" else (_OF_HEAD, _OF_CLIENTS)
+        code, said = answered(asked)
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"no answer in {patience:g} seconds"
+        if code == grpc.StatusCode.UNAVAILABLE:
+            # what comes before the port says which sockets were tried
+            return " ".join(said.rpartition(f":{port}: ")[2].rstrip("]").split())
+        if code != grpc.StatusCode.UNIMPLEMENTED:
+            return None  # whatever it lacks, as a token, is for Ray to see to
+        if answered(other)[0] == grpc.StatusCode.UNIMPLEMENTED:
+            return "what answers there is no Ray server"
+    if scheme == "ray":
+        return f"that is the port of a head; give {place}"
+    return f"that is the port for clients; give ray://{place}"
 
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
-"""How a client of HTTP/2 begins: its preface, and settings without any (RFC 9113, 3.4)."""
-
-_HEAD = 9
-"""Bytes of the head of a frame, of which the fourth is its kind; settings come first."""
+_OF_HEAD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+_OF_CLIENTS = "/ray.rpc.RayletDriver/ClusterInfo"
+"""Calls that the server of a head, and the one for clients, know (Ray's own protocol files)."""

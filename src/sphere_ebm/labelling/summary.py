@@ -4,9 +4,12 @@
 """
 
 import csv
+import importlib
 import io
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -267,8 +270,21 @@ def _draw(
     save_figure(figure, path)
 
 
+def expect_figure() -> None:
+    """Import matplotlib in a thread, which takes as long as to draw, while the processors compute.
+
+    What goes wrong there is raised where the figure is drawn.
+    """
+
+    def imported() -> None:
+        with suppress(Exception):
+            importlib.import_module("sphere_ebm.figures.map")
+
+    threading.Thread(target=imported, daemon=True).start()
+
+
 def draw_map(*given: Any, **named: Any) -> Any:
-    """`plot_map`; matplotlib is imported when the first figure is drawn."""
+    """`plot_map`; matplotlib is imported when the first figure is expected, or drawn."""
     from sphere_ebm.figures.map import plot_map
 
     return plot_map(*given, **named)

@@ -11,7 +11,6 @@ written by the engine in either case.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -63,6 +62,7 @@ from sphere_ebm.maps.config import shells_of
 from sphere_ebm.maps.placement import Placement
 from sphere_ebm.maps.replicas import n_replicas, replica_seed, uncertainty
 from sphere_ebm.maps.sweeps import Landmarks, Sweeper, SweepState
+from sphere_ebm.maps.threads import jax_threads
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.quality.trust import kept_by_points
 
@@ -217,7 +217,7 @@ class _Stages(NamedTuple):
         """Make every block of a stage that is not there yet; `shared` is lent to its tasks."""
         blocks = self.setting.blocks
         left = self.work.left(stage, blocks)
-        with ThreadPoolExecutor(at_a_time()) as threads:
+        with jax_threads(at_a_time()) as threads:
             # other machines are not this process's threads, and the search has threads of its own
             elsewhere = self.engine.spreads or stage == NEIGHBOURS
             engine = self.engine if elsewhere else ExecutorEngine(threads)

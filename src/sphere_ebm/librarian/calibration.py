@@ -10,7 +10,6 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
-from scipy.optimize import isotonic_regression
 
 from sphere_ebm.librarian.students.base import Arrays, checked_array
 
@@ -53,6 +52,8 @@ class Calibration:
             squared: squared angle to its label.
             hit: 1 where it counts as right, else 0.
         """
+        from scipy.optimize import isotonic_regression  # which no map needs
+
         mean = signs.mean(axis=0)
         scale = np.maximum(signs.std(axis=0), 1e-6)
         terms = _terms((signs - mean) / scale)

@@ -16,7 +16,7 @@ from sphere_ebm.files.folders import made
 from sphere_ebm.files.formats import PLACEMENT
 from sphere_ebm.files.journal import Journal
 from sphere_ebm.labelling.adding import joined_metadata
-from sphere_ebm.labelling.engines import AbstractEngine, LocalEngine
+from sphere_ebm.labelling.engines import AbstractEngine, reached, ready
 from sphere_ebm.labelling.join import JoinOptions, JoinTask, run_tasks
 from sphere_ebm.labelling.older import OldMap, check_joinable, identity, read_old_map, unseen
 from sphere_ebm.labelling.sources import Source, check_sources, nothing_usable, read_sources
@@ -44,11 +44,12 @@ def join_shards(
         progress: called as progress(stage, done, total), stages `"reading"` and `"writing"`.
 
     Raises:
-        LabelError: there is no finished map in `folder`, a shard cannot be used, or embeddings have
-            another width than the map's.
+        LabelError: there is no finished map in `folder`, a shard cannot be used, embeddings have
+            another width than the map's, or the engine cannot work.
         ShardError: a file of the map is missing or has changed.
         OSError: `into` cannot be written.
     """
+    options = JoinOptions("mean", reached(engine), progress)
     sources, refused = read_sources(list(shards), "mean", progress, lambda width: 0)
     if refused:
         raise LabelError(f"{refused[0].source} cannot join the map", refused)
@@ -63,10 +64,9 @@ def join_shards(
         journal = _journal(old, found, target)
         metadata = joined_metadata(old)
         tasks = [_task(old, one, target, metadata) for one in found if not journal.holds(one.name)]
-        options = JoinOptions("mean", engine or LocalEngine(), progress)
-        if tasks:
-            options.engine.prepare()
-            run_tasks(journal, tasks, len(found), options)
+        with ready(options.engine, needed=bool(tasks)):
+            if tasks:
+                run_tasks(journal, tasks, len(found), options)
     return tuple(target / one.name for one in found)
 
 

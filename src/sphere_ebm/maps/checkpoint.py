@@ -1,8 +1,12 @@
 """Checkpoints of a fit: all that its runs carry, in one file that is either whole or not there."""
 
 import json
+import re
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +17,57 @@ from sphere_ebm.errors import ShardError
 from sphere_ebm.files.tensors import read_tensors, write_tensors
 from sphere_ebm.sampling.run import Carry, Trace
 
-_FORMAT = "sphere_checkpoint_v2"
+_FORMAT = "sphere_checkpoint_v3"
+
+EVERY = 2.0
+"""Seconds between two checkpoints at least: a small map would wait for the disk, not compute."""
 
 RunState = tuple[Carry, Trace]
 """Where a run is."""
 
 
 class Saved(NamedTuple):
-    """Where a fit is: its map's run, the replica that runs now, if any, and those that are done.
+    """Where a fit is: its map's run, the replicas that are done, and those that have begun.
 
-    `replicas`: (R, N, 3) directions in the map's frame.
+    `replicas`: (R, N, 3) directions of the first R in the map's frame. `begun`: later ones, by
+    their number from 0.
     """
 
     map_run: RunState
-    replica: RunState | None
     replicas: Float[np.ndarray, "replicas points 3"]
+    begun: Mapping[int, RunState] = MappingProxyType({})
+
+
+@final
+class Keeper:
+    """Writes the checkpoints of a fit into a file (None: nowhere), `EVERY` so many seconds."""
+
+    def __init__(self, path: Path | None, fingerprint: str) -> None:
+        self.path = path
+        self._fingerprint = fingerprint
+        self._last = time.monotonic()
+
+    def keep(self, saved: Saved) -> None:
+        """Write `saved`, if it is time."""
+        if self.path is not None and time.monotonic() - self._last >= EVERY:
+            save_checkpoint(self.path, self._fingerprint, saved)
+            self._last = time.monotonic()
+
+    def held(self, like: Carry) -> Saved | None:
+        """What an earlier run of this very fit has kept, see `load_checkpoint`."""
+        return None if self.path is None else load_checkpoint(self.path, self._fingerprint, like)
+
+    def forget(self) -> None:
+        """Remove the file: the fit is done."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, fingerprint: str, saved: Saved) -> None:
     """Write `saved` atomically; `fingerprint` names the fit that it belongs to."""
     tensors = {"replicas": np.asarray(saved.replicas, np.float32)} | _tensors("map", saved.map_run)
-    if saved.replica is not None:
-        tensors |= _tensors("replica", saved.replica)
+    for number, run in saved.begun.items():
+        tensors |= _tensors(f"replica {number}", run)
     metadata = {
         "format": _FORMAT,
         "fingerprint": fingerprint,
@@ -56,14 +89,20 @@ def load_checkpoint(path: Path, fingerprint: str, like: Carry) -> Saved | None:
         if metadata.get("format") != _FORMAT or metadata.get("fingerprint") != fingerprint:
             return None
         terms = json.loads(metadata["terms"])
-        running = "replica.steps" in tensors
+        begun = [int(number) for number in map(_number_of, tensors) if number]
         return Saved(
             _state("map", tensors, like, terms),
-            _state("replica", tensors, like, terms) if running else None,
             tensors["replicas"],
+            {number: _state(f"replica {number}", tensors, like, terms) for number in begun},
         )
     except (ShardError, KeyError, ValueError):
         return None
+
+
+def _number_of(tensor: str) -> str:
+    """The number of the replica whose steps a tensor of this name holds; empty where none does."""
+    found = re.fullmatch(r"replica (\d+)\.steps", tensor)
+    return found[1] if found else ""
 
 
 def _tensors(name: str, run: RunState) -> dict[str, np.ndarray]:

@@ -111,8 +111,9 @@ def place(
             do not feel them.
         progress: called as progress(stage, done, total), stages `"neighbours"`, `"steps"` and
             `"replicas"`.
-        checkpoint: file to continue from, when it belongs to this very fit, and to write after
-            every chunk; removed at the end. The result is the same with and without it.
+        checkpoint: file to continue from, when it belongs to this very fit, and to write between
+            steps, at most every two seconds; removed at the end. The result is the same with and
+            without it.
         devices: how many devices to split the points over, or which (`jax.devices()`); by default
             JAX's own choice of one. The same run but for rounding, which grows as in any dynamics;
             a checkpoint may be continued on others.

@@ -18,11 +18,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float32, Key
 from thrml import FactorSamplingProgram
 
+from sphere_ebm.files.machine import at_a_time
 from sphere_ebm.geometry.sphere import unit_rows
 from sphere_ebm.hamiltonian.base import SphereState
-from sphere_ebm.maps.checkpoint import Saved, load_checkpoint, save_checkpoint
+from sphere_ebm.maps.checkpoint import Keeper, RunState, Saved
 from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.replicas import in_frame, replica_seed
+from sphere_ebm.maps.threads import side_by_side
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.sampling.devices import over_devices
 from sphere_ebm.sampling.langevin import AbstractLangevin
@@ -42,6 +44,8 @@ UNSTABLE = "the dynamics are unstable"
 """What the note on such a run says."""
 
 _FIRST_JUDGED = 20
+# points up to which several replicas are run at a time; a step of more fills the processors
+_MOST_TOGETHER = 100_000
 
 Between = Callable[[int, Chunk], Carry]
 """What a run does between two chunks, after so many steps."""
@@ -132,28 +136,25 @@ def run_fit(
         replicas: how many replicas.
         progress: called as progress(stage, done, total), stages `"steps"` and `"replicas"`; the
             latter with done = 0 before it begins.
-        checkpoint: file to continue from where it belongs to this very fit, and to write after
-            every chunk of every run; removed at the end.
+        checkpoint: file to continue from where it belongs to this very fit, and to write after a
+            chunk, though not more often than every `EVERY` seconds; removed at the end.
 
     Raises:
         NonFiniteEnergyError: the energy diverged.
     """
     config = system.config
     first = system.carry(start(config.seed))
-    held = None if checkpoint is None else load_checkpoint(checkpoint, system.fingerprint, first)
-    saved = held or Saved((first, Trace()), None, np.zeros((0, *first.state.direction.shape)))
-
-    def keep(now: Saved) -> None:
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, system.fingerprint, now)
-
+    keeper = Keeper(checkpoint, system.fingerprint)
+    saved = keeper.held(first) or Saved(
+        (first, Trace()), np.zeros((0, *first.state.direction.shape))
+    )
     result, program = _run(
         system,
         config.seed,
         saved.map_run,
         system.plan(config.average),
         None if progress is None else lambda done, total: progress("steps", done, total),
-        lambda carry, trace: keep(saved._replace(map_run=(carry, trace))),
+        lambda carry, trace: keeper.keep(saved._replace(map_run=(carry, trace))),
     )
     points = _mean_and_spread(result)
     energy = _point_energy(program, result.carry, points)
@@ -161,60 +162,84 @@ def run_fit(
     saved = saved._replace(map_run=(result.carry, result.trace))
     if progress is not None and replicas:
         progress("replicas", 0, replicas)
-    for number in range(len(saved.replicas), replicas):
-        place = _replica(system, start, number, replicas, saved, progress, keep)
-        aligned = in_frame(points.direction, place)
-        saved = Saved(saved.map_run, None, np.concatenate([saved.replicas, aligned[None]]))
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    replicated = saved.replicas.astype(np.float32)
+    replicated = _replicated(system, start, replicas, points, saved, progress, keeper)
+    keeper.forget()
     return Runs(points, energy, result.trace, result.converged, replicated, notes)
 
 
-def _replica(
+def _replicated(
     system: System,
     start: Start,
-    number: int,
     replicas: int,
+    points: MeanPoints,
     saved: Saved,
     progress: StageProgress | None,
-    keep: Callable[[Saved], None],
-) -> Float32[np.ndarray, "points 3"]:
-    """Where replica `number` (from 0) ends, in its own frame."""
-    seed = replica_seed(system.config.seed, number + 1)
-    begun = saved.replica or (system.carry(start(seed)), Trace())
+    keeper: Keeper,
+) -> Float32[np.ndarray, "replicas points 3"]:
+    """Where the replicas have the `points`, in the map's frame.
 
-    def tell(done: int, total: int) -> None:
+    Those that `saved` holds are not run again.
+    """
+    places = list(saved.replicas)
+    begun = dict(saved.begun)
+    share = np.zeros(replicas)
+    share[: len(places)] = 1
+    for number, (_, trace) in begun.items():
+        share[number] = trace.steps[-1] / max(system.config.steps, 1)
+
+    def run(number: int, say: Callable[[_News], None]) -> Float32[np.ndarray, "points 3"]:
+        seed = replica_seed(system.config.seed, number + 1)
+        before = saved.begun.get(number) or (system.carry(start(seed)), Trace())
+        steps = system.config.steps
+
+        def tell(_: int, total: int) -> None:
+            nonlocal steps
+            steps = total
+
+        def keep(carry: Carry, trace: Trace) -> None:
+            say(_News((carry, trace), steps))
+
+        result, _ = _run(system, seed, before, system.plan(0), tell, keep)
+        return np.asarray(result.carry.state.direction, np.float32)
+
+    def heard(number: int, news: _News) -> None:
+        begun[number] = news.run
+        share[number] = news.run[1].steps[-1] / news.steps
         if progress is not None:
-            progress("replicas", number * total + done, replicas * total)
+            progress("replicas", round(share.sum() * news.steps), replicas * news.steps)
+        keeper.keep(saved._replace(replicas=np.asarray(places, np.float32), begun=begun))
 
-    result, _ = _run(
-        system,
-        seed,
-        begun,
-        system.plan(0),
-        tell,
-        lambda carry, trace: keep(saved._replace(replica=(carry, trace))),
-    )
-    return np.asarray(result.carry.state.direction, np.float32)
+    alone = len(points.direction) > _MOST_TOGETHER or system.mesh is not None
+    left = range(len(places), replicas)
+    for place in side_by_side(run, left, 1 if alone else at_a_time(), heard):
+        begun.pop(len(places), None)
+        places.append(in_frame(points.direction, place))
+    return np.asarray(places, np.float32).reshape(-1, *points.direction.shape)
+
+
+class _News(NamedTuple):
+    """What a replica says after a chunk: where it is, and how many steps it will have taken."""
+
+    run: RunState
+    steps: int
 
 
 def _run(
     system: System,
     seed: int,
-    begun: tuple[Carry, Trace],
+    before: RunState,
     plan: RunPlan,
     progress: Callable[[int, int], None] | None,
     keep: Callable[[Carry, Trace], None],
 ) -> tuple[RunResult, FactorSamplingProgram]:
-    """Run by `plan` from what has `begun`; the result, and the program over its devices."""
-    program, carry = over_devices(system.program, begun[0], len(system.ideal_radius), system.mesh)
+    """Run by `plan` from what there was `before`; the result, and the program over its devices."""
+    program, carry = over_devices(system.program, before[0], len(system.ideal_radius), system.mesh)
     result = run_program(
         jax.random.key(seed),
         program,
         carry,
         plan,
-        trace=begun[1],
+        trace=before[1],
         progress=None if progress is None else lambda done, total, _: progress(done, total),
         checkpoint=keep,
         between=None if system.between is None else system.between(plan),

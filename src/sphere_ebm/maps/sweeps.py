@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -38,6 +37,7 @@ from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import make_sampler
 from sphere_ebm.maps.replicas import in_frame, replica_seed
 from sphere_ebm.maps.starts import random_directions
+from sphere_ebm.maps.threads import jax_threads
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.sweeps import (
@@ -228,7 +228,7 @@ class Sweeper:
         # one by itself, so that nothing is compiled twice
         yield 0, done(0)
         rest = range(1, len(self.blocks))
-        with ThreadPoolExecutor(at_a_time()) as threads:
+        with jax_threads(at_a_time()) as threads:
             yield from zip(rest, threads.map(done, rest), strict=True)
 
     def _begun(self, landmarks: Landmarks) -> SweepState:
