@@ -33,6 +33,8 @@ CONFIG = PlacementConfig(neighbours=4, shells=3, steps=20, average=5, tolerance=
 SIZES = (20, 17, 9, 12)
 LANDMARKS = 23
 SWEEPS = 3
+HEAD = "ray.rpc.NodeInfoGcsService/CheckAlive"
+CLIENTS = "ray.rpc.RayletDriver/ClusterInfo"
 STAGES = {
     "fit_replica",
     "make_block neighbours",
@@ -212,19 +214,28 @@ def test_an_address_that_others_answer_is_found_out(words: bytes | None, found: 
 
 
 @pytest.mark.parametrize(
-    ("served", "scheme", "found"),
+    ("served", "scheme", "mode", "found"),
     [
-        ("pkg.Other/Call", "", "what answers there is no Ray server"),
-        ("ray.rpc.RayletDriver/ClusterInfo", "", "that is the port for clients; give ray://{}"),
-        ("ray.rpc.NodeInfoGcsService/CheckAlive", "ray://", "that is the port of a head; give {}"),
-        ("ray.rpc.NodeInfoGcsService/CheckAlive", "", None),
-        ("ray.rpc.RayletDriver/ClusterInfo", "ray://", None),
+        ("pkg.Other/Call", "", "token", "what answers there is no Ray server"),
+        (CLIENTS, "", "token", "that is the port for clients; give ray://{}"),
+        (HEAD, "ray://", "token", "that is the port of a head; give {}"),
+        (HEAD, "", "token", None),
+        (CLIENTS, "ray://", "token", None),
+        (
+            HEAD,
+            "",
+            "disabled",
+            "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless"
+            " ~/.ray/auth_token holds it",
+        ),
     ],
-    ids=["another", "clients", "head", "right head", "right clients"],
+    ids=["another", "clients", "head", "right head", "right clients", "no token"],
 )
 def test_servers_of_grpc_are_told_apart_by_what_they_know(
-    served: str, scheme: str, found: str | None
+    served: str, scheme: str, mode: str, found: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+
     def refuse(_: bytes, context: Any) -> bytes:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
         return b""
@@ -252,6 +263,17 @@ class NotConnected:
 
     def is_initialized(self) -> bool:
         return False
+
+
+def test_without_an_address_a_cluster_is_started_beside_any_that_runs() -> None:
+    given: dict[str, Any] = {}
+
+    class Starting(NotConnected):
+        def init(self, **options: Any) -> None:
+            given.update(options)
+
+    RayEngine(Starting(), jobs=3).prepare()
+    assert (given["address"], given["num_cpus"]) == ("local", 3)
 
 
 def test_what_ray_says_of_an_address_is_one_line() -> None:

@@ -101,7 +101,8 @@ class RayEngine(AbstractEngine):
         self.reach()
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
-            options = {"num_cpus": self.jobs, "include_dashboard": False}
+            # not the one that may run here already, which has processors of its own
+            options = {"address": "local", "num_cpus": self.jobs, "include_dashboard": False}
         with warnings.catch_warnings():
             # Ray's servers are started by fork and exec, which XLA's threads do not mind
             warnings.filterwarnings(
@@ -181,13 +182,23 @@ def unanswered(address: str, patience: float = PATIENCE) -> str | None:
         if code == grpc.StatusCode.UNAVAILABLE:
             # what comes before the port says which sockets were tried
             return " ".join(said.rpartition(f":{port}: ")[2].rstrip("]").split())
+        if code == grpc.StatusCode.UNAUTHENTICATED and not _takes_token():
+            return (
+                "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless"
+                " ~/.ray/auth_token holds it"
+            )
         if code != grpc.StatusCode.UNIMPLEMENTED:
-            return None  # whatever it lacks, as a token, is for Ray to see to
+            return None  # whatever else it lacks is for Ray to see to
         if answered(other)[0] == grpc.StatusCode.UNIMPLEMENTED:
             return "what answers there is no Ray server"
     if scheme == "ray":
         return f"that is the port of a head; give {place}"
     return f"that is the port for clients; give ray://{place}"
+
+
+def _takes_token() -> bool:
+    """Whether Ray would send a token to an address that it is given: it must be told to."""
+    return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
 
 
 _OF_HEAD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
