@@ -16,6 +16,7 @@ every point of the map.
 import dataclasses
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
@@ -37,7 +38,7 @@ from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import make_sampler
 from sphere_ebm.maps.replicas import in_frame, replica_seed
 from sphere_ebm.maps.starts import random_directions
-from sphere_ebm.maps.threads import jax_threads
+from sphere_ebm.maps.threads import jax_threads, side_by_side
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.sweeps import (
@@ -168,29 +169,50 @@ class Sweeper:
             NonFiniteEnergyError: directions that are not finite.
         """
         runs = len(landmarks)
-        state = self._begun(landmarks[0]) if saved is None else saved
         steps = self.config.steps
-        while len(state.finished) < runs:
-            number = len(state.finished)
-            seed = self.config.seed if number == 0 else replica_seed(self.config.seed, number)
-            while state.sweep < steps:
-                state = self._swept(seed, state)
-                if progress is not None:
-                    progress("sweeps", number * steps + state.sweep, runs * steps)
-                if keep is not None and state.sweep % _EVERY == 0 and state.sweep < steps:
-                    keep(state)
+        finished = [] if saved is None else list(saved.finished)
+        first = len(finished)
+        far = np.zeros(runs, np.int64)
+        far[:first] = steps
+        compiled = threading.Event()
+
+        def run(number: int, say: Callable[[SweepState], None]) -> SweepState:
+            if number > first:
+                compiled.wait()  # so that nothing is compiled twice
+            try:
+                state = saved if saved and number == first else self._begun(landmarks[number])
+                seed = self.config.seed if number == 0 else replica_seed(self.config.seed, number)
+                if number > first:
+                    say(state)
+                while state.sweep < steps:
+                    state = self._swept(seed, state)
+                    compiled.set()
+                    say(state)
+            finally:
+                compiled.set()
+            return state
+
+        def heard(number: int, state: SweepState) -> None:
+            far[number] = state.sweep
+            if progress is not None and state.sweep:
+                progress("sweeps", int(far.sum()), runs * steps)
+            # of several runs at a time, the others would begin again
+            due = state.sweep < steps and state.sweep % _EVERY == 0
+            if keep is not None and due and number == len(finished):
+                keep(_with(state, finished))
+
+        for state in side_by_side(run, range(first, runs), self._runs_at_a_time, heard):
             # the map is a mean, as a fitted one is; replicas end where their last sweep does
-            place = unit_rows(state.total) if number == 0 else state.direction
-            place = place if number == 0 else in_frame(state.finished[0], place)
-            finished = np.concatenate([state.finished, place[None].astype(np.float32)])
-            state = (
-                self._begun(landmarks[number + 1])._replace(finished=finished)
-                if number + 1 < runs
-                else state._replace(finished=finished)
-            )
-            if keep is not None:
-                keep(state)
-        return state.finished
+            place = in_frame(finished[0], state.direction) if finished else unit_rows(state.total)
+            finished.append(place.astype(np.float32))
+            if keep is not None and len(finished) == runs:
+                keep(_with(state, finished))
+        return np.asarray(finished, np.float32)
+
+    @property
+    def _runs_at_a_time(self) -> int:
+        """One where its blocks are enough for all processors, or somebody else's."""
+        return at_a_time() if self.spread is None and len(self.blocks) == 1 else 1
 
     def measure(self, direction: Float32[np.ndarray, "points 3"]) -> PointMeasures:
         """What is measured of every point of the finished map."""
@@ -359,6 +381,11 @@ class Sweeper:
         first = self._around(0, Scene(0, 0, anywhere, anywhere, nothing, np.float32(0)))
         strengths = Strengths(config.lateral_strength, config.kernel, self.sharpness, rows)
         return block_program(first, strengths, self._sampler)
+
+
+def _with(state: SweepState, finished: Sequence[Float32[np.ndarray, "points 3"]]) -> SweepState:
+    """`state`, when these runs are finished."""
+    return state._replace(finished=np.asarray(finished, np.float32).reshape(-1, *state.total.shape))
 
 
 def sweeping(config: PlacementConfig, sweeps: int) -> PlacementConfig:
