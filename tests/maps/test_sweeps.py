@@ -144,6 +144,26 @@ def test_sweeps_go_on_from_any_state_that_was_kept(
     np.testing.assert_allclose(in_frame(once[0], once[1]), once[1], atol=1e-6)
 
 
+def test_runs_of_one_block_are_the_same_side_by_side(
+    landmarks: list[Landmarks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = Blocks(POINTS, POINTS)
+    sweeper = Sweeper(WARM, blocks, edges_of(blocks, WARM))
+    others = [*landmarks, Landmarks(ROWS + 2, landmarks[0].places)]
+    monkeypatch.setattr("sphere_ebm.maps.sweeps.at_a_time", lambda: 1)
+    alone = sweeper.run(others)
+    monkeypatch.setattr("sphere_ebm.maps.sweeps.at_a_time", lambda: 3)
+    monkeypatch.setattr("sphere_ebm.maps.sweeps._EVERY", 2)
+    kept: list[SweepState] = []
+    told: list[int] = []
+    found = sweeper.run(others, None, kept.append, lambda _, done, total: told.append(done))
+    np.testing.assert_array_equal(found, alone)
+    assert told == list(range(1, 19))
+    assert (len(kept[-1].finished), kept[-1].sweep) == (3, 6)
+    for state in (kept[0], kept[len(kept) // 2], kept[-1]):
+        np.testing.assert_array_equal(sweeper.run(others, state), alone)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_no_place_depends_on_how_many_blocks_move_at_a_time(
     thirds: Sweeper,

@@ -96,6 +96,17 @@ def test_the_size_of_blocks_matters_to_rounding_only(monkeypatch):
     assert (small.queries, small.left_out) == (whole.queries, whole.left_out)
 
 
+@pytest.mark.parametrize(("held", "piece"), [(1, 1), (331 * 120, 331 * 7), (2**24, 331)])
+def test_what_is_held_and_worked_on_at_a_time_changes_no_bit(monkeypatch, held, piece):
+    embeddings, direction = noisy_map(331)
+    embeddings[40:60] = embeddings[10]
+    monkeypatch.setattr(neighbours, "_BLOCK_CELLS", 331 * 50)
+    whole = neighbourhood(embeddings, direction)
+    monkeypatch.setattr(neighbours, "_HELD_CELLS", held)
+    monkeypatch.setattr(neighbours, "_PIECE_CELLS", piece)
+    assert neighbourhood(embeddings, direction) == whole
+
+
 def test_several_sizes_in_one_pass_are_those_of_single_passes():
     embeddings, direction = noisy_map(120)
     found = neighbourhood(embeddings, direction, (3, 11))

@@ -174,23 +174,16 @@ class Sweeper:
         first = len(finished)
         far = np.zeros(runs, np.int64)
         far[:first] = steps
+        begin = self._begun(landmarks[0]) if saved is None else saved
         compiled = threading.Event()
 
         def run(number: int, say: Callable[[SweepState], None]) -> SweepState:
-            if number > first:
-                compiled.wait()  # so that nothing is compiled twice
-            try:
-                state = saved if saved and number == first else self._begun(landmarks[number])
-                seed = self.config.seed if number == 0 else replica_seed(self.config.seed, number)
-                if number > first:
-                    say(state)
-                while state.sweep < steps:
-                    state = self._swept(seed, state)
-                    compiled.set()
-                    say(state)
-            finally:
-                compiled.set()
-            return state
+            if number == first:
+                return self._one_run(number, begin, say, compiled)
+            compiled.wait()
+            begun = self._begun(landmarks[number])
+            say(begun)
+            return self._one_run(number, begun, say, compiled)
 
         def heard(number: int, state: SweepState) -> None:
             far[number] = state.sweep
@@ -208,6 +201,24 @@ class Sweeper:
             if keep is not None and len(finished) == runs:
                 keep(_with(state, finished))
         return np.asarray(finished, np.float32)
+
+    def _one_run(
+        self,
+        number: int,
+        state: SweepState,
+        say: Callable[[SweepState], None],
+        compiled: threading.Event,
+    ) -> SweepState:
+        """The last state of a run; `compiled` is set once others would compile nothing."""
+        seed = self.config.seed if number == 0 else replica_seed(self.config.seed, number)
+        try:
+            while state.sweep < self.config.steps:
+                state = self._swept(seed, state)
+                compiled.set()
+                say(state)
+        finally:
+            compiled.set()
+        return state
 
     @property
     def _runs_at_a_time(self) -> int:

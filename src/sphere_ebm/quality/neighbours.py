@@ -6,25 +6,33 @@ Neighbourhoods, in one blocked pass, and distances at large.
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt64
 from typing_extensions import override
 
+from sphere_ebm.files.machine import at_a_time
 from sphere_ebm.quality.points import rank_correlation, unit_directions, unit_embeddings
+
+Result = TypeVar("Result")
 
 DEFAULT_QUERIES = 4096
 """Points that ask for their neighbours unless told otherwise: all up to 4 096, a sample beyond."""
 _FEWEST_QUERIES = 512
 _MOST_PAIRS = 500_000_000
 
-_BLOCK_CELLS = 2**19
-"""Pairs in one block: some 15 MB of temporary arrays, near what a processor's cache holds.
+_BLOCK_CELLS = 2**21
+"""Cosines of one product; above 130 000 points those of 16 rows. Their rounding depends on it."""
+_HELD_CELLS = 2**24
+"""Cosines of several products that are held, in 64 MB, or those of one.
 
-Above 32 000 points a block is 16 rows: 16 N pairs.
+BLAS keeps all processors for some time, after which pieces of what is held have one each.
 """
+_PIECE_CELLS = 2**19
+"""Pairs in a piece: some 15 MB of temporary arrays, near what a processor's cache holds."""
 
 
 @final
@@ -101,19 +109,22 @@ def neighbourhood(
     shuffle = np.random.default_rng(seed).permutation(n)
     on_map = unit_directions(direction)[kept[shuffle]].astype(np.float32)
     unit = unit[shuffle]  # the old order is given up, since it may take gigabytes
-    size = {k: min(k, n - 1) for k in ks}
-    shared, intruding, missing = (dict.fromkeys(size.values(), 0) for _ in range(3))
-    for map_rank in _coranked(unit, on_map, asked, centred):
-        for k in shared:
-            shared[k] += int((map_rank[:, :k] < k).sum())
-            intruding[k] += int(
-                np.maximum(np.flatnonzero(map_rank < k) % (n - 1) - (k - 1), 0).sum()
-            )
-            missing[k] += int(np.maximum(map_rank[:, :k] - (k - 1), 0).sum())
+    size = {key: min(key, n - 1) for key in ks}
+
+    def counts(map_rank: Int[np.ndarray, "piece others"]) -> list[_Counts]:
+        return [_Counts.of(map_rank, k) for k in size.values()]
+
+    # integers, whose sums do not depend on their order
+    found = zip(*_coranked(unit, on_map, asked, centred, counts), strict=True)
+    total = {
+        key: _Counts(*map(sum, zip(*of, strict=True))) for key, of in zip(size, found, strict=True)
+    }
     return Neighbourhood(
-        recall={key: shared[k] / (asked * k) for key, k in size.items()},
-        trustworthiness={key: _rank_score(intruding[k], asked, n, k) for key, k in size.items()},
-        continuity={key: _rank_score(missing[k], asked, n, k) for key, k in size.items()},
+        recall={key: total[key].shared / (asked * k) for key, k in size.items()},
+        trustworthiness={
+            key: _rank_score(total[key].intruding, asked, n, k) for key, k in size.items()
+        },
+        continuity={key: _rank_score(total[key].missing, asked, n, k) for key, k in size.items()},
         queries=asked,
         left_out=left_out,
     )
@@ -124,13 +135,35 @@ def _rank_score(penalty: int, queries: int, n: int, k: int) -> float:
     return 1 - 2 * penalty / (queries * worst * (2 * n - 2 * k - worst - 1)) if worst else math.nan
 
 
+class _Counts(NamedTuple):
+    """Neighbours that input and map share, and by how many ranks the others are off."""
+
+    shared: int
+    intruding: int
+    missing: int
+
+    @classmethod
+    def of(cls, map_rank: Int[np.ndarray, "piece others"], k: int) -> "_Counts":
+        """Those of the k nearest of some points, from the map ranks of all by input rank."""
+        input_rank = np.flatnonzero(map_rank < k) % map_rank.shape[1]
+        return cls(
+            int((map_rank[:, :k] < k).sum()),
+            int(np.maximum(input_rank - (k - 1), 0).sum()),
+            int(np.maximum(map_rank[:, :k] - (k - 1), 0).sum()),
+        )
+
+    def plus(self, other: "_Counts") -> "_Counts":
+        return _Counts(*(one + more for one, more in zip(self, other, strict=True)))
+
+
 def _coranked(
     unit: Float32[np.ndarray, "points dim"],
     on_map: Float32[np.ndarray, "points 3"],
     queries: int,
     centred: bool,
-) -> Iterator[Int[np.ndarray, "block others"]]:
-    """Yields map ranks by input rank, in blocks of the first `queries` points.
+    measure: Callable[[Int[np.ndarray, "piece others"]], Result],
+) -> Iterator[Result]:
+    """Yields what is measured of map ranks by input rank, piece by piece of the first `queries`.
 
     Entry [b, r] is the map rank, from 0, of b's input neighbour of rank r.
 
@@ -142,18 +175,17 @@ def _coranked(
     n = len(unit)
     distinct, copy_of = _distinct(unit)
     index = np.arange(n, dtype=np.uint64)[None, :]
-    rows = max(16, _BLOCK_CELLS // n)
     half = np.einsum("ij,ij->i", distinct, distinct) / 2
-    for start in range(0, queries, rows):
-        stop = min(start + rows, queries)
-        self_point = (np.arange(stop - start), np.arange(start, stop))
-        chord = np.zeros((stop - start, n), dtype=np.float32)
+
+    def measured(start: int, cosine: Float32[np.ndarray, "piece distinct"]) -> Result:
+        stop = start + len(cosine)
+        self_point = (np.arange(len(cosine)), np.arange(start, stop))
+        chord = np.zeros((len(cosine), n), dtype=np.float32)
         for axis in range(3):
             chord += np.square(on_map[start:stop, axis, None] - on_map[None, :, axis])
         chord[self_point] = np.inf
         rank = np.empty(chord.shape, np.uint64)
         np.put_along_axis(rank, _in_order(chord, index), index, axis=1)
-        cosine = unit[start:stop] @ distinct.T
         if centred:
             own = np.arange(start, stop) if copy_of is None else copy_of[start:stop]
             distance = np.maximum(half[own, None] + half - cosine, np.float32(0))
@@ -162,7 +194,32 @@ def _coranked(
         if copy_of is not None:
             distance = distance[:, copy_of]
         distance[self_point] = np.inf
-        yield _in_order(distance, rank)[:, :-1]
+        return measure(_in_order(distance, rank)[:, :-1])
+
+    piece = max(1, _PIECE_CELLS // n)
+    with ThreadPoolExecutor(at_a_time()) as threads:
+        for begin, cosine in _products(unit, distinct, queries):
+            rows = range(0, len(cosine), piece)
+            yield from threads.map(
+                measured, (begin + row for row in rows), (cosine[row : row + piece] for row in rows)
+            )
+
+
+def _products(
+    unit: Float32[np.ndarray, "points dim"],
+    distinct: Float32[np.ndarray, "distinct dim"],
+    queries: int,
+) -> Iterator[tuple[int, Float32[np.ndarray, "held distinct"]]]:
+    """Yields the first of some of the queries in turn, and their cosines."""
+    rows = max(16, _BLOCK_CELLS // len(unit))
+    held = rows * max(1, _HELD_CELLS // (rows * len(unit)))
+    for begin in range(0, queries, held):
+        end = min(begin + held, queries)
+        cosine = np.empty((end - begin, len(distinct)), np.float32)
+        for start in range(begin, end, rows):
+            stop = min(start + rows, end)
+            np.matmul(unit[start:stop], distinct.T, out=cosine[start - begin : stop - begin])
+        yield begin, cosine
 
 
 def _in_order(
