@@ -181,7 +181,8 @@ def unanswered(address: str, patience: float = PATIENCE) -> str | None:
             return f"no answer in {patience:g} seconds"
         if code == grpc.StatusCode.UNAVAILABLE:
             # what comes before the port says which sockets were tried
-            return " ".join(said.rpartition(f":{port}: ")[2].rstrip("]").split())
+            reason = " ".join(said.rpartition(f":{port}: ")[2].rstrip("]").split())
+            return reason or "nobody answers"
         if code == grpc.StatusCode.UNAUTHENTICATED and not _takes_token():
             return (
                 "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless"

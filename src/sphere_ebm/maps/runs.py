@@ -167,6 +167,13 @@ def run_fit(
     return Runs(points, energy, result.trace, result.converged, replicated, notes)
 
 
+class _News(NamedTuple):
+    """What a replica says after a chunk: where it is, and how many steps it will have taken."""
+
+    run: RunState
+    steps: int
+
+
 def _replicated(
     system: System,
     start: Start,
@@ -187,41 +194,48 @@ def _replicated(
     for number, (_, trace) in begun.items():
         share[number] = trace.steps[-1] / max(system.config.steps, 1)
 
+    def together() -> Float32[np.ndarray, "done points 3"]:
+        return np.asarray(places, np.float32).reshape(-1, *points.direction.shape)
+
     def run(number: int, say: Callable[[_News], None]) -> Float32[np.ndarray, "points 3"]:
-        seed = replica_seed(system.config.seed, number + 1)
-        before = saved.begun.get(number) or (system.carry(start(seed)), Trace())
-        steps = system.config.steps
-
-        def tell(_: int, total: int) -> None:
-            nonlocal steps
-            steps = total
-
-        def keep(carry: Carry, trace: Trace) -> None:
-            say(_News((carry, trace), steps))
-
-        result, _ = _run(system, seed, before, system.plan(0), tell, keep)
-        return np.asarray(result.carry.state.direction, np.float32)
+        return _replica(system, start, number, saved.begun.get(number), say)
 
     def heard(number: int, news: _News) -> None:
         begun[number] = news.run
         share[number] = news.run[1].steps[-1] / news.steps
         if progress is not None:
             progress("replicas", round(share.sum() * news.steps), replicas * news.steps)
-        keeper.keep(saved._replace(replicas=np.asarray(places, np.float32), begun=begun))
+        keeper.keep(saved._replace(replicas=together(), begun=begun))
 
     alone = len(points.direction) > _MOST_TOGETHER or system.mesh is not None
     left = range(len(places), replicas)
     for place in side_by_side(run, left, 1 if alone else at_a_time(), heard):
         begun.pop(len(places), None)
         places.append(in_frame(points.direction, place))
-    return np.asarray(places, np.float32).reshape(-1, *points.direction.shape)
+    return together()
 
 
-class _News(NamedTuple):
-    """What a replica says after a chunk: where it is, and how many steps it will have taken."""
+def _replica(
+    system: System,
+    start: Start,
+    number: int,
+    before: RunState | None,
+    say: Callable[[_News], None],
+) -> Float32[np.ndarray, "points 3"]:
+    """Where replica `number` (from 0) ends, in its own frame; it goes on from `before`."""
+    seed = replica_seed(system.config.seed, number + 1)
+    steps = system.config.steps
 
-    run: RunState
-    steps: int
+    def tell(_: int, total: int) -> None:
+        nonlocal steps
+        steps = total
+
+    def keep(carry: Carry, trace: Trace) -> None:
+        say(_News((carry, trace), steps))
+
+    begun = before or (system.carry(start(seed)), Trace())
+    result, _ = _run(system, seed, begun, system.plan(0), tell, keep)
+    return np.asarray(result.carry.state.direction, np.float32)
 
 
 def _run(
