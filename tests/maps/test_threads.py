@@ -1,13 +1,14 @@
 """Work in threads: its results come in order, its words in the thread that asks, its errors too."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from sphere_ebm.maps.threads import jax_threads, side_by_side
+from sphere_ebm.maps.threads import jax_threads, one_and_then_all, side_by_side
 
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 5])
@@ -32,6 +33,21 @@ def test_results_come_in_order_and_words_to_the_thread_that_asks(at_a_time: int)
     assert sorted(heard) == [(number, word) for number in range(4) for word in range(3)]
     for number in range(4):
         assert [word for who, word in heard if who == number] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_the_first_is_worked_on_by_itself(count: int) -> None:
+    first = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 3:
+            time.sleep(0.05)  # others would come by meanwhile
+            first.set()
+        assert first.is_set()
+        return 10 * number
+
+    found = list(one_and_then_all(work, range(3, 3 + count), 3))
+    assert found == [10 * number for number in range(3, 3 + count)]
 
 
 def test_no_more_is_worked_on_than_was_asked_for() -> None:

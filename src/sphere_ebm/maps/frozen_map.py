@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Float32, Float64, Int32
 from numpy.typing import ArrayLike
 from thrml import Block, FactorSamplingProgram, InteractionGroup
 
+from sphere_ebm.files.machine import at_a_time
 from sphere_ebm.geometry.shells import assign_shells, radii_at_ranks
 from sphere_ebm.graph.graph import affinities
 from sphere_ebm.graph.index import Nearest, NeighbourIndex
@@ -38,6 +39,7 @@ from sphere_ebm.maps.replicas import (
     Uncertainty,
     uncertainty_of_newcomers,
 )
+from sphere_ebm.maps.threads import one_and_then_all
 from sphere_ebm.quality.trust import MapNeighbours, kept_by_newcomers
 from sphere_ebm.sampling.clamped import attraction_by_fitted, build_clamped_program
 from sphere_ebm.sampling.coefficients import Coefficients
@@ -157,12 +159,10 @@ class FrozenMap:
         new = checked_embeddings(embeddings)
         config = self._once.config
         order, _ = checked_prominence(prominence, new)
-        given = (
-            None
-            if ideal_radius is None
-            else checked_numbers("ideal_radius", ideal_radius, len(new))
-        )
-        ideal = self._ideal(order) if given is None else given.astype(np.float32)
+        if ideal_radius is None:
+            ideal = self._ideal(order)
+        else:
+            ideal = checked_numbers("ideal_radius", ideal_radius, len(new)).astype(np.float32)
         joined = self._joined(new, ideal, progress)
         kept = kept_by_newcomers(joined.nearest, joined.direction, self._neighbours)
         sure = self._uncertainty(joined)
@@ -219,7 +219,8 @@ class FrozenMap:
             np.empty((len(new), self._slots), np.float32),
         )
         steps = jnp.asarray(_STEPS, jnp.int32)
-        for start in range(0, len(new), self.batch):
+
+        def join(start: int) -> int:
             rows = slice(start, min(start + self.batch, len(new)))
             found = self.index.query(new[rows], self._slots)
             weight = self._weights(found)
@@ -237,8 +238,11 @@ class FrozenMap:
             joined.point_energy[rows] = np.asarray(settled.energy)[:real] / 2 + self._level
             joined.nearest[rows] = found.index
             joined.weight[rows] = weight
+            return rows.stop
+
+        for done in one_and_then_all(join, range(0, len(new), self.batch), at_a_time()):
             if progress is not None:
-                progress(rows.stop, len(new))
+                progress(done, len(new))
         return joined
 
     def _weights(self, found: Nearest) -> Float[np.ndarray, "new slots"]:
@@ -392,8 +396,5 @@ def _refuse_others(points: int, placement: Placement) -> None:
 
 def _notes(new: Float32[np.ndarray, "new width"]) -> tuple[str, ...]:
     empty = int(np.count_nonzero(~new.any(axis=1)))
-    if not empty:
-        return ()
-    return (
-        f"{empty} of {len(new)} embeddings are zero vectors: they lie where the map is emptiest",
-    )
+    said = f"{empty} of {len(new)} embeddings are zero vectors: they lie where the map is emptiest"
+    return (said,) if empty else ()

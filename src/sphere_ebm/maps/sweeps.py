@@ -38,7 +38,7 @@ from sphere_ebm.maps.config import PlacementConfig
 from sphere_ebm.maps.place import make_sampler
 from sphere_ebm.maps.replicas import in_frame, replica_seed
 from sphere_ebm.maps.starts import random_directions
-from sphere_ebm.maps.threads import jax_threads, side_by_side
+from sphere_ebm.maps.threads import one_and_then_all, side_by_side
 from sphere_ebm.progress import StageProgress
 from sphere_ebm.sampling.langevin import AbstractLangevin
 from sphere_ebm.sampling.sweeps import (
@@ -258,11 +258,7 @@ class Sweeper:
         def done(block: int) -> Any:
             return self.on_block(what, block, common, own[block])
 
-        # one by itself, so that nothing is compiled twice
-        yield 0, done(0)
-        rest = range(1, len(self.blocks))
-        with jax_threads(at_a_time()) as threads:
-            yield from zip(rest, threads.map(done, rest), strict=True)
+        yield from enumerate(one_and_then_all(done, range(len(self.blocks)), at_a_time()))
 
     def _begun(self, landmarks: Landmarks) -> SweepState:
         """Before the first sweep of a run."""

@@ -46,6 +46,19 @@ def _take_over(settings: _Settings) -> None:
             getattr(jax, name)(getattr(settings, name)).__enter__()
 
 
+def one_and_then_all(
+    work: Callable[[int], Result], numbers: Sequence[int], at_a_time: int
+) -> Iterator[Result]:
+    """`map(work, numbers)`, of which so many are worked on at once.
+
+    The first is by itself, so that what it makes or compiles for all is not made twice.
+    """
+    yield from map(work, numbers[:1])
+    if len(numbers) > 1:
+        with jax_threads(at_a_time) as threads:
+            yield from threads.map(work, numbers[1:])
+
+
 @final
 class _Stopped(Exception):
     """Ends a piece of work when it next says something, since other work has failed."""
