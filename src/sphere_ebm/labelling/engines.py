@@ -139,7 +139,7 @@ def make_engine(
     return RayEngine(require("ray", "ray", "the engine `ray`"), jobs, ray_address)
 
 
-def reached(engine: "AbstractEngine | Executor | None") -> AbstractEngine:
+def reached(engine: AbstractEngine | Executor | None) -> AbstractEngine:
     """The engine that a caller gave, perhaps as an executor; None: this process.
 
     To be called before anything is read.

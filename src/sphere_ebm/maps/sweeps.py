@@ -16,7 +16,6 @@ every point of the map.
 import dataclasses
 import functools
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
@@ -174,16 +173,6 @@ class Sweeper:
         first = len(finished)
         far = np.zeros(runs, np.int64)
         far[:first] = steps
-        begin = self._begun(landmarks[0]) if saved is None else saved
-        compiled = threading.Event()
-
-        def run(number: int, say: Callable[[SweepState], None]) -> SweepState:
-            if number == first:
-                return self._one_run(number, begin, say, compiled)
-            compiled.wait()
-            begun = self._begun(landmarks[number])
-            say(begun)
-            return self._one_run(number, begun, say, compiled)
 
         def heard(number: int, state: SweepState) -> None:
             far[number] = state.sweep
@@ -194,6 +183,18 @@ class Sweeper:
             if keep is not None and due and number == len(finished):
                 keep(_with(state, finished))
 
+        begin = self._begun(landmarks[0]) if saved is None else saved
+        if begin.sweep < steps:
+            # by itself, so that nothing is compiled twice
+            begin = self._swept(self._seed(first), begin)
+            heard(first, begin)
+
+        def run(number: int, say: Callable[[SweepState], None]) -> SweepState:
+            if number == first:
+                return self._to_the_end(number, begin, say)
+            say(state := self._begun(landmarks[number]))
+            return self._to_the_end(number, state, say)
+
         for state in side_by_side(run, range(first, runs), self._runs_at_a_time, heard):
             # the map is a mean, as a fitted one is; replicas end where their last sweep does
             place = in_frame(finished[0], state.direction) if finished else unit_rows(state.total)
@@ -202,23 +203,18 @@ class Sweeper:
                 keep(_with(state, finished))
         return np.asarray(finished, np.float32)
 
-    def _one_run(
-        self,
-        number: int,
-        state: SweepState,
-        say: Callable[[SweepState], None],
-        compiled: threading.Event,
+    def _to_the_end(
+        self, number: int, state: SweepState, say: Callable[[SweepState], None]
     ) -> SweepState:
-        """The last state of a run; `compiled` is set once others would compile nothing."""
-        seed = self.config.seed if number == 0 else replica_seed(self.config.seed, number)
-        try:
-            while state.sweep < self.config.steps:
-                state = self._swept(seed, state)
-                compiled.set()
-                say(state)
-        finally:
-            compiled.set()
+        """The last state of a run; every one is said."""
+        while state.sweep < self.config.steps:
+            state = self._swept(self._seed(number), state)
+            say(state)
         return state
+
+    def _seed(self, number: int) -> int:
+        """Of the map, which is run 0, or of a replica."""
+        return self.config.seed if number == 0 else replica_seed(self.config.seed, number)
 
     @property
     def _runs_at_a_time(self) -> int:
@@ -263,9 +259,8 @@ class Sweeper:
     def _begun(self, landmarks: Landmarks) -> SweepState:
         """Before the first sweep of a run."""
         start = self.start(landmarks)
-        carried = self.carried()
         nothing = np.zeros((0, *start.shape), np.float32)
-        return SweepState(nothing, 0, start, np.zeros_like(start), carried)
+        return SweepState(nothing, 0, start, np.zeros_like(start), self.carried())
 
     def carried(self) -> list[Any]:
         """What the sampler of each block carries before its first step."""
@@ -340,10 +335,7 @@ class Sweeper:
     def _measured(self, block: int, scene: Scene, own: None) -> PointMeasures:
         """What the points of a block own of the energy, but for what all own alike."""
         dtype = scene.direction.dtype
-        scales = (
-            jnp.asarray(self.config.temperature_end, dtype),
-            jnp.asarray(self.sharpness, dtype),
-        )
+        scales = (jnp.asarray(x, dtype) for x in (self.config.temperature_end, self.sharpness))
         found = measure_block(self._program, self._around(block, scene), *scales)
         count = self.blocks.count(block)
         return PointMeasures(np.asarray(found.energy)[:count] / 2, np.asarray(found.spread)[:count])

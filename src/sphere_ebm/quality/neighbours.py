@@ -114,11 +114,9 @@ def neighbourhood(
     def counts(map_rank: Int[np.ndarray, "piece others"]) -> list[_Counts]:
         return [_Counts.of(map_rank, k) for k in size.values()]
 
-    # integers, whose sums do not depend on their order
-    found = zip(*_coranked(unit, on_map, asked, centred, counts), strict=True)
-    total = {
-        key: _Counts(*map(sum, zip(*of, strict=True))) for key, of in zip(size, found, strict=True)
-    }
+    total = dict.fromkeys(size, _Counts(0, 0, 0))
+    for piece in _coranked(unit, on_map, asked, centred, counts):
+        total = {key: total[key].plus(more) for key, more in zip(size, piece, strict=True)}
     return Neighbourhood(
         recall={key: total[key].shared / (asked * k) for key, k in size.items()},
         trustworthiness={
